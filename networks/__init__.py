@@ -1,0 +1,1 @@
+"""Floor 1: the networks. Imports only `torch_utils`."""

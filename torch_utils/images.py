@@ -1,0 +1,58 @@
+"""Images between tensors and PNG files. Pillow reads and writes, so that nothing here needs torchvision."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from torch_utils.files import atomic_write
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's name for a number of channels
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W] in [-1, 1] -> uint8 of the same shape; values outside are clipped."""
+    return (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def from_uint8(images: torch.Tensor) -> torch.Tensor:
+    """uint8 -> float32 in [-1, 1]; `to_uint8` undoes it exactly."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_rgb(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [N, 1|2|3|4, H, W] -> uint8 [N, 3, H, W]; grey is repeated, alpha is laid over white."""
+    channels = images.shape[1]
+    if channels in (2, 4):
+        alpha = images[:, -1:].to(torch.float32) / 255
+        images = (images[:, :-1] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def to_pil(image: torch.Tensor) -> Image.Image:
+    """uint8 [C, H, W] -> Pillow image with 1 to 4 channels."""
+    array = image.permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
+
+
+def save_png(path: str | Path, image: torch.Tensor) -> None:
+    """Write uint8 [C, H, W] as PNG, atomically."""
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, format="PNG")
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def grid(images: torch.Tensor, columns: int) -> torch.Tensor:
+    """uint8 [N, C, H, W] -> [C, rows*H, columns*W], row by row; missing cells of the last row are white."""
+    n, c, h, w = images.shape
+    rows = -(-n // columns)
+    cells = torch.full((rows * columns, c, h, w), 255, dtype=torch.uint8)
+    cells[:n] = images.cpu()
+    return cells.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+
+
+def save_grid(path: str | Path, images: torch.Tensor, columns: int) -> None:
+    save_png(path, grid(images, columns))
