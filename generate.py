@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Draw images from a trained generator."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from networks.sampling import one_hot
+from torch_utils.checkpoint import load_generator, read_snapshot
+from torch_utils.cli import SEEDS, Progress, command, run
+from torch_utils.files import InputError
+from torch_utils.images import save_grid, save_png, to_uint8
+from torch_utils.platform import choose_device, keep_freed_memory
+
+
+@command()
+@click.option("--seeds", required=True, type=SEEDS, help="0-3,7 or 5 or 0,1,2")
+@click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
+@click.option("--network", required=True, type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory")
+@click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
+@click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only so many layers, from the coarsest")
+@click.option("--class", "label", help="number or name of a class, for conditional networks")
+@click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
+@click.option("--grid", type=click.Path(dir_okay=False, path_type=Path), help="also put all images into one picture")
+@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]", show_default=False)
+def main(
+    seeds: list[int], outdir: Path, network: Path, psi: float, cutoff: int | None, label: str | None, noise_mode: str, grid, device
+):
+    """Draw one image per seed from a trained generator.
+
+    The same seed gives the same picture whatever the other seeds are.
+    """
+    chosen = choose_device(device)
+    keep_freed_memory()
+    network = newest_snapshot(network)
+    G = load_generator(network, chosen)
+    c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
+    for folder in {outdir, grid.parent if grid else outdir}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: {error.strerror}") from None
+
+    images, progress = [], Progress("generating", len(seeds), "img")
+    for i, seed in enumerate(seeds):
+        image = draw(G, seed, c, psi, cutoff, noise_mode)
+        save_png(outdir / f"seed{seed:04d}.png", image)
+        if grid:
+            images.append(image)
+        progress.update(i + 1)
+    progress.close()
+    if grid:
+        save_grid(grid, torch.stack(images), columns=round(len(images) ** 0.5 + 0.499))
+    print(f"{len(seeds)} images in {outdir}" + (f", all of them in {grid}" if grid else ""))
+
+
+@torch.inference_mode()
+def draw(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None, noise_mode: str) -> torch.Tensor:
+    """uint8 [C, H, W]. One image a forward, with its own random numbers, so that no other seed can change it."""
+    device = next(G.parameters()).device
+    z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).float().to(device)
+    torch.manual_seed(seed)  # of random noise
+    return to_uint8(G(z, None if c is None else c.to(device), psi, cutoff, noise_mode))[0]
+
+
+def newest_snapshot(network: Path) -> Path:
+    """A file as it is; of a run directory, its last snapshot."""
+    if not network.is_dir():
+        return network
+    snapshots = sorted(network.glob("network-snapshot-*.safetensors"))
+    if not snapshots:
+        raise InputError(f"--network {network}: the folder has no network-snapshot-….safetensors")
+    return snapshots[-1]
+
+
+def class_vector(c_dim: int, label: str | None, names: list[str] | None, network: Path) -> torch.Tensor | None:
+    """One-hot [1, c_dim] of a class given by number or name; None for an unconditional network."""
+    if c_dim == 0:
+        if label is not None:
+            raise InputError(f"--class {label}: {network} was trained without labels")
+        return None
+    known = f"a number from 0 to {c_dim - 1}" + (f" or one of {', '.join(names)}" if names else "")
+    if label is None:
+        raise InputError(f"{network} was trained with labels, so --class is needed: {known}")
+    if names and label in names:
+        return one_hot([names.index(label)], c_dim)
+    if not label.isdecimal() or int(label) >= c_dim:
+        raise InputError(f"--class {label}: wanted {known}")
+    return one_hot([int(label)], c_dim)
+
+
+if __name__ == "__main__":
+    run(main)

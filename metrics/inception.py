@@ -1,0 +1,103 @@
+"""The field's Inception network as a detector: the weights file that clean-fid names, behind clean-fid's resizing."""
+
+import concurrent.futures
+import http.client
+import sys
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from metrics.detector import Detector
+from torch_utils.cli import Progress
+from torch_utils.files import InputError, atomic_write, cache_dir, sha256
+
+NAME, DIM = "inception", 2048
+FILE = "inception-2015-12-05.pt"
+RESIZING = "clean-fid: Pillow's antialiased bicubic to 299x299, not rounded"
+TIMEOUT = 30  # seconds without a byte until a download counts as failed
+
+
+def clean_fid_folder() -> Path:
+    """Where clean-fid itself keeps the file."""
+    return Path(".") if sys.platform == "win32" else Path("/tmp")
+
+
+def find(path: str | Path | None = None) -> Path:
+    """`path`, or else what lies in the cache or in clean-fid's folder, or a download into the cache. Raises `InputError`."""
+    if path is not None:
+        return checked(Path(path), "--inception ")
+    places = [cache_dir() / FILE, clean_fid_folder() / FILE]
+    for place in places:
+        if place.is_file():
+            return checked(place)
+    try:
+        from cleanfid.downloads_helper import inception_url
+    except ImportError as error:
+        raise InputError(f"Inception metrics need clean-fid ({error}): pip install clean-fid==0.1.35") from None
+    try:
+        download(inception_url, places[0])
+    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        raise InputError(
+            f"no Inception weights: not at {places[0]}, not at {places[1]}, and the download failed ({error}). "
+            f"Fetch {inception_url} by hand and pass --inception FILE, "
+            "or use --metrics fd10k_full-efficientnet_lite0, or --metrics none"
+        ) from None
+    return checked(places[0])
+
+
+def checked(path: Path, option: str = "") -> Path:
+    """The path again, if a TorchScript file is there. Reads only the archive's index, so it is quick."""
+    if not path.is_file():
+        raise InputError(f"{option}{path}: no such file")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            # Plain checkpoints are archives as well; only TorchScript has constants.
+            if any(name.endswith("constants.pkl") for name in archive.namelist()):
+                return path
+    raise InputError(f"{option}{path} is no TorchScript file, and so not {FILE}; delete it, or pass --inception FILE")
+
+
+def download(url: str, target: Path) -> None:
+    """Fetch `url` to `target`, which appears only when whole. Raises `OSError` or `http.client.HTTPException`."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        size = int(response.headers.get("Content-Length") or 0)
+        progress = Progress(f"downloading {FILE}", size / 1e6, "MB")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target) as file:
+            while block := response.read(1 << 20):
+                file.write(block)
+                progress.update(file.tell() / 1e6)
+            progress.close()
+            if size and file.tell() != size:
+                raise OSError(f"{file.tell()} bytes came instead of {size}")
+    print(f"downloaded {target} (sha256 {sha256(target)})", file=sys.stderr)
+
+
+def load(device: torch.device, path: str | Path | None = None, batch_size: int = 32) -> Detector:
+    """The network as a `Detector`: 2048 features, the same as clean-fid's in its mode "clean"."""
+    path = find(path)
+    try:
+        # clean-fid's own loader is not used: it imports torchvision, which the network does not need.
+        network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
+        layers = network.layers
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(f"{path} is not {FILE}: {str(error).strip().splitlines()[0]}") from None
+
+    def compute(images: torch.Tensor) -> torch.Tensor:
+        pixels = clean_resize(images.cpu()).to(device)
+        return layers((pixels - 128) / 128).flatten(1)
+
+    return Detector(NAME, DIM, sha256(path), RESIZING, device, compute, batch_size)
+
+
+def clean_resize(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299] in 0..255, with clean-fid's own function, images in parallel."""
+    from cleanfid.resize import build_resizer
+
+    arrays = images.permute(0, 2, 3, 1).numpy()
+    with concurrent.futures.ThreadPoolExecutor(torch.get_num_threads()) as pool:  # Pillow works outside of Python's lock
+        resized = list(pool.map(build_resizer("clean"), arrays))
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

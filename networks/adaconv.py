@@ -1,0 +1,135 @@
+"""Adaptive convolution and the network that predicts its kernels.
+
+Chandran, Zoss, Gotardo, Gross, Bradley: "Adaptive Convolutions for Structure-Aware Style Transfer", CVPR 2021.
+AdaIN gives every channel of a feature map a scale and a shift; AdaConv gives it a kernel, predicted from the style.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class AdaptiveKernels(NamedTuple):
+    """One depthwise-separable convolution per sample."""
+
+    spatial: torch.Tensor  # [N, C_out, C_in / groups, k, k]
+    pointwise: torch.Tensor  # [N, C_out, C_out / groups]
+    bias: torch.Tensor  # [N, C_out]
+
+
+def normalize(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """x̂ = (x − μ(x)) / sqrt(σ²(x) + ε), per sample and channel of [N, C, H, W], biased variance. Zero on a 1×1 map."""
+    var, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    return (x - mean) * (var + eps).rsqrt()
+
+
+def adaconv(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bias: torch.Tensor, eps: float = 1e-5):
+    """The adaptive part of AdaConv (paper, section 3.1, equations 2 and 3).
+
+        x̂  = (x − μ(x)) / sqrt(σ²(x) + ε)
+        y₁ = x̂ ⊛ spatial                    grouped k×k
+        y₂ = y₁ ⊛ pointwise + bias           grouped 1×1
+
+    x [N, C_in, H, W], spatial [N, C_out, C_in/groups, k, k], pointwise [N, C_out, C_out/groups], bias [N, C_out]
+    -> [N, C_out, H, W]. Borders are replicated. With k = 1, groups = C and pointwise = 1 this is AdaIN.
+    """
+    n, c_in, height, width = x.shape
+    _, c_out, in_per_group, k, _ = spatial.shape
+    groups = c_in // in_per_group
+
+    # Both convolutions are linear, so they compose: one kernel, and one pass over the feature map instead of two.
+    kernel = torch.matmul(
+        pointwise.reshape(n, groups, c_out // groups, c_out // groups),
+        spatial.reshape(n, groups, c_out // groups, in_per_group * k * k),
+    )
+
+    # Samples become groups of one convolution: there is no loop over them.
+    x = F.pad(normalize(x, eps), [k // 2] * 4, mode="replicate")
+    y = F.conv2d(
+        x.reshape(1, n * c_in, height + k - 1, width + k - 1),
+        kernel.reshape(n * c_out, in_per_group, k, k),
+        bias.reshape(n * c_out),
+        groups=n * groups,
+    )
+    return y.reshape(n, c_out, height, width)
+
+
+def channels_per_group(channels: int) -> int:
+    """1, 2, 4, 8 at 512, 256, 128, 64 channels and below (paper, section 4.1): every predictor has about the same size.
+
+    At other widths, the largest divisor of the width that is not above the schedule.
+    """
+    most = max(min(512 // channels, 8), 1)
+    return max(d for d in range(1, most + 1) if channels % d == 0)
+
+
+class KernelPredictor(nn.Module):
+    """Predicts the kernels of one AdaConv layer from a style descriptor W (paper, section 3.2 and figure 3).
+
+    [N, s_d, s_h, s_w] -> AdaptiveKernels. `spatial` is a convolution of W with s_h×s_w kernels, padded so that k×k comes out;
+    `pointwise` and `bias` are linear in W averaged over its s_h×s_w positions.
+
+    At initialisation a white W of unit variance gives kernels that keep the variance of a map (`bias` starts at zero).
+    """
+
+    def __init__(
+        self,
+        style_shape: tuple[int, int, int],  # (s_d, s_h, s_w) of the descriptor
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,  # k: 1, 3 or 5
+        groups: int | None = None,  # divides both channel counts; by default in_channels / channels_per_group(in_channels)
+        lr_multiplier: float = 1.0,  # how fast these weights learn, compared with the other equalised layers
+        identity: float = 0.0,  # share of the initial kernels' variance in a fixed identity; the rest depends on the style
+    ):
+        super().__init__()
+        s_d, s_h, s_w = style_shape
+        if kernel_size % 2 == 0 or min(style_shape) < 1:
+            raise ValueError(f"kernel_size {kernel_size} must be odd, style_shape {tuple(style_shape)} positive")
+        if s_h % 2 == 0 or s_h != s_w:
+            raise ValueError(f"style_shape {tuple(style_shape)}: the descriptor must be square with an odd side")
+        groups = in_channels // channels_per_group(in_channels) if groups is None else groups
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+        self.style_shape = (s_d, s_h, s_w)
+        self.in_per_group, self.out_per_group = in_channels // groups, out_channels // groups
+        self.out_channels, self.kernel_size, self.groups = out_channels, kernel_size, groups
+
+        # Equalised learning rate: weights of variance 1/lr², brought to the variance wanted by a constant factor.
+        spatial, pointwise = out_channels * self.in_per_group, out_channels * self.out_per_group
+        self.spatial_weight = nn.Parameter(torch.randn(spatial, s_d, s_h, s_w) / lr_multiplier)
+        shared = F.pad(_eye(out_channels, self.in_per_group)[..., None, None], [kernel_size // 2] * 4)
+        self.spatial_bias = nn.Parameter(shared * identity**0.5 / lr_multiplier)
+        self.pointwise_weight = nn.Parameter(torch.randn(pointwise, s_d) / lr_multiplier)
+        self.pointwise_bias = nn.Parameter(_eye(out_channels, self.out_per_group).flatten() * identity**0.5 / lr_multiplier)
+        self.bias_weight = nn.Parameter(torch.zeros(out_channels, s_d))
+        self.bias_bias = nn.Parameter(torch.zeros(out_channels))
+
+        # Zero padding starves the outer taps of `spatial`: in each direction only `reach` of the k·s_h products are with W.
+        pad = kernel_size // 2
+        reach = sum(0 <= i + j - pad < s_h for i in range(kernel_size) for j in range(s_h))
+        styled = (1 - identity) ** 0.5  # standard deviation of the part that depends on the style
+        self.lr_multiplier = lr_multiplier
+        self.spatial_gain = styled * lr_multiplier / (s_d * self.in_per_group) ** 0.5 / reach
+        self.pool_gain = (s_h * s_w) ** 0.5  # averaging shrinks the variance of a white W by s_h·s_w
+        self.pointwise_gain = styled * lr_multiplier * self.pool_gain / (s_d * self.out_per_group) ** 0.5
+        self.bias_gain = lr_multiplier * self.pool_gain / s_d**0.5
+
+    def forward(self, style: torch.Tensor) -> AdaptiveKernels:
+        n, k, lr = style.shape[0], self.kernel_size, self.lr_multiplier
+        spatial = F.conv2d(style, self.spatial_weight * self.spatial_gain, padding=k // 2)
+        pooled = style.mean(dim=(2, 3))  # [N, s_d]
+        pointwise = F.linear(pooled, self.pointwise_weight * self.pointwise_gain, self.pointwise_bias * lr)
+        bias = F.linear(pooled, self.bias_weight * self.bias_gain, self.bias_bias * lr)
+        return AdaptiveKernels(
+            spatial.reshape(n, self.out_channels, self.in_per_group, k, k) + self.spatial_bias * lr,
+            pointwise.reshape(n, self.out_channels, self.out_per_group),
+            bias,
+        )
+
+
+def _eye(out_channels: int, per_group: int) -> torch.Tensor:
+    """[out_channels, per_group]: each output reads one input of its own group."""
+    return torch.eye(per_group).repeat(-(-out_channels // per_group), 1)[:out_channels]

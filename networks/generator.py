@@ -1,0 +1,180 @@
+"""The generator: a mapping network from noise to w, and a synthesis network whose layers w modulates."""
+
+import math
+
+import torch
+import torch.nn as nn
+
+from networks.layers import Conv2d, Linear
+from networks.modulation import MODULATIONS
+from torch_utils.ops import leaky_relu, upsample2x
+
+START = 4  # side of the learned constant that every image grows from
+
+
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """Width of both networks at a resolution."""
+    return min(channel_base // resolution, channel_max)
+
+
+def resolutions(img_resolution: int) -> list[int]:
+    """[4, 8, …, img_resolution]; `ValueError` where doubling does not lead there."""
+    if img_resolution < 2 * START or img_resolution & (img_resolution - 1):
+        raise ValueError(f"img_resolution {img_resolution} cannot be made: it must be a power of two, 8 or more")
+    return [START << i for i in range(int(math.log2(img_resolution // START)) + 1)]
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim], c [N, c_dim] or None -> ws [N, num_ws, w_dim].
+
+    The last layer is linear, so that w starts out as the white descriptor that kernel predictors expect.
+    """
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int, lr_multiplier: float = 0.01):
+        super().__init__()
+        self.c_dim, self.num_ws = c_dim, num_ws
+        self.embed = Linear(c_dim, z_dim) if c_dim > 0 else None
+        widths = [z_dim * (2 if c_dim > 0 else 1)] + [w_dim] * num_layers
+        self.layers = nn.ModuleList(Linear(i, o, lr_multiplier=lr_multiplier) for i, o in zip(widths, widths[1:]))
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,  # one-hot labels
+        truncation_psi: float = 1,  # pulls w towards the average w: 1 not at all, 0 entirely
+        truncation_cutoff: int | None = None,  # only the first so many of the ws; None: all
+        update_w_avg: bool = False,
+    ) -> torch.Tensor:
+        x = _unit(z)
+        if self.embed is not None:
+            if c is None:
+                raise ValueError(f"this generator is conditional: it needs labels c [N, {self.c_dim}]")
+            x = torch.cat([x, _unit(self.embed(c))], dim=1)
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i + 1 < len(self.layers):
+                x = leaky_relu(x)
+        if update_w_avg:
+            self.w_avg.lerp_(x.detach().mean(0).to(self.w_avg.dtype), 0.002)
+        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
+        if truncation_psi != 1:
+            ws[:, :truncation_cutoff] = self.w_avg.lerp(ws[:, :truncation_cutoff], truncation_psi)
+        return ws
+
+
+class SynthesisLayer(nn.Module):
+    """Modulation and convolution, then noise, bias and activation."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, up: bool, modulation: type, **options):
+        super().__init__()
+        self.modulation = modulation(in_channels, out_channels, w_dim, up=up, **options)
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
+        x = self.modulation(x, w)
+        if noise_mode == "random":
+            x = x + torch.randn_like(x[:, :1]) * self.noise_strength
+        elif noise_mode == "const":
+            x = x + self.noise_const * self.noise_strength
+        return leaky_relu(x, self.bias)
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, num_ws, w_dim] -> images [N, img_channels, H, W], about [-1, 1]. The image is the sum of all scales' to-RGB."""
+
+    def __init__(
+        self,
+        w_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        channel_base: int,
+        channel_max: int,
+        modulation: str,
+        modulation_options: dict,
+    ):
+        super().__init__()
+        sides = resolutions(img_resolution)
+        widths = [channels_at(side, channel_base, channel_max) for side in sides]
+        layer = dict(modulation=MODULATIONS[modulation], **modulation_options)
+        self.const = nn.Parameter(torch.randn(widths[0], START, START))
+        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, START, up=False, **layer)])
+        for side, before, width in zip(sides[1:], widths, widths[1:]):
+            self.layers.append(SynthesisLayer(before, width, w_dim, side, up=True, **layer))
+            self.layers.append(SynthesisLayer(width, width, w_dim, side, up=False, **layer))
+        gain = len(sides) ** -0.5  # to-RGB outputs add up to unit variance
+        self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
+        self.num_ws = len(self.layers)
+
+    def forward(self, ws: torch.Tensor, noise_mode: str = "const") -> torch.Tensor:
+        if noise_mode not in ("const", "random", "none"):
+            raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
+        ws = ws.unbind(1)
+        x = self.const.unsqueeze(0).repeat(ws[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
+        x = self.layers[0](x, ws[0], noise_mode)
+        img = self.to_rgb[0](x)
+        for i, to_rgb in enumerate(self.to_rgb[1:]):
+            x = self.layers[2 * i + 1](x, ws[2 * i + 1], noise_mode)
+            x = self.layers[2 * i + 2](x, ws[2 * i + 2], noise_mode)
+            img = upsample2x(img) + to_rgb(x)
+        return img
+
+
+class Generator(nn.Module):
+    """Noise to images. `G(z)` is `G.synthesis(G.mapping(z))`."""
+
+    def __init__(
+        self,
+        img_resolution: int = 64,  # side of the images: a power of two
+        img_channels: int = 3,  # 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
+        c_dim: int = 0,  # number of classes; 0: unconditional
+        z_dim: int = 512,  # noise
+        modulation: str = "adaconv",  # one of MODULATIONS
+        channel_base: int = 16384,  # width at resolution r is min(channel_base / r, channel_max)
+        channel_max: int = 512,
+        style_depth: int = 64,  # s_d of the descriptor [s_d, 3, 3]; w_dim = 9·s_d
+        mapping_layers: int = 2,
+        modulation_options: dict | None = None,  # further arguments of the modulation's constructor
+    ):
+        super().__init__()
+        if modulation not in MODULATIONS:
+            raise ValueError(f"modulation {modulation!r} must be one of {', '.join(MODULATIONS)}")
+        if not 1 <= img_channels <= 4:
+            raise ValueError(f"img_channels {img_channels} must be 1 to 4")
+        self.config = dict(
+            img_resolution=img_resolution,
+            img_channels=img_channels,
+            c_dim=c_dim,
+            z_dim=z_dim,
+            modulation=modulation,
+            channel_base=channel_base,
+            channel_max=channel_max,
+            style_depth=style_depth,
+            mapping_layers=mapping_layers,
+            modulation_options=dict(modulation_options or {}),
+        )
+        self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, 9 * style_depth
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.synthesis = SynthesisNetwork(
+            self.w_dim, img_resolution, img_channels, channel_base, channel_max, modulation, self.config["modulation_options"]
+        )
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, self.num_ws, mapping_layers)
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        truncation_psi: float = 1,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "const",
+    ) -> torch.Tensor:
+        """z [N, z_dim], one-hot c [N, c_dim] -> images [N, img_channels, H, W]."""
+        return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
+
+
+def _unit(x: torch.Tensor) -> torch.Tensor:
+    """Scale each row to unit second moment."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

@@ -1,0 +1,78 @@
+"""How a style w acts on a feature map: AdaConv, and the two things it replaces, with one signature.
+
+Each includes its learned convolution: normalise and modulate at the incoming resolution, antialiased ×2 where the layer
+grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N, out, 2H, 2W] with up=True.
+"""
+
+import torch
+import torch.nn as nn
+
+from networks.adaconv import KernelPredictor, adaconv, normalize
+from networks.layers import Conv2d, Linear
+from torch_utils.ops import upsample2x
+
+
+class AdaConv(nn.Module):
+    """Predicted kernels (Chandran et al. 2021). w, reshaped to [s_d, 3, 3], is the descriptor."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        up: bool = False,
+        kernel_size: int = 3,  # of the predicted kernels
+        groups: int | None = None,  # default: the paper's schedule by width
+        lr_multiplier: float = 1.0,  # of the kernel predictor
+        identity: float = 0.0,  # share of the initial kernels in a fixed identity
+    ):
+        super().__init__()
+        if w_dim % 9:
+            raise ValueError(f"w_dim={w_dim} must be 9·s_d: w is the descriptor [s_d, 3, 3] of AdaConv")
+        self.style_shape = (w_dim // 9, 3, 3)
+        self.predictor = KernelPredictor(self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity)
+        self.conv = Conv2d(in_channels, out_channels, bias=False)
+        self.up = up
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        x = adaconv(x, *self.predictor(w.unflatten(1, self.style_shape)))
+        return self.conv(upsample2x(x) if self.up else x)
+
+
+class AdaIN(nn.Module):
+    """A scale and a shift per channel of the normalised map (Huang and Belongie 2017; Karras et al. 2019)."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, up: bool = False, lr_multiplier: float = 1.0):
+        super().__init__()
+        self.scale = Linear(w_dim, in_channels, bias_init=1, lr_multiplier=lr_multiplier)
+        self.shift = Linear(w_dim, in_channels, lr_multiplier=lr_multiplier)
+        self.conv = Conv2d(in_channels, out_channels, bias=False)
+        self.up = up
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        x = normalize(x) * self.scale(w)[:, :, None, None] + self.shift(w)[:, :, None, None]
+        return self.conv(upsample2x(x) if self.up else x)
+
+
+class Demodulation(nn.Module):
+    """Weight demodulation (Karras et al. 2020, section 2.2), as scales on the activations before and after the convolution.
+
+    Convolving with weights w'_ijk = s_i·w_ijk, then dividing by sqrt(Σ_ik w'_ijk² + ε), is the same as scaling the input
+    by s and the output by d_j = rsqrt(Σ_i s_i² Σ_k w_ijk² + ε): no kernel per sample is ever made.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, up: bool = False, lr_multiplier: float = 1.0):
+        super().__init__()
+        self.scale = Linear(w_dim, in_channels, bias_init=1, lr_multiplier=lr_multiplier)
+        self.conv = Conv2d(in_channels, out_channels, bias=False)
+        self.up = up
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        scale = self.scale(w)  # [N, in]
+        power = self.conv.scaled_weight().square().sum(dim=(2, 3))  # [out, in]
+        demodulation = (scale.square() @ power.t() + 1e-8).rsqrt()  # [N, out]
+        x = x * scale[:, :, None, None]
+        return self.conv(upsample2x(x) if self.up else x) * demodulation[:, :, None, None]
+
+
+MODULATIONS = {"adaconv": AdaConv, "adain": AdaIN, "demod": Demodulation}

@@ -1,0 +1,35 @@
+"""Images drawn from a generator, as uint8 batches."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from torch_utils.images import to_uint8
+from torch_utils.rng import normal
+
+
+def one_hot(classes: Sequence[int], c_dim: int) -> torch.Tensor:
+    """[N, c_dim] float32."""
+    return F.one_hot(torch.as_tensor(classes, dtype=torch.long), c_dim).float()
+
+
+@torch.inference_mode()
+def sample(
+    G: torch.nn.Module,
+    count: int,
+    seed: int = 0,  # the same seed gives the same images, whatever the batch
+    classes: Sequence[int] | None = None,  # to draw from evenly, e.g. the labels of the training images; conditional G only
+    batch: int = 32,
+) -> Iterator[torch.Tensor]:
+    """`count` images in all, uint8 [≤ batch, C, H, W], on the generator's device."""
+    device = next(G.parameters()).device
+    z = normal((count, G.z_dim), "sample", seed)
+    c = None
+    if G.c_dim:
+        classes = range(G.c_dim) if classes is None else classes
+        picks = torch.randint(len(classes), (count,), generator=torch.Generator().manual_seed(seed))
+        c = one_hot([classes[i] for i in picks.tolist()], G.c_dim)
+    for i in range(0, count, batch):
+        labels = None if c is None else c[i : i + batch].to(device)
+        yield to_uint8(G(z[i : i + batch].to(device), labels))

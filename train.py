@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Train a generator on a folder or zip of images."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import click
+import torch
+
+from metrics.evaluator import Evaluator
+from networks.modulation import MODULATIONS
+from torch_utils import distributed
+from torch_utils.cli import BOOL, NAMES, Progress, command, run
+from torch_utils.files import InputError, write_json
+from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.stats import drop_after
+from training.config import PRESETS, TrainingConfig
+from training.dataset import ImageDataset, evaluation_batches
+from training.loop import train
+from training.state import TrainingState
+
+
+@command()
+@click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where run directories go")
+@click.option("--data", type=click.Path(path_type=Path), help="folder or zip of images; needed unless --resume RUN_DIR has it")
+@click.option("--cfg", type=click.Choice(list(PRESETS)), default="auto", help="preset; every option below overrides it")
+@click.option("--gpus", type=click.IntRange(1), default=1, help="number of processes, one per GPU")
+@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]", show_default=False)
+@click.option("--batch", type=click.IntRange(1), help="images per step, over all processes  [default: by preset]")
+@click.option("--kimg", type=click.FloatRange(0, min_open=True), help="length, in thousands of images seen  [default: by preset]")
+@click.option("--tick", type=click.FloatRange(0, min_open=True), help="kimg between two lines of the log  [default: by preset]")
+@click.option("--snap", type=click.IntRange(1), help="ticks between two snapshots  [default: by preset]")
+@click.option("--metrics", type=NAMES, help="scores at each snapshot, NAME,… or none  [default: by preset]")
+@click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
+@click.option("--seed", type=click.IntRange(0), default=0, help="of everything random")
+@click.option("--mirror", type=BOOL, default=False, help="add the images flipped left to right")
+@click.option("--cond", type=BOOL, default=False, help="condition on the labels in dataset.json")
+@click.option("--subset", type=click.IntRange(1), help="train on so many of the images")
+@click.option("--modulation", type=click.Choice(list(MODULATIONS)), default="adaconv", help="how styles act on feature maps")
+@click.option("--gamma", type=click.FloatRange(0), help="weight of the R1 and R2 penalties  [default: by preset]")
+@click.option("--glr", type=click.FloatRange(0, min_open=True), help="learning rate of the generator  [default: by preset]")
+@click.option("--dlr", type=click.FloatRange(0, min_open=True), help="learning rate of the discriminator  [default: by preset]")
+@click.option("--workers", type=click.IntRange(0), help="processes that read images  [default: by preset]")
+@click.option("--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this")
+@click.option("-n", "--dry-run", is_flag=True, help="print what would be done, and stop")
+def main(outdir: Path, resume: str | None, device: str | None, inception: Path | None, dry_run: bool, **options):
+    """Train a generator on a folder or zip of images.
+
+    Makes OUTDIR/00000-<data>-<cfg>-…/ with snapshots, pictures, statistics and scores. To go on after an interruption,
+    run the same command with --resume auto.
+    """
+    chosen = choose_device(device)
+    run_dir = snapshot = None
+    if resume not in (None, "auto"):
+        if not Path(resume).exists():
+            raise InputError(f"--resume {resume}: no such run directory or network file")
+        run_dir, snapshot = (Path(resume), None) if Path(resume).is_dir() else (None, Path(resume))
+    config = restore_config(run_dir, _given(options)) if run_dir else resolve_config(options)
+    if resume == "auto":
+        run_dir = find_run(outdir, config)
+    check_processes(config, chosen)
+
+    dataset = open_dataset(config)
+    progress = Progress(f"checking {dataset.name}", len(dataset), "img")
+    dataset.check(progress.update)
+    progress.close()
+    state = build_state(config, dataset, torch.device("cpu"), run_dir, snapshot)
+    build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
+
+    describe(config, dataset, state, chosen, run_dir, resume)
+    if dry_run:
+        return
+    run_dir = run_dir or make_run_dir(outdir, config, dataset)
+    write_json(run_dir / "training_options.json", config.to_json())
+    print(f"Run directory: {run_dir}")
+    if snapshot:
+        state.save(run_dir)  # what the processes begin with
+    resumed = snapshot is not None or state.nimg > 0
+    del state
+    distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
+    print(f"Done. Pictures, snapshots and scores are in {run_dir}")
+
+
+def work(rank: int, world: int, device: torch.device, config: TrainingConfig, run_dir: Path, inception: Path | None, resumed: bool):
+    """One process of the training."""
+    keep_freed_memory()
+    dataset = open_dataset(config)
+    state = build_state(config, dataset, device, run_dir if resumed else None)
+    if rank == 0 and resumed:
+        for path in run_dir.glob("*.jsonl"):
+            drop_after(path, state.nimg)
+    evaluator = build_evaluator(config, dataset, device, inception) if rank == 0 else None
+    train(config, dataset, state, run_dir, evaluator, device, rank, world)
+
+
+def resolve_config(options: dict) -> TrainingConfig:
+    """Options given, over the preset for this data's resolution, over the defaults of `TrainingConfig`."""
+    if not options["data"]:
+        raise InputError("--data is missing: a folder or zip of images")
+    resolution = max(ImageDataset(options["data"]).resolution)
+    values = PRESETS[options["cfg"]](resolution) | {name: value for name, value in options.items() if value is not None}
+    return TrainingConfig(**values | {"data": str(Path(options["data"]).absolute()), "metrics": tuple(values["metrics"])})
+
+
+def restore_config(run_dir: Path, given: dict) -> TrainingConfig:
+    """The options of an earlier run, but for those given now."""
+    path = run_dir / "training_options.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    config = TrainingConfig.from_json(values)
+    changes = dict(given)
+    if "data" in changes:
+        changes["data"] = str(Path(changes["data"]).absolute())
+    if "metrics" in changes:
+        changes["metrics"] = tuple(changes["metrics"])
+    return dataclasses.replace(config, **changes)
+
+
+def find_run(outdir: Path, config: TrainingConfig) -> Path | None:
+    """The newest run directory with these options and a saved state; how long and how chatty a run is does not count."""
+    free = dict(kimg=0, tick=0, snap=0, metrics=(), workers=0, gpus=1)
+    for path in sorted(outdir.glob("[0-9]" * 5 + "-*"), reverse=True):
+        if any((path / name).exists() for name in ("training-state.pt", "training-state.previous.pt")):
+            if dataclasses.replace(restore_config(path, {}), **free) == dataclasses.replace(config, **free):
+                return path
+    return None
+
+
+def open_dataset(config: TrainingConfig) -> ImageDataset:
+    return ImageDataset(config.data, mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed)
+
+
+def check_processes(config: TrainingConfig, device: torch.device) -> None:
+    if config.batch % config.gpus:
+        raise InputError(f"--batch {config.batch} cannot be shared out evenly to --gpus {config.gpus}")
+    if device.type == "cuda" and config.gpus > torch.cuda.device_count():
+        raise InputError(f"--gpus {config.gpus}: there are {torch.cuda.device_count()}")
+
+
+def build_state(
+    config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None, snapshot: Path | None = None
+) -> TrainingState:
+    """A fresh state; or that of a run directory; or one whose generator starts from a snapshot."""
+    if dataset.height != dataset.width:
+        raise InputError(f"{config.data}: found images of {dataset.width}×{dataset.height}, wanted square ones")
+    try:
+        state = TrainingState(config, dataset.height, dataset.channels, dataset.c_dim, device)
+    except ValueError as error:
+        raise InputError(f"{config.data}: {error}") from None
+    if run_dir:
+        state.load(run_dir, device)
+    if snapshot:
+        state.warm_start(snapshot)
+    return state
+
+
+def build_evaluator(config: TrainingConfig, dataset: ImageDataset, device: torch.device, inception: Path | None) -> Evaluator | None:
+    if not config.metrics:
+        return None
+    real_batches = lambda: evaluation_batches(dataset, 32)
+    return Evaluator(list(config.metrics), real_batches, len(dataset), dataset.content_hash(), device, inception)
+
+
+def describe(config, dataset: ImageDataset, state: TrainingState, device: torch.device, run_dir: Path | None, resume: str | None) -> None:
+    """Everything that the run is determined by."""
+    print(json.dumps(config.to_json(), indent=2))
+    classes = f", {dataset.c_dim} classes" if dataset.c_dim else ""
+    print(f"Data:          {len(dataset)} images, {dataset.width}×{dataset.height}, {dataset.channels} channels{classes}")
+    for name, network in (("Generator", state.G), ("Discriminator", state.D)):
+        print(f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters")
+    print(f"Device:        {device}, {config.gpus} process{'es' if config.gpus > 1 else ''}")
+    if run_dir:
+        print(f"Resuming:      {run_dir} at {state.nimg / 1000:.1f} kimg")
+    elif resume == "auto":
+        print("Resuming:      nothing, as no run with these options has saved a state yet")
+
+
+def make_run_dir(outdir: Path, config: TrainingConfig, dataset: ImageDataset) -> Path:
+    """OUTDIR/00000-<data>-<cfg>-…, with the next free number."""
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+        numbers = [int(match[1]) for path in outdir.iterdir() if (match := re.match(r"(\d{5})-", path.name))]
+        traits = [config.cfg, config.modulation, f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
+        traits[1:1] = [name for name in ("cond", "mirror") if getattr(config, name)]
+        name = re.sub(r"[^\w.-]", "_", dataset.name)
+        run_dir = outdir / "-".join([f"{max(numbers, default=-1) + 1:05d}", name, *traits])
+        run_dir.mkdir()
+    except OSError as error:
+        raise InputError(f"--outdir {outdir}: {error.strerror}") from None
+    return run_dir
+
+
+def _given(options: dict) -> dict:
+    """The options that stood on the command line."""
+    default = click.core.ParameterSource.DEFAULT
+    return {name: value for name, value in options.items() if click.get_current_context().get_parameter_source(name) != default}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,211 @@
+"""Training images: what they are, and in which order a training sees them."""
+
+import hashlib
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from torch_utils.files import InputError
+from training.archive import Archive, Shape
+
+NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
+
+
+class ImageDataset(Dataset):
+    """Images of one size in a folder or zip file: item i is (uint8 [C, H, W], class), the class -1 without `use_labels`.
+
+    The constructor lists the files and reads `dataset.json` and the first image; `check()` looks at all of them.
+    The order is that of the sorted names. Workers may be spawned or forked.
+
+    `c_dim` is the number of classes: that of `label_names`, else the largest label in the file + 1, whatever the subset.
+    It is 0 without `use_labels`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,  # folder or zip file
+        mirror: bool = False,  # twice as many images: i + n is i, flipped from left to right
+        use_labels: bool = False,  # classes from dataset.json
+        subset: int | None = None,  # this many images, drawn by `seed`; a larger subset contains a smaller one
+        seed: int = 0,
+    ):
+        self._archive = Archive(path)
+        path = Path(path).resolve()
+        self.name = path.stem if path.is_file() else path.name
+        self.mirror = mirror
+        self.label_names = self._archive.label_names
+        names = self._archive.names
+
+        labels = self._archive.labels() if use_labels else None
+        if use_labels and labels is None:
+            raise InputError(f"{path}: found no labels, wanted a dataset.json with a label for every image")
+        self.c_dim = (len(self.label_names or ()) or max(labels.values()) + 1) if labels else 0
+
+        if subset is not None and not 1 <= subset <= len(names):
+            raise InputError(f"{path}: found {len(names)} images, wanted a subset of {subset}")
+        self._subset = None if subset in (None, len(names)) else (subset, seed)
+        if self._subset:
+            names = [names[i] for i in sorted(_permutation(len(names), seed)[:subset])]
+        self._names = names
+        self._labels = [labels[name] for name in names] if labels else None
+        self._shape = self._archive.shape(names[0])
+
+    @property
+    def channels(self) -> int:
+        return self._shape.channels
+
+    @property
+    def height(self) -> int:
+        return self._shape.height
+
+    @property
+    def width(self) -> int:
+        return self._shape.width
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """(height, width)"""
+        return self.height, self.width
+
+    @property
+    def labels(self) -> list[int] | None:
+        """Class of item 0, 1, …; None without `use_labels`."""
+        return self._labels and self._labels * (2 if self.mirror else 1)
+
+    def __len__(self) -> int:
+        return len(self._names) * (2 if self.mirror else 1)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        flip, i = divmod(index, len(self._names))
+        image = self._archive.image(self._names[i])
+        self._compare(self._names[i], Shape(len(image.mode), image.height, image.width))
+        pixels = torch.from_numpy(np.array(image)).view(self.height, self.width, self.channels).permute(2, 0, 1)
+        pixels = pixels.flip(2) if flip else pixels
+        return pixels.contiguous(), self._labels[i] if self._labels else NO_LABEL
+
+    def check(self, report: Callable[[int], None] = lambda done: None) -> None:
+        """Read every image's header: `InputError` at the first that is no image, or of another size or kind than the first one.
+
+        `report` is called with the number of images that are done, e.g. `Progress.update`; mirrored copies do not count.
+        """
+        for done, name in enumerate(self._names, 1):
+            self._compare(name, self._archive.shape(name))
+            report(done)
+
+    def content_hash(self) -> str:
+        """Key of what the images are, in hex; labels in a folder do not count.
+
+        Of all images: `Archive.content_hash` (a zip: SHA-256 of the file; a folder: of names and bytes of its images).
+        With `subset` (fewer than all) or `mirror`: SHA-256 of that key, (subset, seed) and mirror. `seed` alone is nothing.
+        """
+        key = self._archive.content_hash()
+        if not self._subset and not self.mirror:
+            return key
+        return hashlib.sha256(f"{key} subset {self._subset} mirror {bool(self.mirror)}".encode()).hexdigest()
+
+    def _compare(self, name: str, found: Shape) -> None:
+        if found != self._shape:
+            raise InputError(
+                f"{self._archive.path}: {name}: found {found}, wanted {self._shape} as {self._names[0]} has; "
+                "scripts/dataset_tool.py makes images equal"
+            )
+
+
+def batches(
+    dataset: Dataset,
+    batch_size: int,  # of this process
+    seed: int,
+    start: int = 0,  # images that all processes together have seen already
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,  # spawned processes; 0 reads in this one
+    pin_memory: bool = False,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless (uint8 [B, C, H, W], int64 [B]), in an order that depends on nothing but `seed` and the images seen.
+
+    Image number p of a training is `permutation(p // n)[p % n]`, with a new permutation of all n images for every epoch.
+    Global batch k begins at image `start + k * batch_size * world`; rank r takes its r-th slice. So a training that goes
+    on from `start` sees what an uninterrupted one would have seen, whatever the number of workers.
+
+    No global random state is read or changed. `close()` stops the workers. `InputError` for images that cannot be read.
+    """
+    if batch_size < 1 or start < 0 or not 0 <= rank < world or len(dataset) < 1:
+        raise ValueError(f"{batch_size=}, {start=}, {rank=}, {world=}, {len(dataset)} images")
+    loader = DataLoader(
+        _Batches(dataset),
+        batch_size=None,  # the order hands out whole batches
+        sampler=_Order(len(dataset), batch_size, seed, start + rank * batch_size, batch_size * world),
+        num_workers=workers,  # they persist: an endless order has one epoch only, to the loader
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else the loader draws from the global one
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_init_worker,
+    )
+    return _iterate(loader)
+
+
+def evaluation_batches(dataset: Dataset, batch_size: int) -> Iterator[torch.Tensor]:
+    """All images once and in order, as uint8 [B, C, H, W]; the last batch may be smaller."""
+    for start in range(0, len(dataset), batch_size):
+        yield torch.stack([dataset[i][0] for i in range(start, min(start + batch_size, len(dataset)))])
+
+
+def _permutation(n: int, *seed: int) -> np.ndarray:
+    """int64 [n]. RandomState, as numpy promises never to change what it draws."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed))).permutation(n)
+
+
+class _Order:
+    """Iterates over lists of indices, one for each batch of one rank."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, first: int, step: int):
+        self.n, self.batch_size, self.seed, self.first, self.step = n, batch_size, seed, first, step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, order, first = -1, None, self.first
+        while True:
+            batch = []
+            for position in range(first, first + self.batch_size):
+                if position // self.n != epoch:
+                    epoch = position // self.n
+                    order = _permutation(self.n, self.seed, epoch)
+                batch.append(int(order[position % self.n]))
+            yield batch
+            first += self.step
+
+
+class _Batches(Dataset):
+    """Item [i, j, …] is the batch of these images, or an `InputError`: raised in a worker it would come out as a traceback."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, indices: list[int]):
+        try:
+            return default_collate([self.dataset[i] for i in indices])
+        except InputError as error:
+            return error
+
+
+def _iterate(loader: DataLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    iterator = iter(loader)
+    try:
+        for item in iterator:
+            if isinstance(item, InputError):
+                raise item
+            images, labels = item
+            yield images, labels
+    finally:
+        del iterator  # stops the workers; must not wait until a traceback lets go of this frame
+
+
+def _init_worker(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the main one is to answer, and it stops the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,81 @@
+"""IDX files, in which the MNIST family ships its images and labels (http://yann.lecun.com/exdb/mnist)."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from torch_utils.files import InputError
+from training.archive import Shape
+
+IMAGES = b"\0\0\x08\x03"  # unsigned bytes in three dimensions
+LABELS = b"\0\0\x08\x01"  # unsigned bytes in one
+MAX_BYTES = 1 << 31  # unpacked
+
+
+class IdxImages:
+    """The images of one `…-images-idx3-ubyte[.gz]` file, seen as an `Archive` is; labels from the labels file beside it."""
+
+    label_names = None
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.pixels = _read(self.path, IMAGES)  # uint8 [N, H, W]
+        if not self.pixels.size:
+            raise InputError(f"{path}: found no images, wanted some")
+        self.names = [str(i) for i in range(len(self.pixels))]
+
+    def shape(self, name: str) -> Shape:
+        return Shape(1, *self.pixels.shape[1:])
+
+    def image(self, name: str) -> Image.Image:
+        return Image.fromarray(self.pixels[int(name)])
+
+    def labels(self) -> dict[str, int] | None:
+        """Class of every image, or None where there is no labels file."""
+        path = self.path.with_name(self.path.name.replace("images", "labels").replace("idx3", "idx1"))
+        if path == self.path or not path.is_file():
+            return None
+        labels = _read(path, LABELS).tolist()
+        if len(labels) != len(self.names):
+            raise InputError(f"{path}: found {len(labels)} labels, wanted {len(self.names)}, one for every image")
+        return dict(zip(self.names, labels))
+
+
+def looks_like_idx(path: str | Path) -> bool:
+    """By the first bytes, not by the name."""
+    try:
+        with _open(Path(path)) as file:
+            return file.read(2) == IMAGES[:2]
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _open(path: Path):
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else open(path, "rb")
+
+
+def _read(path: Path, magic: bytes) -> np.ndarray:
+    """uint8, of the dimensions that the file gives."""
+    dimensions = magic[3]
+    try:
+        with _open(path) as file:
+            found = file.read(4)
+            if found != magic:
+                raise InputError(f"{path}: found an IDX file of kind {found.hex()}, wanted {magic.hex()}")
+            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            size = math.prod(shape)
+            if size > MAX_BYTES:
+                raise InputError(f"{path}: found {size} bytes unpacked, wanted {MAX_BYTES} at most")
+            data = file.read(size)
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise InputError(f"{path}: cannot be read as an IDX file: {error}") from None
+    if len(data) != size:
+        raise InputError(f"{path}: found {len(data)} bytes of data, wanted {size}")
+    return np.frombuffer(data, np.uint8).reshape(shape)

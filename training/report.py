@@ -1,0 +1,125 @@
+"""What rank 0 writes during a training: log lines, statistics, grids of images, snapshots, scores."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from networks.sampling import one_hot, sample
+from torch_utils.checkpoint import save_snapshot
+from torch_utils.cli import Progress, duration
+from torch_utils.images import save_grid, to_uint8
+from torch_utils.rng import normal
+from torch_utils.stats import Log, Records, resident_bytes
+from training.config import TrainingConfig
+from training.dataset import ImageDataset
+from training.state import TrainingState
+
+# Scores generated images: evaluate(fakes) -> [{"metric": …, "value": …, "floor": …, …}], where fakes(count) gives uint8 batches.
+Evaluate = Callable[[Callable[[int], Iterable[torch.Tensor]]], list[dict]]
+
+
+class Reporter:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: ImageDataset,
+        state: TrainingState,
+        run_dir: Path,
+        evaluate: Evaluate | None,  # None: no scores
+        device: torch.device,
+    ):
+        self.config, self.dataset, self.state, self.run_dir = config, dataset, state, run_dir
+        self.evaluate, self.device = evaluate, device
+        self.log, self.records = Log(run_dir / "log.txt"), Records(run_dir)
+        self.bar = Progress("training", config.kimg, "kimg", start=state.nimg / 1000)
+        self.last_nimg, self.last_seconds = state.nimg, state.seconds
+
+    def begin(self) -> None:
+        """Before the first step of a new run: what the data look like, and where the untrained generator stands."""
+        if self.state.nimg:
+            self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
+            return
+        columns, images = self._choose_reals()
+        save_grid(self.run_dir / "reals.png", images, columns)
+        self._fakes("fakes_init.png")
+        self._score(snapshot=None)
+
+    def progress(self) -> None:
+        self.bar.update(self.state.nimg / 1000)
+
+    def tick(self, means: dict[str, float]) -> None:
+        """One line for people, one record for programs."""
+        state = self.state
+        kimg = (state.nimg - self.last_nimg) / 1000
+        sec_per_kimg = (state.seconds - self.last_seconds) / max(kimg, 1e-9)
+        self.last_nimg, self.last_seconds = state.nimg, state.seconds
+        memory = dict(resident_mb=round(resident_bytes() / 2**20, 1))
+        if self.device.type == "cuda":
+            memory["gpu_mb"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+        left = sec_per_kimg * max(self.config.kimg - state.nimg / 1000, 0)
+        self.bar.close()
+        self.log(
+            f"kimg {state.nimg / 1000:<8.1f} sec/kimg {sec_per_kimg:<7.2f} time {duration(state.seconds):<12} "
+            f"left {duration(left):<12} memory {memory['resident_mb']:.0f} MB  "
+            + "  ".join(f"{name} {means[name]:.3f}" for name in ("loss_D", "loss_G", "r1", "r2") if name in means)
+        )
+        record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
+        self.records.write("stats", record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
+
+    def snapshot(self) -> None:
+        """Images, the network, the state to resume from, and the score."""
+        kimg = self.state.nimg // 1000
+        self._fakes(f"fakes{kimg:06d}.png")
+        path = self.run_dir / f"network-snapshot-{kimg:06d}.safetensors"
+        info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
+        save_snapshot(path, "generator", self.state.ema, **info, label_names=self.dataset.label_names)
+        self._score(path.name)
+        self.state.save(self.run_dir)
+
+    def close(self) -> None:
+        self.bar.close()
+        self.records.close()
+        self.log.close()
+
+    def _score(self, snapshot: str | None) -> None:
+        """Evaluate, and say which share of the way from the untrained generator to the floor is left."""
+        if self.evaluate is None:
+            return
+        for result in self.evaluate(lambda count: sample(self.state.ema, count, self.config.seed, self.dataset.labels)):
+            name, value, floor = result["metric"], result["value"], result["floor"]
+            first = self.state.first_scores.setdefault(name, value)
+            left = (value - floor) / (first - floor) if floor is not None and first > floor else None
+            self.records.write(f"metric-{name}", dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
+            line = f"{name} {value:.2f} at {self.state.nimg / 1000:.1f} kimg"
+            if floor is not None:
+                line += f"; floor {floor:.2f} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
+            if snapshot and left is not None:
+                line += f"; untrained {first:.2f}; {100 * left:.0f} % of the way left"
+            self.log(line)
+
+    def _grid_size(self) -> tuple[int, int]:
+        """Columns and rows that fill a large screen without making cells too many to look at."""
+        return min(max(1920 // self.dataset.width, 4), 16), min(max(1080 // self.dataset.height, 2), 10)
+
+    def _choose_reals(self) -> tuple[int, torch.Tensor]:
+        """Columns, and images [N, C, H, W]; with labels each row shows one class, in turn."""
+        columns, rows = self._grid_size()
+        indices = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.config.seed)).tolist()
+        if self.dataset.c_dim:
+            by_class = {c: [i for i in indices if self.dataset.labels[i] == c] for c in sorted(set(self.dataset.labels))}
+            full = [members for members in by_class.values() if len(members) >= columns] or [indices]
+            indices = [i for row in range(rows) for i in full[row % len(full)][row // len(full) * columns :][:columns]]
+        return columns, torch.stack([self.dataset[i][0] for i in indices[: columns * rows]])
+
+    @torch.inference_mode()
+    def _fakes(self, name: str) -> None:
+        """The same latents every time; with labels each row shows one class, in turn."""
+        columns, rows = self._grid_size()
+        ema, images = self.state.ema, []
+        for row in range(rows):
+            z = normal((columns, ema.z_dim), "grid", self.config.seed, row).to(self.device)
+            c = one_hot([row % ema.c_dim] * columns, ema.c_dim).to(self.device) if ema.c_dim else None
+            images.append(to_uint8(ema(z, c)))
+        save_grid(self.run_dir / name, torch.cat(images), columns)

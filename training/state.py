@@ -1,0 +1,98 @@
+"""Everything that changes during a training, in one object that can be saved and restored exactly.
+
+Random generators and the data order are missing on purpose: both are functions of (seed, rank, images seen).
+"""
+
+import copy
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from networks.discriminator import Discriminator
+from networks.generator import Generator
+from torch_utils.checkpoint import load_generator
+from torch_utils.files import InputError, atomic_write
+from torch_utils.rng import mix
+from training.config import TrainingConfig
+
+
+class TrainingState:
+    """Networks, optimisers and counters."""
+
+    def __init__(
+        self, config: TrainingConfig, img_resolution: int, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
+    ):
+        """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
+        width = dict(channel_base=config.channel_base, channel_max=config.channel_max)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix("weights", config.seed))
+            self.G = Generator(
+                img_resolution,
+                img_channels,
+                c_dim,
+                z_dim=config.z_dim,
+                modulation=config.modulation,
+                style_depth=config.style_depth,
+                mapping_layers=config.mapping_layers,
+                modulation_options=config.modulation_options,
+                **width,
+            )
+            self.D = Discriminator(img_resolution, img_channels, c_dim, **width)
+        self.G.to(device=device, memory_format=torch.channels_last)
+        self.D.to(device=device, memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+
+        self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.glr, betas=(0.0, config.beta2))
+        # Adam for D sees interval + 1 losses in interval steps (Karras et al. 2020, appendix B, lazy regularisation).
+        share = config.reg_interval / (config.reg_interval + 1)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), lr=config.dlr * share, betas=(0.0, config.beta2**share))
+
+        self.nimg = 0  # images seen
+        self.step = 0  # updates done
+        self.seconds = 0.0  # of training, evaluation not counted
+        self.first_scores: dict[str, float] = {}  # metric -> distance of the untrained generator
+
+    def state_dict(self) -> dict:
+        modules = {name: getattr(self, name).state_dict() for name in ("G", "D", "ema", "opt_G", "opt_D")}
+        counters = {name: getattr(self, name) for name in ("nimg", "step", "seconds", "first_scores")}
+        return modules | counters
+
+    def load_state_dict(self, values: dict) -> None:
+        for name in ("G", "D", "ema", "opt_G", "opt_D"):
+            getattr(self, name).load_state_dict(values[name])
+        for name in ("nimg", "step", "seconds", "first_scores"):
+            setattr(self, name, values[name])
+
+    def save(self, run_dir: Path) -> None:
+        """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
+        path = run_dir / "training-state.pt"
+        with atomic_write(path.with_suffix(".new.pt")) as file:
+            torch.save(self.state_dict(), file)
+        if path.exists():
+            os.replace(path, path.with_suffix(".previous.pt"))
+        os.replace(path.with_suffix(".new.pt"), path)
+
+    def load(self, run_dir: Path, device: torch.device | str = "cpu") -> None:
+        """Continue from what `save` wrote; `InputError` where there is nothing that fits."""
+        path = run_dir / "training-state.pt"
+        if not path.exists():
+            path = run_dir / "training-state.previous.pt"
+        if not path.exists():
+            raise InputError(f"{run_dir}: there is no training-state.pt to resume from")
+        try:
+            self.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})") from None
+
+    def warm_start(self, snapshot: str | Path) -> None:
+        """Take the generator's weights from a network file; everything else stays new."""
+        loaded = load_generator(snapshot)
+        try:
+            self.G.load_state_dict(loaded.state_dict())
+            self.ema.load_state_dict(loaded.state_dict())
+        except RuntimeError:
+            wanted, found = self.G.config, loaded.config
+            differences = [f"{name} {found[name]!r} where {wanted[name]!r} is wanted" for name in wanted if found[name] != wanted[name]]
+            raise InputError(f"{snapshot}: cannot be started from: it has {', '.join(differences)}") from None
