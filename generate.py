@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from networks.sampling import one_hot
-from torch_utils.checkpoint import load_generator, read_snapshot
+from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import save_grid, save_png, to_uint8
@@ -18,7 +18,9 @@ from torch_utils.platform import choose_device, keep_freed_memory
 @command()
 @click.option("--seeds", required=True, type=SEEDS, help="0-3,7 or 5 or 0,1,2")
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
-@click.option("--network", required=True, type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory")
+@click.option(
+    "--network", required=True, type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory"
+)
 @click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only so many layers, from the coarsest")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
@@ -26,7 +28,15 @@ from torch_utils.platform import choose_device, keep_freed_memory
 @click.option("--grid", type=click.Path(dir_okay=False, path_type=Path), help="also put all images into one picture")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]", show_default=False)
 def main(
-    seeds: list[int], outdir: Path, network: Path, psi: float, cutoff: int | None, label: str | None, noise_mode: str, grid, device
+    seeds: list[int],
+    outdir: Path,
+    network: Path,
+    psi: float,
+    cutoff: int | None,
+    label: str | None,
+    noise_mode: str,
+    grid,
+    device,
 ):
     """Draw one image per seed from a trained generator.
 
@@ -63,16 +73,6 @@ def draw(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None, n
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).float().to(device)
     torch.manual_seed(seed)  # of random noise
     return to_uint8(G(z, None if c is None else c.to(device), psi, cutoff, noise_mode))[0]
-
-
-def newest_snapshot(network: Path) -> Path:
-    """A file as it is; of a run directory, its last snapshot."""
-    if not network.is_dir():
-        return network
-    snapshots = sorted(network.glob("network-snapshot-*.safetensors"))
-    if not snapshots:
-        raise InputError(f"--network {network}: the folder has no network-snapshot-….safetensors")
-    return snapshots[-1]
 
 
 def class_vector(c_dim: int, label: str | None, names: list[str] | None, network: Path) -> torch.Tensor | None:

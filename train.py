@@ -29,7 +29,9 @@ from training.state import TrainingState
 @click.option("--gpus", type=click.IntRange(1), default=1, help="number of processes, one per GPU")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]", show_default=False)
 @click.option("--batch", type=click.IntRange(1), help="images per step, over all processes  [default: by preset]")
-@click.option("--kimg", type=click.FloatRange(0, min_open=True), help="length, in thousands of images seen  [default: by preset]")
+@click.option(
+    "--kimg", type=click.FloatRange(0, min_open=True), help="length, in thousands of images seen  [default: by preset]"
+)
 @click.option("--tick", type=click.FloatRange(0, min_open=True), help="kimg between two lines of the log  [default: by preset]")
 @click.option("--snap", type=click.IntRange(1), help="ticks between two snapshots  [default: by preset]")
 @click.option("--metrics", type=NAMES, help="scores at each snapshot, NAME,… or none  [default: by preset]")
@@ -43,7 +45,9 @@ from training.state import TrainingState
 @click.option("--glr", type=click.FloatRange(0, min_open=True), help="learning rate of the generator  [default: by preset]")
 @click.option("--dlr", type=click.FloatRange(0, min_open=True), help="learning rate of the discriminator  [default: by preset]")
 @click.option("--workers", type=click.IntRange(0), help="processes that read images  [default: by preset]")
-@click.option("--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this")
+@click.option(
+    "--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this"
+)
 @click.option("-n", "--dry-run", is_flag=True, help="print what would be done, and stop")
 def main(outdir: Path, resume: str | None, device: str | None, inception: Path | None, dry_run: bool, **options):
     """Train a generator on a folder or zip of images.
@@ -83,7 +87,9 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
     print(f"Done. Pictures, snapshots and scores are in {run_dir}")
 
 
-def work(rank: int, world: int, device: torch.device, config: TrainingConfig, run_dir: Path, inception: Path | None, resumed: bool):
+def work(
+    rank: int, world: int, device: torch.device, config: TrainingConfig, run_dir: Path, inception: Path | None, resumed: bool
+):
     """One process of the training."""
     keep_freed_memory()
     dataset = open_dataset(config)
@@ -142,7 +148,11 @@ def check_processes(config: TrainingConfig, device: torch.device) -> None:
 
 
 def build_state(
-    config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None, snapshot: Path | None = None
+    config: TrainingConfig,
+    dataset: ImageDataset,
+    device: torch.device,
+    run_dir: Path | None = None,
+    snapshot: Path | None = None,
 ) -> TrainingState:
     """A fresh state; or that of a run directory; or one whose generator starts from a snapshot."""
     if dataset.height != dataset.width:
@@ -158,14 +168,18 @@ def build_state(
     return state
 
 
-def build_evaluator(config: TrainingConfig, dataset: ImageDataset, device: torch.device, inception: Path | None) -> Evaluator | None:
+def build_evaluator(
+    config: TrainingConfig, dataset: ImageDataset, device: torch.device, inception: Path | None
+) -> Evaluator | None:
     if not config.metrics:
         return None
     real_batches = lambda: evaluation_batches(dataset, 32)
     return Evaluator(list(config.metrics), real_batches, len(dataset), dataset.content_hash(), device, inception)
 
 
-def describe(config, dataset: ImageDataset, state: TrainingState, device: torch.device, run_dir: Path | None, resume: str | None) -> None:
+def describe(
+    config, dataset: ImageDataset, state: TrainingState, device: torch.device, run_dir: Path | None, resume: str | None
+) -> None:
     """Everything that the run is determined by."""
     print(json.dumps(config.to_json(), indent=2))
     classes = f", {dataset.c_dim} classes" if dataset.c_dim else ""

@@ -30,7 +30,9 @@ class AdaConv(nn.Module):
         if w_dim % 9:
             raise ValueError(f"w_dim={w_dim} must be 9·s_d: w is the descriptor [s_d, 3, 3] of AdaConv")
         self.style_shape = (w_dim // 9, 3, 3)
-        self.predictor = KernelPredictor(self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity)
+        self.predictor = KernelPredictor(
+            self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity
+        )
         self.conv = Conv2d(in_channels, out_channels, bias=False)
         self.up = up
 

@@ -14,8 +14,9 @@ from metrics.detector import Detector
 from metrics.evaluator import Evaluator
 from metrics.fid import frechet_distance
 from metrics.names import parse_metric
-from metrics.yardstick import blurred, share_of_way_left
+from metrics.yardstick import blurred
 from torch_utils.files import InputError
+from torch_utils.stats import share_of_way_left
 
 DIM = 12
 

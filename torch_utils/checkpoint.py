@@ -63,7 +63,9 @@ def build(snapshot: Snapshot, constructor: Callable[..., torch.nn.Module], path:
             network = constructor(**snapshot.config)
         network.load_state_dict(snapshot.tensors, assign=True)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: its weights and its configuration do not fit ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(
+            f"{path}: its weights and its configuration do not fit ({' '.join(str(error).split())[:200]})"
+        ) from None
     return network
 
 
@@ -76,3 +78,14 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted a generator")
     network = build(snapshot, Generator, path).eval().requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)
+
+
+def newest_snapshot(path: str | Path) -> Path:
+    """A file as it is; of a run directory, its last snapshot."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    snapshots = sorted(path.glob("network-snapshot-*.safetensors"))
+    if not snapshots:
+        raise InputError(f"{path}: the folder has no network-snapshot-….safetensors")
+    return snapshots[-1]

@@ -4,7 +4,7 @@ import functools
 import re
 import sys
 import time
-from typing import Callable
+from collections.abc import Callable
 
 import click
 

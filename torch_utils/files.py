@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Iterator
+from typing import IO
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
 

@@ -11,12 +11,12 @@ from torch_utils.checkpoint import save_snapshot
 from torch_utils.cli import Progress, duration
 from torch_utils.images import save_grid, to_uint8
 from torch_utils.rng import normal
-from torch_utils.stats import Log, Records, resident_bytes
+from torch_utils.stats import Log, Records, resident_bytes, share_of_way_left
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.state import TrainingState
 
-# Scores generated images: evaluate(fakes) -> [{"metric": …, "value": …, "floor": …, …}], where fakes(count) gives uint8 batches.
+# Scores generated images: evaluate(fakes) -> [{"metric", "value", "floor", …}], where fakes(count) gives uint8 batches.
 Evaluate = Callable[[Callable[[int], Iterable[torch.Tensor]]], list[dict]]
 
 
@@ -90,11 +90,13 @@ class Reporter:
         for result in self.evaluate(lambda count: sample(self.state.ema, count, self.config.seed, self.dataset.labels)):
             name, value, floor = result["metric"], result["value"], result["floor"]
             first = self.state.first_scores.setdefault(name, value)
-            left = (value - floor) / (first - floor) if floor is not None and first > floor else None
+            left = share_of_way_left(value, floor, first)
             self.records.write(f"metric-{name}", dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
             line = f"{name} {value:.2f} at {self.state.nimg / 1000:.1f} kimg"
             if floor is not None:
-                line += f"; floor {floor:.2f} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
+                line += (
+                    f"; floor {floor:.2f} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
+                )
             if snapshot and left is not None:
                 line += f"; untrained {first:.2f}; {100 * left:.0f} % of the way left"
             self.log(line)

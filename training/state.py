@@ -94,5 +94,7 @@ class TrainingState:
             self.ema.load_state_dict(loaded.state_dict())
         except RuntimeError:
             wanted, found = self.G.config, loaded.config
-            differences = [f"{name} {found[name]!r} where {wanted[name]!r} is wanted" for name in wanted if found[name] != wanted[name]]
+            differences = [
+                f"{name} {found[name]!r} where {wanted[name]!r} is wanted" for name in wanted if found[name] != wanted[name]
+            ]
             raise InputError(f"{snapshot}: cannot be started from: it has {', '.join(differences)}") from None

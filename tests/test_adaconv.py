@@ -1,0 +1,155 @@
+"""The operation itself: what it equals, what it does not depend on, and its derivatives."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, channels_per_group, normalize
+
+SHAPES = [  # n, c_in, c_out, groups, k, h, w
+    (3, 8, 8, 8, 1, 5, 7),
+    (3, 8, 8, 2, 3, 6, 6),
+    (2, 6, 12, 3, 3, 4, 5),
+    (2, 12, 6, 2, 5, 3, 9),
+    (1, 4, 4, 1, 5, 2, 2),
+    (2, 4, 4, 4, 3, 1, 1),
+    (2, 4, 8, 2, 3, 1, 6),
+]
+
+
+def make(n, c_in, c_out, groups, k, h, w, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(shape, generator=random, dtype=torch.float64)
+    kernels = AdaptiveKernels(draw(n, c_out, c_in // groups, k, k), draw(n, c_out, c_out // groups), draw(n, c_out))
+    return draw(n, c_in, h, w) * 2 + 1, kernels
+
+
+def loop(x, spatial, pointwise, bias, eps=1e-5):
+    """The paper's two convolutions, one sample at a time and nothing composed."""
+    c_in, k = x.shape[1], spatial.shape[-1]
+    groups = c_in // spatial.shape[2]
+    results = []
+    for i in range(len(x)):
+        mean, var = x[i].mean(dim=(1, 2), keepdim=True), x[i].var(dim=(1, 2), keepdim=True, unbiased=False)
+        normal = (x[i : i + 1] - mean) / (var + eps).sqrt()
+        y1 = F.conv2d(F.pad(normal, [k // 2] * 4, mode="replicate"), spatial[i], groups=groups)
+        results.append(F.conv2d(y1, pointwise[i][..., None, None], bias[i], groups=groups))
+    return torch.cat(results)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batched_equals_a_loop_over_samples(shape):
+    x, kernels = make(*shape)
+    assert torch.allclose(adaconv(x, *kernels), loop(x, *kernels), rtol=0, atol=1e-12)
+
+
+def test_is_adain_with_kernel_one():
+    x, _ = make(4, 6, 6, 6, 1, 7, 5)
+    scale, shift = torch.randn(2, 4, 6, dtype=torch.float64)
+    adain = F.instance_norm(x, eps=1e-5) * scale[..., None, None] + shift[..., None, None]
+    y = adaconv(x, scale[:, :, None, None, None], torch.ones(4, 6, 1, dtype=torch.float64), shift)
+    assert (y - adain).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_first_and_second_derivatives(shape):
+    x, kernels = make(*shape)
+    inputs = [t.requires_grad_() for t in (x[:2], *(t[:2] for t in kernels))]
+    assert torch.autograd.gradcheck(adaconv, inputs)
+    assert torch.autograd.gradgradcheck(adaconv, inputs)
+
+
+def test_sample_does_not_depend_on_its_batch():
+    x, kernels = make(5, 8, 8, 2, 3, 6, 6)
+    whole = adaconv(x, *kernels)
+    for i in range(5):
+        alone = adaconv(x[i : i + 1], *(t[i : i + 1] for t in kernels))
+        assert torch.allclose(whole[i], alone[0], rtol=0, atol=1e-13)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    assert torch.allclose(adaconv(x[order], *(t[order] for t in kernels)), whole[order], rtol=0, atol=1e-13)
+
+
+def test_one_by_one_map_gives_the_bias():
+    x, kernels = make(2, 4, 4, 4, 3, 1, 1)
+    assert torch.equal(adaconv(x, *kernels), kernels.bias[..., None, None])
+
+
+@settings(max_examples=30, deadline=None)
+@given(scale=st.floats(0.01, 100), shift=st.floats(-100, 100))
+def test_forgets_scale_and_shift_of_its_input(scale, shift):
+    x, kernels = make(2, 4, 4, 2, 3, 8, 8)
+    assert torch.allclose(adaconv(x * scale + shift, *kernels, eps=0.0), adaconv(x, *kernels, eps=0.0), rtol=0, atol=1e-7)
+
+
+def test_normalize_has_zero_mean_and_unit_variance():
+    x = torch.randn(3, 5, 9, 4, dtype=torch.float64) * 7 + 100
+    y = normalize(x)
+    assert y.mean(dim=(2, 3)).abs().max() < 1e-12
+    assert (y.var(dim=(2, 3), unbiased=False) - 1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("k, groups, side", itertools.product([1, 3, 5], [32, 8, 4], [3, 5]))
+@pytest.mark.parametrize("identity", [0.0, 0.5, 0.9])
+def test_predicted_kernels_keep_unit_variance(k, groups, side, identity):
+    torch.manual_seed(1)
+    ratios = []
+    for _ in range(6):
+        predictor = KernelPredictor((24, side, side), 32, 32, k, groups, identity=identity)
+        x = torch.randn(12, 32, 12, 12)
+        ratios.append(adaconv(x, *predictor(torch.randn(12, 24, side, side))).var(dim=(2, 3)).mean())
+    assert abs(torch.stack(ratios).mean() - 1) < 0.15  # without the two corrections it would be 0.03 to 0.6
+
+
+def test_learning_rate_multiplier_leaves_the_start_alone_and_speeds_up_the_rest():
+    def moved(multiplier):
+        torch.manual_seed(0)
+        predictor = KernelPredictor((8, 3, 3), 8, 8, 3, lr_multiplier=multiplier, identity=0.5)
+        style = torch.randn(4, 8, 3, 3)
+        before = predictor(style)
+        optimiser = torch.optim.Adam(predictor.parameters(), lr=1e-3)
+        predictor(style).spatial.square().sum().backward()
+        optimiser.step()
+        return before.spatial.detach(), (predictor(style).spatial - before.spatial).abs().mean().item()
+
+    start1, step1 = moved(1)
+    start8, step8 = moved(8)
+    assert torch.allclose(start1, start8, atol=1e-6)
+    assert 5 < step8 / step1 < 11
+
+
+def test_kernels_have_the_documented_shapes():
+    kernels = KernelPredictor((5, 3, 3), 12, 24, kernel_size=5, groups=4)(torch.randn(2, 5, 3, 3))
+    assert [tuple(t.shape) for t in kernels] == [(2, 24, 3, 5, 5), (2, 24, 6), (2, 24)]
+
+
+def test_every_parameter_of_the_predictor_matters():
+    predictor = KernelPredictor((5, 3, 3), 8, 8, 3, 2)
+    adaconv(torch.randn(2, 8, 6, 6), *predictor(torch.randn(2, 5, 3, 3))).square().sum().backward()
+    for name, parameter in predictor.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [dict(kernel_size=2), dict(groups=3), dict(style_shape=(4, 2, 2)), dict(style_shape=(4, 3, 5)), dict(style_shape=(0, 3, 3))],
+)
+def test_refuses_what_cannot_be(arguments):
+    with pytest.raises(ValueError, match="kernel_size|groups|style_shape"):
+        KernelPredictor(**dict(style_shape=(4, 3, 3), in_channels=8, out_channels=8) | arguments)
+
+
+def test_schedule_of_the_paper():
+    assert [channels_per_group(c) for c in (512, 256, 128, 64, 32)] == [1, 2, 4, 8, 8]
+    assert [channels_per_group(c) for c in (48, 6, 100, 1024)] == [8, 6, 5, 1]
+
+
+def test_paper_sized_predictors_are_about_equally_large():
+    sizes = []
+    for channels in (512, 256, 128, 64):
+        spatial = KernelPredictor((64, 3, 3), channels, channels).spatial_weight
+        sizes.append(spatial.numel())
+    assert sizes == [64 * 9 * 512] * 4

@@ -1,0 +1,154 @@
+"""Generator and discriminator as other tools rely on them."""
+
+import pytest
+import torch
+
+from networks.discriminator import Discriminator, minibatch_std
+from networks.generator import Generator
+from networks.modulation import MODULATIONS
+from networks.sampling import one_hot, sample
+
+SMALL = dict(channel_base=256, channel_max=32, z_dim=16, style_depth=4)
+
+
+def small(resolution=16, **arguments):
+    torch.manual_seed(0)
+    return Generator(resolution, **SMALL | arguments)
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+@pytest.mark.parametrize("channels, c_dim", [(1, 0), (3, 0), (4, 3), (2, 0)])
+def test_generator_makes_images(modulation, channels, c_dim):
+    G = small(32, img_channels=channels, c_dim=c_dim, modulation=modulation)
+    c = one_hot([0, 2], c_dim) if c_dim else None
+    ws = G.mapping(torch.randn(2, G.z_dim), c)
+    assert ws.shape == (2, G.num_ws, G.w_dim) == (2, 7, 36)
+    images = G.synthesis(ws)
+    assert images.shape == (2, channels, 32, 32)
+    assert 0.1 < images.std() < 3
+    D = Discriminator(32, channels, c_dim, channel_base=256, channel_max=32)
+    assert D(images, c).shape == (2, 1)
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_image_does_not_depend_on_its_batch(modulation):
+    G = small(modulation=modulation).double()
+    z = torch.randn(5, G.z_dim, dtype=torch.float64)
+    whole = G(z)
+    assert (whole[2] - G(z[2:3])[0]).abs().max() < 1e-11
+    assert (whole[1] - whole[3]).abs().mean() > 1e-3  # and different noise does give different images
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_every_parameter_learns(modulation):
+    G = small(modulation=modulation, c_dim=2)
+    D = Discriminator(16, 3, 2, channel_base=256, channel_max=32)
+    c = one_hot([0, 1, 0, 1], 2)
+    D(G(torch.randn(4, G.z_dim), c, noise_mode="random"), c).square().sum().backward()
+    for network in (G, D):
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_default_256_generator_has_at_most_30_million_parameters():
+    with torch.device("meta"):
+        G = Generator(256)
+    assert sum(p.numel() for p in G.parameters()) <= 30_000_000
+    assert (G.w_dim, G.num_ws) == (576, 13)
+
+
+def test_truncation():
+    G = small()
+    z = torch.randn(64, G.z_dim)
+    for _ in range(200):
+        G.mapping(z, update_w_avg=True)
+    w = G.mapping(z)
+    average = G.mapping.w_avg
+    assert average.abs().sum() > 0
+    assert torch.allclose(G.mapping(z, truncation_psi=0), average.expand_as(w), atol=1e-5)
+    half = G.mapping(z, truncation_psi=0.5, truncation_cutoff=2)
+    assert torch.allclose(half[:, :2], (w[:, :2] + average) / 2, atol=1e-5)
+    assert torch.equal(half[:, 2:], w[:, 2:])
+
+
+def test_noise_modes():
+    G = small()
+    for layer in G.synthesis.layers:
+        layer.noise_strength.data.fill_(0.5)
+    ws = G.mapping(torch.randn(1, G.z_dim))
+    const, again, none = G.synthesis(ws), G.synthesis(ws, "const"), G.synthesis(ws, "none")
+    random, other = G.synthesis(ws, "random"), G.synthesis(ws, "random")
+    assert torch.equal(const, again)
+    assert not torch.equal(const, none) and not torch.equal(random, other) and not torch.equal(random, none)
+    with pytest.raises(ValueError, match="noise_mode"):
+        G.synthesis(ws, "sometimes")
+
+
+def test_labels_change_images_and_are_required():
+    G = small(c_dim=3)
+    z = torch.randn(1, G.z_dim)
+    assert not torch.allclose(G(z, one_hot([0], 3)), G(z, one_hot([1], 3)))
+    with pytest.raises(ValueError, match="conditional"):
+        G(z)
+    D = Discriminator(16, 3, 3, channel_base=256, channel_max=32)
+    image = torch.randn(1, 3, 16, 16)
+    assert not torch.allclose(D(image, one_hot([0], 3)), D(image, one_hot([1], 3)))
+    with pytest.raises(ValueError, match="conditional"):
+        D(image)
+
+
+def test_layers_can_be_mixed_by_ws():
+    G = small()
+    a, b = G.mapping(torch.randn(2, G.z_dim)).split(1)
+    mixed = torch.cat([a[:, :3], b[:, 3:]], dim=1)
+    images = [G.synthesis(ws) for ws in (a, b, mixed)]
+    assert not any(torch.allclose(images[2], other) for other in images[:2])
+
+
+def test_style_can_be_projected():
+    """A gradient reaches ws, as a projector needs it, twice (path length)."""
+    G = small().double()
+    ws = G.mapping(torch.randn(1, G.z_dim, dtype=torch.float64)).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(G.synthesis(ws).square().sum(), ws, create_graph=True)
+    gradient.square().sum().backward()
+    assert ws.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("resolution", [0, 4, 24, 100, -8])
+def test_impossible_resolutions(resolution):
+    with pytest.raises(ValueError, match="power of two"):
+        Generator(resolution, **SMALL)
+
+
+@pytest.mark.parametrize("arguments", [dict(modulation="nothing"), dict(img_channels=5)])
+def test_impossible_arguments(arguments):
+    with pytest.raises(ValueError, match="modulation|img_channels"):
+        Generator(16, **SMALL | arguments)
+
+
+def test_minibatch_std():
+    x = torch.randn(8, 3, 4, 4, dtype=torch.float64)
+    y = minibatch_std(x, 4)
+    for i in range(8):
+        group = x[i % 2 :: 2]
+        expected = group.var(dim=0, unbiased=False).add(1e-8).sqrt().mean()
+        assert torch.allclose(y[i, 3], expected.expand(4, 4))
+    assert torch.equal(y[:, :3], x)
+    assert minibatch_std(x[:6], 4).shape == (6, 4, 4, 4)  # not divisible: one group
+    assert minibatch_std(x[:1], 4)[0, 3].abs().max() <= 1e-3  # alone there is no deviation
+
+
+@pytest.mark.parametrize("c_dim", [0, 3])
+def test_samples_do_not_depend_on_the_batch(c_dim):
+    G = small(c_dim=c_dim).eval()
+    one, other = (torch.cat(list(sample(G, 7, seed=3, batch=b))) for b in (2, 5))
+    assert one.shape == (7, 3, 16, 16) and one.dtype == torch.uint8
+    assert (one.int() - other.int()).abs().max() <= 1
+    assert not torch.equal(one, torch.cat(list(sample(G, 7, seed=4, batch=2))))
+
+
+def test_samples_follow_the_classes_given():
+    G = small(c_dim=3).eval()
+    only = torch.cat(list(sample(G, 4, seed=0, classes=[1, 1])))
+    assert torch.equal(only, torch.cat(list(sample(G, 4, seed=0, classes=[1]))))
+    assert not torch.equal(only, torch.cat(list(sample(G, 4, seed=0, classes=[2]))))
