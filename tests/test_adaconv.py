@@ -135,7 +135,13 @@ def test_every_parameter_of_the_predictor_matters():
 
 @pytest.mark.parametrize(
     "arguments",
-    [dict(kernel_size=2), dict(groups=3), dict(style_shape=(4, 2, 2)), dict(style_shape=(4, 3, 5)), dict(style_shape=(0, 3, 3))],
+    [
+        dict(kernel_size=2),
+        dict(groups=3),
+        dict(style_shape=(4, 2, 2)),
+        dict(style_shape=(4, 3, 5)),
+        dict(style_shape=(0, 3, 3)),
+    ],
 )
 def test_refuses_what_cannot_be(arguments):
     with pytest.raises(ValueError, match="kernel_size|groups|style_shape"):

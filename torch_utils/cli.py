@@ -4,9 +4,9 @@ import functools
 import re
 import sys
 import time
-from collections.abc import Callable
 
 import click
+from tqdm import tqdm
 
 from torch_utils.files import InputError
 
@@ -87,26 +87,27 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Rate and remaining time of a long piece of work: one line rewritten on a terminal, plain lines now and then elsewhere."""
+    """Rate and remaining time of a long piece of work: a bar on a terminal, plain lines now and then elsewhere."""
 
-    def __init__(self, what: str, total: float, unit: str, start: float = 0, quiet: float = 15, write: Callable = None):
-        self.what, self.total, self.unit, self.first = what, total, unit, start
-        self.terminal = sys.stderr.isatty()
-        self.every = 0.2 if self.terminal else quiet  # seconds between two lines
-        self.write = write or (lambda text: print(text, end="", file=sys.stderr, flush=True))
+    def __init__(self, what: str, total: float, unit: str, start: float = 0, quiet: float = 15):
+        self.what, self.total, self.unit, self.first, self.quiet = what, total, unit, start, quiet
+        terminal = sys.stderr.isatty()
+        shape = "{desc} {percentage:3.0f}% |{bar}| {n:.5g}/{total:.5g} {unit}, {rate_fmt}, {remaining} left"
+        self.bar = tqdm(desc=what, total=total, unit=unit, initial=start, leave=False, bar_format=shape, disable=not terminal)
         self.began = self.shown = time.monotonic()
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float) -> None:
+        """Say that `done` of `total` is done; seldom prints, so call it as often as you like."""
         now = time.monotonic()
-        if now - self.shown < self.every:
-            return
-        self.shown = now
-        rate = (done - self.first) / (now - self.began)
-        left = duration((self.total - done) / rate) if rate > 0 else "?"
-        pace = f"{rate:.3g} {self.unit}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.3g} s/{self.unit}"
-        text = f"{self.what}: {done:.5g}/{self.total:.5g} {self.unit}, {pace}, {left} left{note}"
-        self.write(f"\r{text:<100}" if self.terminal else text + "\n")
+        if not self.bar.disable:
+            self.bar.update(done - self.bar.n)
+        elif now - self.shown >= self.quiet:
+            self.shown = now
+            rate = (done - self.first) / (now - self.began)
+            left = duration((self.total - done) / rate) if rate > 0 else "?"
+            pace = f"{rate:.3g} {self.unit}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.3g} s/{self.unit}"
+            print(f"{self.what}: {done:.5g}/{self.total:.5g} {self.unit}, {pace}, {left} left", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        if self.terminal:
-            self.write("\r" + " " * 100 + "\r")
+        """Remove the bar. A later `update` draws it again."""
+        self.bar.clear()

@@ -1,0 +1,35 @@
+# Two commands: `make demo` and `make test`. Everything is installed into .venv; PYTHON picks the interpreter.
+PYTHON ?= python3
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+RUN := $(BIN)/python
+
+.PHONY: demo test test-all lint clean
+
+demo: .venv/demo.stamp
+	$(RUN) train.py --outdir out/demo --data datasets/emoji32.zip --cfg tiny
+	$(RUN) generate.py --network out/demo --seeds 0-63 --outdir out/demo/seeds --grid out/demo/grid.png
+	$(RUN) calc_metrics.py --network out/demo --metrics fd2k_full-efficientnet_lite0 --yardsticks
+	@echo "Pictures: out/demo/grid.png (64 seeds), out/demo/seeds/, and what was learned when in out/demo/0*/fakes*.png"
+
+test: .venv/dev.stamp
+	$(RUN) -m pytest
+
+test-all: .venv/dev.stamp
+	$(RUN) -m pytest -m "slow or not slow"
+
+lint: .venv/dev.stamp
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+.venv/demo.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install -q -c constraints.txt -e ".[offline]"
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install -q -c constraints.txt -e ".[dev,offline]"
+	@touch $@ .venv/demo.stamp
+
+clean:
+	rm -rf .venv out build *.egg-info
