@@ -1,0 +1,104 @@
+import json
+import struct
+
+import pytest
+import torch
+
+from networks.generator import Generator
+from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot, save_snapshot
+from torch_utils.files import InputError
+
+SMALL = dict(img_resolution=16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    G = Generator(**SMALL, c_dim=2, modulation_options={"kernel_size": 1}).eval()
+    G.mapping.w_avg.normal_()
+    path = tmp_path / "network-snapshot-000003.safetensors"
+    save_snapshot(path, "generator", G, nimg=3000, label_names=["a", "b"])
+    return G, path
+
+
+def test_round_trip(saved):
+    G, path = saved
+    loaded = load_generator(path)
+    assert loaded.config == G.config and not loaded.training
+    for (name, wanted), (other, found) in zip(G.state_dict().items(), loaded.state_dict().items()):
+        assert name == other and torch.equal(wanted, found)
+    assert not any(p.requires_grad for p in loaded.parameters())
+    z, c = torch.randn(2, 8), torch.eye(2)
+    assert torch.allclose(G(z, c), loaded(z, c), atol=1e-6)
+    assert read_snapshot(path, tensors=False).info == {"nimg": 3000, "label_names": ["a", "b"]}
+    assert newest_snapshot(path.parent) == newest_snapshot(path) == path
+
+
+def rewrite(path, change):
+    """Let `change(header)` edit the JSON header of a safetensors file."""
+    raw = path.read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
+
+
+def set_config(**values):
+    def change(header):
+        config = json.loads(header["__metadata__"]["config"]) | values
+        header["__metadata__"]["config"] = json.dumps(config)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h.pop("__metadata__"),
+        lambda h: h["__metadata__"].update(format="something"),
+        lambda h: h["__metadata__"].update(kind="discriminator"),
+        lambda h: h["__metadata__"].update(config="{"),
+        lambda h: h["__metadata__"].update(config="[1]"),
+        lambda h: h["__metadata__"].pop("info"),
+        set_config(img_resolution=32),
+        set_config(img_resolution=2**20),  # would be terabytes
+        set_config(img_resolution="16"),
+        set_config(modulation="nothing"),
+        set_config(surprise=1),
+        set_config(modulation_options={"surprise": 1}),
+        set_config(channel_max=10**9, channel_base=10**12),
+        set_config(style_depth=-1),
+    ],
+)
+def test_altered_headers_are_refused(saved, change):
+    _, path = saved
+    rewrite(path, change)
+    with pytest.raises(InputError, match="network-snapshot-000003"):
+        load_generator(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"PK\x03\x04", struct.pack("<Q", 2**62) + b"{}", b"\x80\x04K\x01."])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "network.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a network snapshot"):
+        load_generator(path)
+
+
+def test_truncated_file_is_refused(saved):
+    _, path = saved
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError):
+        load_generator(path)
+
+
+def test_pickles_are_refused_unopened(tmp_path):
+    path = tmp_path / "network.pkl"
+    path.write_bytes(b"\x80\x04")
+    with pytest.raises(InputError, match="pickle"):
+        load_generator(path)
+    with pytest.raises(InputError, match="no such network file"):
+        load_generator(tmp_path / "absent.safetensors")
+    with pytest.raises(InputError, match="no network-snapshot"):
+        newest_snapshot(tmp_path)

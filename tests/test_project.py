@@ -1,0 +1,118 @@
+"""The project's own promises: floors, dependencies in step, commands in the README that run."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+
+FLOOR = {"torch_utils": 0, "networks": 1, "training": 2, "metrics": 2}
+THE_ONE_EXCEPTION = ("torch_utils/checkpoint.py", "networks")  # load_generator, whose place is part of the interface
+
+
+def sources():
+    return [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts and "build" not in path.parts]
+
+
+def imported_packages(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def test_imports_go_down_only():
+    for path in sources():
+        name = path.relative_to(ROOT).as_posix()
+        here = FLOOR.get(name.split("/")[0])
+        for package in imported_packages(path):
+            if here is None or package not in FLOOR or package == name.split("/")[0]:
+                continue
+            assert FLOOR[package] < here or (name, package) == THE_ONE_EXCEPTION, f"{name} imports {package}"
+
+
+def test_nothing_imports_commands():
+    commands = {path.stem for path in ROOT.glob("*.py")}
+    for path in sources():
+        if path.parent != ROOT / "tests":
+            assert not commands & set(imported_packages(path)), path
+
+
+def test_core_does_not_import_torchvision():
+    code = (
+        "import sys, train, generate, calc_metrics; "
+        "bad = [m for m in ('torchvision', 'cleanfid.features', 'matplotlib') if m in sys.modules]; assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
+def test_conda_environment_and_pyproject_are_in_step():
+    yaml = pytest.importorskip("yaml")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {"pytorch": "torch"}
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    conda = {}
+    for entry in [e for e in environment if isinstance(e, str)] + next(e["pip"] for e in environment if isinstance(e, dict)):
+        name, version = re.fullmatch(r"([A-Za-z0-9-]+)(.*)", entry).groups() if not entry.startswith("-e") else ("", "")
+        conda[names.get(name, name)] = version
+    for requirement in project["dependencies"] + project["optional-dependencies"]["offline"]:
+        name, version = re.fullmatch(r"([A-Za-z0-9-]+)(.*)", requirement).groups()
+        assert conda.get(name) == version, f"environment.yml has {name}{conda.get(name)}, pyproject.toml {requirement}"
+    for name in ("torch", "torchvision", "numpy", "scipy", "click", "pillow", "clean-fid"):
+        assert name in conda
+    lowest = project["requires-python"].removeprefix(">=")
+    assert conda["python"].startswith(f">={lowest}")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
+def test_constraints_fit_the_requirements():
+    packaging = pytest.importorskip("packaging.requirements")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    extras = project["optional-dependencies"]
+    for text in project["dependencies"] + extras["dev"] + extras["offline"]:
+        requirement = packaging.Requirement(text)
+        assert requirement.specifier.contains(pinned[requirement.name.lower()]), text
+
+
+def test_packages_are_all_declared():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for path in ROOT.glob("*/__init__.py"):
+        assert f'"{path.parent.name}"' in text
+    for path in ROOT.glob("*.py"):
+        assert f'"{path.stem}"' in text
+
+
+def test_readme_options_exist():
+    """Every option that the README shows belongs to the command on its line."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = 0
+    for script, rest in re.findall(r"^(?:\$ )?python ((?:scripts/)?\w+\.py)((?:.*\\\n)*.*)$", readme, re.M):
+        source = (ROOT / script).read_text(encoding="utf-8")
+        for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest):
+            assert f'"{option}"' in source or f'"{option}/' in source, f"{script} has no {option}"
+            shown += 1
+    assert shown >= 8
+
+
+def test_readme_links_and_pictures_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", readme):
+        assert (ROOT / target).exists(), target
+
+
+def test_no_file_is_written_in_place():
+    """Everything goes through atomic_write: an open for writing elsewhere is a file that a crash can halve."""
+    allowed = {"torch_utils/files.py", "torch_utils/stats.py"}
+    for path in sources():
+        name = path.relative_to(ROOT).as_posix()
+        if name not in allowed and not name.startswith("tests/"):
+            assert not re.search(r"""(?<!atomic_)\bopen\([^)]*,\s*["'](w|a|x)b?\+?["']""", path.read_text(encoding="utf-8")), name
