@@ -115,4 +115,6 @@ def test_no_file_is_written_in_place():
     for path in sources():
         name = path.relative_to(ROOT).as_posix()
         if name not in allowed and not name.startswith("tests/"):
-            assert not re.search(r"""(?<!atomic_)\bopen\([^)]*,\s*["'](w|a|x)b?\+?["']""", path.read_text(encoding="utf-8")), name
+            assert not re.search(r"""(?<!atomic_)\bopen\([^)]*,\s*["'](w|a|x)b?\+?["']""", path.read_text(encoding="utf-8")), (
+                name
+            )

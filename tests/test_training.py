@@ -13,8 +13,8 @@ from torch_utils.stats import Means, read_jsonl
 from training.config import PRESETS, TrainingConfig
 from training.dataset import ImageDataset
 from training.ema import update_ema
-from training.losses import gradient_penalty, relativistic_paired
 from training.loop import discriminator_step, generator_step, train
+from training.losses import gradient_penalty, relativistic_paired
 from training.state import TrainingState
 
 CPU = torch.device("cpu")

@@ -1,0 +1,294 @@
+"""The commands as a user types them, from another folder, with good and with bad input."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import EMOJI
+from PIL import Image
+
+from networks.generator import Generator
+from torch_utils.checkpoint import load_generator, save_snapshot
+from torch_utils.stats import read_jsonl
+
+SHORT = ["--cfg", "tiny", "--kimg", "0.016", "--tick", "0.008", "--snap", "1", "--batch", "4", "--device", "cpu"]
+NO_METRICS = ["--metrics", "none"]
+
+
+def one_line(finished) -> str:
+    """The message of a command that refuses: one line, status 2."""
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    assert finished.stderr.startswith("error: ") and finished.stderr.count("\n") == 1, finished.stderr
+    assert "Traceback" not in finished.stdout
+    return finished.stderr
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    torch.manual_seed(0)
+    G = Generator(16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
+    for layer in G.synthesis.layers:
+        layer.noise_strength.data.fill_(0.3)
+    G.mapping.w_avg.normal_()
+    path = tmp_path_factory.mktemp("network") / "network-snapshot-000001.safetensors"
+    save_snapshot(path, "generator", G, nimg=1000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("network") / "network-snapshot-000001.safetensors"
+    G = Generator(16, c_dim=3, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
+    save_snapshot(path, "generator", G, label_names=["cat", "dog", "owl"])
+    return path
+
+
+# ---------------------------------------------------------------- train.py
+
+
+def test_train_writes_everything_and_resumes(run_command, image_folder, tmp_path):
+    out = tmp_path / "runs"
+    arguments = [
+        "--outdir",
+        out,
+        "--data",
+        image_folder(12, 16, labels=2),
+        *SHORT,
+        *NO_METRICS,
+        "--cond",
+        "1",
+        "--mirror",
+        "true",
+    ]
+    first = run_command("train.py", *arguments)
+    assert first.returncode == 0, first.stderr
+    (run,) = out.iterdir()
+    assert run.name == "00000-images-tiny-cond-mirror-adaconv-batch4-gamma1-seed0"
+    names = {path.name for path in run.iterdir() if not path.name.startswith("events.")}
+    assert names == {
+        "training_options.json",
+        "log.txt",
+        "stats.jsonl",
+        "reals.png",
+        "fakes_init.png",
+        "fakes000000.png",
+        "network-snapshot-000000.safetensors",
+        "training-state.pt",
+        "training-state.previous.pt",
+    }
+    options = json.loads((run / "training_options.json").read_text())
+    assert options["cond"] and options["mirror"] and options["batch"] == 4 and options["kimg"] == 0.016
+    assert [record["nimg"] for record in read_jsonl(run / "stats.jsonl")] == [8, 16]
+    assert load_generator(run / "network-snapshot-000000.safetensors").c_dim == 2
+    assert "Generator:" in first.stdout and str(run) in first.stdout
+
+    again = run_command("train.py", *arguments, "--resume", "auto", "--kimg", "0.024")
+    assert again.returncode == 0 and "Resumed at" in again.stdout, again.stderr
+    assert [record["nimg"] for record in read_jsonl(run / "stats.jsonl")] == [8, 16, 24]
+    by_name = run_command("train.py", "--outdir", out, "--resume", run, "--kimg", "0.032", "--device", "cpu")
+    assert by_name.returncode == 0, by_name.stderr
+    assert [record["nimg"] for record in read_jsonl(run / "stats.jsonl")] == [8, 16, 24, 32]
+    other = run_command("train.py", *arguments, "--resume", "auto", "--seed", "1")
+    assert other.returncode == 0 and len(list(out.iterdir())) == 2
+
+    warm = run_command("train.py", *arguments, "--resume", run / "network-snapshot-000000.safetensors")
+    assert warm.returncode == 0, warm.stderr
+    wrong = [*arguments, "--cond", "0", "--resume", run / "network-snapshot-000000.safetensors"]
+    assert "c_dim" in one_line(run_command("train.py", *wrong))
+    assert len(list(out.iterdir())) == 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_train_on_grey_and_alpha(run_command, image_folder, tmp_path, mode):
+    finished = run_command("train.py", "--outdir", tmp_path / "o", "--data", image_folder(8, 32, mode), *SHORT, *NO_METRICS)
+    assert finished.returncode == 0, finished.stderr
+    (run,) = (tmp_path / "o").iterdir()
+    assert load_generator(next(run.glob("*.safetensors"))).img_channels == len(mode)
+    with Image.open(run / "fakes_init.png") as picture:
+        assert picture.mode == mode
+
+
+def test_two_processes(run_command, image_folder, tmp_path):
+    """Both draw their own half of each batch, and end with the same weights: rank 0's are saved, and are finite."""
+    arguments = ["--outdir", tmp_path / "o", "--data", image_folder(12), *SHORT, *NO_METRICS]
+    finished = run_command("train.py", *arguments, "--gpus", "2")
+    assert finished.returncode == 0, finished.stderr
+    (run,) = (tmp_path / "o").iterdir()
+    assert len(read_jsonl(run / "stats.jsonl")) == 2
+    assert "--gpus" in one_line(run_command("train.py", *arguments, "--gpus", "3"))
+
+
+def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
+    finished = run_command("train.py", "--outdir", tmp_path / "o", "--data", EMOJI, "--cfg", "tiny", "-n", *NO_METRICS)
+    assert finished.returncode == 0, finished.stderr
+    assert "3762 images, 32×32" in finished.stdout
+    sizes = [int(line.split()[1].replace(",", "")) for line in finished.stdout.splitlines() if line.endswith(" parameters")]
+    assert len(sizes) == 2 and min(sizes) > 10_000
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "option, key, value",
+    [
+        ("--gamma", "gamma", 3.5),
+        ("--glr", "glr", 0.01),
+        ("--dlr", "dlr", 0.02),
+        ("--subset", "subset", 5),
+        ("--workers", "workers", 1),
+    ]
+    + [("--modulation", "modulation", "adain"), ("--seed", "seed", 4), ("--tick", "tick", 2.0), ("--snap", "snap", 7)],
+)
+def test_options_arrive(run_command, image_folder, tmp_path, option, key, value):
+    arguments = ["--outdir", tmp_path / "o", "--data", image_folder(), "--cfg", "tiny", *NO_METRICS, "-n"]
+    finished = run_command("train.py", *arguments, option, value)
+    assert finished.returncode == 0, finished.stderr
+    options = json.loads(finished.stdout[: finished.stdout.index("\n}") + 2])
+    assert options[key] == value
+    if key == "subset":
+        assert "5 images" in finished.stdout
+
+
+def broken_image(folder):
+    (folder / "003.png").write_bytes(b"not a picture")
+
+
+def mixed_sizes(folder):
+    Image.new("RGB", (8, 8)).save(folder / "zzz.png")
+
+
+def not_square(folder):
+    for path in folder.glob("*.png"):
+        Image.new("RGB", (16, 32)).save(path)
+
+
+def odd_size(folder):
+    for path in folder.glob("*.png"):
+        Image.new("RGB", (20, 20)).save(path)
+
+
+@pytest.mark.parametrize(
+    "damage, options, message",
+    [
+        (broken_image, [], "003.png"),
+        (mixed_sizes, [], "zzz.png"),
+        (not_square, [], "square"),
+        (odd_size, [], "power of two"),
+        (lambda folder: None, ["--cond", "1"], "labels"),
+        (lambda folder: [path.unlink() for path in folder.glob("*.png")], [], "no images"),
+        (lambda folder: None, ["--metrics", "fid"], "fid"),
+        (lambda folder: None, ["--metrics", "fid9k_full-efficientnet_lite0"], "Inception"),
+        (lambda folder: None, ["--batch", "x"], "--batch"),
+        (lambda folder: None, ["--resume", "nowhere"], "nowhere"),
+        (lambda folder: None, ["--device", "toaster"], "toaster"),
+        (lambda folder: None, ["--subset", "99"], "99"),
+        (lambda folder: None, ["--surprise"], "--surprise"),
+    ],
+)
+def test_bad_input_to_train(run_command, image_folder, tmp_path, damage, options, message):
+    folder = image_folder()
+    damage(folder)
+    finished = run_command("train.py", "--outdir", tmp_path / "o", "--data", folder, *SHORT, *NO_METRICS, *options)
+    assert message in one_line(finished)
+    assert not (tmp_path / "o").exists()
+
+
+def test_missing_data(run_command, tmp_path):
+    assert "absent.zip" in one_line(run_command("train.py", "--outdir", tmp_path / "o", "--data", tmp_path / "absent.zip"))
+    assert "--data" in one_line(run_command("train.py", "--outdir", tmp_path / "o"))
+    assert not (tmp_path / "o").exists()
+
+
+def test_missing_inception_is_said_before_training(run_command, image_folder, tmp_path):
+    arguments = ["--outdir", tmp_path / "o", "--data", image_folder(), *SHORT, "--metrics", "fid50k_full"]
+    message = one_line(run_command("train.py", *arguments, "--inception", tmp_path / "absent.pt"))
+    assert "absent.pt" in message
+    assert not (tmp_path / "o").exists()
+
+
+# ---------------------------------------------------------------- generate.py
+
+
+def test_same_seed_same_bytes(run_command, network, tmp_path):
+    for name, seeds in (("a", "0-3,7"), ("b", "7"), ("c", "1,3,9")):
+        for mode in ("const", "random"):
+            arguments = ["--network", network, "--outdir", tmp_path / name / mode, "--noise-mode", mode]
+            finished = run_command("generate.py", *arguments, "--seeds", seeds)
+            assert finished.returncode == 0, finished.stderr
+    for mode in ("const", "random"):
+        files = {path.name: path.read_bytes() for path in (tmp_path / "a" / mode).iterdir()}
+        assert sorted(files) == [f"seed{seed:04d}.png" for seed in (0, 1, 2, 3, 7)]
+        assert len(set(files.values())) == 5
+        assert (tmp_path / "b" / mode / "seed0007.png").read_bytes() == files["seed0007.png"]
+        assert (tmp_path / "c" / mode / "seed0003.png").read_bytes() == files["seed0003.png"]
+    assert (tmp_path / "b/const/seed0007.png").read_bytes() != (tmp_path / "b/random/seed0007.png").read_bytes()
+
+
+def test_seed_is_the_ecosystems(run_command, network, tmp_path):
+    """z = numpy.random.RandomState(seed).randn(1, z_dim), truncated as asked."""
+    arguments = ["--network", network, "--outdir", tmp_path, "--seeds", "5", "--trunc", "0.5", "--trunc-cutoff", "2"]
+    finished = run_command("generate.py", *arguments, "--noise-mode", "none", "--grid", tmp_path / "deep" / "grid.png")
+    assert finished.returncode == 0, finished.stderr
+    G = load_generator(network)
+    z = torch.from_numpy(np.random.RandomState(5).randn(1, G.z_dim)).float()
+    expected = G.synthesis(G.mapping(z, truncation_psi=0.5, truncation_cutoff=2), "none")[0]
+    with Image.open(tmp_path / "seed0005.png") as image:
+        found = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+    assert (found - expected.clamp(-1, 1)).abs().max() < 0.01
+    assert (tmp_path / "deep" / "grid.png").read_bytes() == (tmp_path / "seed0005.png").read_bytes()
+
+
+def test_classes_by_number_and_name(run_command, conditional, tmp_path):
+    for name in ("1", "dog", "owl"):
+        arguments = ["--network", conditional, "--outdir", tmp_path / name, "--seeds", "0", "--class", name]
+        assert run_command("generate.py", *arguments).returncode == 0
+    pictures = [(tmp_path / name / "seed0000.png").read_bytes() for name in ("1", "dog", "owl")]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_bad_input_to_generate(run_command, network, conditional, tmp_path):
+    out = ["--outdir", tmp_path / "o"]
+    cases = [
+        (["--network", network, "--seeds", "a-b"], "seeds"),
+        (["--network", EMOJI, "--seeds", "0"], "not a network"),
+        (["--network", tmp_path / "absent", "--seeds", "0"], "absent"),
+        (["--network", tmp_path, "--seeds", "0"], "no network-snapshot"),
+        (["--network", network, "--seeds", "0", "--class", "1"], "without labels"),
+        (["--network", conditional, "--seeds", "0"], "--class"),
+        (["--network", conditional, "--seeds", "0", "--class", "cow"], "cat, dog, owl"),
+        (["--network", conditional, "--seeds", "0", "--class", "3"], "0 to 2"),
+    ]
+    for arguments, message in cases:
+        assert message in one_line(run_command("generate.py", *out, *arguments))
+        assert not (tmp_path / "o").exists()
+
+
+# ---------------------------------------------------------------- calc_metrics.py
+
+
+def test_bad_input_to_calc_metrics(run_command, network, image_folder, tmp_path):
+    folder = image_folder()
+    fd = ["--metrics", "fd1k_full"]
+    cases = [
+        ([*fd], "either --network or --images"),
+        ([*fd, "--network", network], "--data"),
+        ([*fd, "--network", network, "--data", EMOJI], "the network draws"),
+        ([*fd, "--images", folder, "--data", tmp_path / "absent"], "absent"),
+        (["--metrics", "none", "--network", network, "--data", folder], "nothing"),
+        (["--metrics", "kid50k", "--network", network, "--data", folder], "kid"),
+        (["--metrics", "fid50k_full", "--network", network, "--data", folder, "--inception", EMOJI], "emoji32.zip"),
+    ]
+    for arguments, message in cases:
+        assert message in one_line(run_command("calc_metrics.py", *arguments))
+
+
+def test_scores_a_network_and_a_folder(run_command, network, image_folder, tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
+    folder, cache = image_folder(40), {"ADACONV_CACHE": str(tmp_path / "cache")}
+    small = ["--data", folder, "--device", "cpu", "--metrics", "fd1k_full-efficientnet_lite0"]
+    finished = run_command("calc_metrics.py", *small, "--images", folder, env=cache)
+    assert "40" in one_line(finished)  # 1000 images are to be scored, and there are 40
+    finished = run_command("calc_metrics.py", *small, "--network", network, env=cache)
+    assert finished.returncode == 0, finished.stderr
+    assert "generator" in finished.stdout and "floor: real images, 20 against 20" in finished.stdout
