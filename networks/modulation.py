@@ -22,14 +22,15 @@ class AdaConv(nn.Module):
         w_dim: int,
         up: bool = False,
         kernel_size: int = 3,  # of the predicted kernels
-        groups: int | None = None,  # default: the paper's schedule by width
-        lr_multiplier: float = 1.0,  # of the kernel predictor
-        identity: float = 0.0,  # share of the initial kernels in a fixed identity
+        per_group: int | None = None,  # channels per group, where the width has as many; default: the paper's schedule
+        lr_multiplier: float = 4.0,  # of the kernel predictor
+        identity: float = 0.9,  # share of the initial kernels in a fixed identity
     ):
         super().__init__()
         if w_dim % 9:
             raise ValueError(f"w_dim={w_dim} must be 9·s_d: w is the descriptor [s_d, 3, 3] of AdaConv")
         self.style_shape = (w_dim // 9, 3, 3)
+        groups = None if per_group is None else in_channels // min(per_group, in_channels)
         self.predictor = KernelPredictor(
             self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity
         )

@@ -22,7 +22,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from networks.adaconv import adaconv
-from networks.generator import Generator
 from networks.modulation import AdaConv
 from torch_utils.cli import command, run
 from torch_utils.files import atomic_write, write_json
@@ -71,24 +70,13 @@ def build(variant: str, case: Case, device: torch.device, tiny: bool) -> tuple[T
     if tiny:
         values |= dict(channel_base=512, channel_max=32, z_dim=32, style_depth=4)
     modulation = variant.removesuffix("-loop")
-    state_config = TrainingConfig(data="", modulation=modulation, **values)
-    state = TrainingState(state_config, case.resolution, 3, 0, device)
-    if modulation == "adaconv" and case.per_group:
-        set_groups(state.G, case.per_group)
-        state.G.to(device=device, memory_format=torch.channels_last)
-        state.opt_G = torch.optim.Adam(state.G.parameters(), lr=0.002, betas=(0.0, 0.99))
+    options = {"per_group": case.per_group} if modulation == "adaconv" and case.per_group else None
+    config = TrainingConfig(data="", modulation=modulation, modulation_options=options, **values)
+    state = TrainingState(config, case.resolution, 3, 0, device)
     if variant.endswith("-loop"):
         for layer in state.G.synthesis.layers:
             layer.modulation.__class__ = LoopedAdaConv
-    return state_config, state
-
-
-def set_groups(G: Generator, per_group: int) -> None:
-    """Give every layer the same number of channels per group."""
-    for layer in G.synthesis.layers:
-        old = layer.modulation
-        channels, out_channels = old.conv.weight.shape[1], old.conv.weight.shape[0]
-        layer.modulation = AdaConv(channels, out_channels, G.w_dim, up=old.up, groups=channels // min(per_group, channels))
+    return config, state
 
 
 def work_of(variant: str, case: Case, device: torch.device, tiny: bool) -> dict[str, tuple[Callable[[], None], float]]:
@@ -258,7 +246,7 @@ def plot(results: list[dict], path: Path) -> None:
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @click.option("--seconds", type=float, default=60, help="for the repetitions of each case")
 @click.option(
-    "--memory", type=float, default=16, help="GiB; cases whose baseline takes a quarter of it are the last of their sweep"
+    "--memory", type=float, default=16, help="GiB; the first case of a sweep whose baseline takes a quarter of it is its last"
 )
 @click.option("--sweep", type=click.Choice([*SWEEPS, "all"]), default="all", help="which factor to move")
 @click.option("--loop-up-to", type=int, default=64, help="largest resolution at which the per-sample loop is timed too")

@@ -49,7 +49,7 @@ def test_adain_equals_instance_norm_and_affine():
 def test_adaconv_can_be_adain():
     """With 1×1 kernels, a group per channel and a pointwise part of one, the layers agree."""
     torch.manual_seed(0)
-    layer = MODULATIONS["adaconv"](16, 12, 36, kernel_size=1, groups=16).double()
+    layer = MODULATIONS["adaconv"](16, 12, 36, kernel_size=1, per_group=1).double()
     layer.predictor.pointwise_weight.data.zero_()
     layer.predictor.pointwise_bias.data.fill_(1)
     adain = MODULATIONS["adain"](16, 12, 36).double()

@@ -78,17 +78,17 @@ def auto_preset(resolution: int) -> dict[str, Any]:
 def tiny_preset(resolution: int) -> dict[str, Any]:
     """Narrow networks that learn something visible in minutes on two CPU cores."""
     return dict(
-        batch=16,
+        batch=8,  # steps count for more than images so early in a training
         z_dim=128,
         style_depth=16,
-        channel_base=32 * resolution,
+        channel_base=8 * resolution,
         channel_max=128,
         gamma=1.0,
         reg_interval=4,
         ema_kimg=1,
-        kimg=16,
+        kimg=24,
         tick=1,
-        snap=8,
+        snap=12,
         workers=0,
         metrics=("fd2k_full-efficientnet_lite0",),
     )
