@@ -13,8 +13,11 @@ START = 4  # side of the learned constant that every image grows from
 
 
 def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Width of both networks at a resolution."""
-    return min(channel_base // resolution, channel_max)
+    """Width of both networks at a resolution; `ValueError` where nothing is left of it."""
+    width = min(channel_base // resolution, channel_max)
+    if width < 1:
+        raise ValueError(f"channel_base {channel_base} and channel_max {channel_max} leave no channels at resolution {resolution}")
+    return width
 
 
 def resolutions(img_resolution: int) -> list[int]:

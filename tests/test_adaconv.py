@@ -12,7 +12,7 @@ from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, channels
 
 SHAPES = [  # n, c_in, c_out, groups, k, h, w
     (3, 8, 8, 8, 1, 5, 7),
-    (3, 8, 8, 2, 3, 6, 6),
+    (3, 4, 4, 2, 3, 4, 5),
     (2, 6, 12, 3, 3, 4, 5),
     (2, 12, 6, 2, 5, 3, 9),
     (1, 4, 4, 1, 5, 2, 2),

@@ -51,7 +51,7 @@ def test_adaconv_can_be_adain():
     torch.manual_seed(0)
     layer = MODULATIONS["adaconv"](16, 12, 36, kernel_size=1, per_group=1).double()
     layer.predictor.pointwise_weight.data.zero_()
-    layer.predictor.pointwise_bias.data.fill_(1)
+    layer.predictor.pointwise_bias.data.fill_(1 / layer.predictor.lr_multiplier)
     adain = MODULATIONS["adain"](16, 12, 36).double()
     adain.conv.load_state_dict(layer.conv.state_dict())
     x, w = torch.randn(2, 16, 5, 5, dtype=torch.float64), torch.randn(2, 36, dtype=torch.float64)

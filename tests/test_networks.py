@@ -120,9 +120,9 @@ def test_impossible_resolutions(resolution):
         Generator(resolution, **SMALL)
 
 
-@pytest.mark.parametrize("arguments", [dict(modulation="nothing"), dict(img_channels=5)])
+@pytest.mark.parametrize("arguments", [dict(modulation="nothing"), dict(img_channels=5), dict(channel_base=15)])
 def test_impossible_arguments(arguments):
-    with pytest.raises(ValueError, match="modulation|img_channels"):
+    with pytest.raises(ValueError, match="modulation|img_channels|channel_base"):
         Generator(16, **SMALL | arguments)
 
 
