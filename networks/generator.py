@@ -16,7 +16,9 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
     """Width of both networks at a resolution; `ValueError` where nothing is left of it."""
     width = min(channel_base // resolution, channel_max)
     if width < 1:
-        raise ValueError(f"channel_base {channel_base} and channel_max {channel_max} leave no channels at resolution {resolution}")
+        raise ValueError(
+            f"channel_base {channel_base} and channel_max {channel_max} leave no channels at resolution {resolution}"
+        )
     return width
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, channels_per_group, normalize
+from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, adaconv_plain, channels_per_group, normalize
 
 SHAPES = [  # n, c_in, c_out, groups, k, h, w
     (3, 8, 8, 8, 1, 5, 7),
@@ -41,10 +41,40 @@ def loop(x, spatial, pointwise, bias, eps=1e-5):
     return torch.cat(results)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_batched_equals_a_loop_over_samples(shape):
+CLASSES = [  # every way that `adaconv` can take: 1, 2, 4, 8, 3 channels a group, odd sizes, one group, unequal widths
+    (2, 16, 16, 16, 3, 7, 5),
+    (3, 16, 16, 8, 3, 6, 9),
+    (2, 16, 16, 4, 3, 5, 5),
+    (2, 16, 16, 2, 5, 8, 7),
+    (2, 9, 9, 3, 3, 4, 6),
+    (2, 8, 8, 1, 1, 3, 3),
+    (2, 8, 16, 4, 3, 1, 5),
+    (2, 16, 8, 4, 3, 1, 1),
+    (1, 12, 12, 6, 3, 5, 4),
+]
+
+
+@pytest.mark.parametrize("shape", CLASSES)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_fast_form_equals_plain_form(shape, memory_format):
+    """The result, its first and its second derivatives by every input."""
     x, kernels = make(*shape)
-    assert torch.allclose(adaconv(x, *kernels), loop(x, *kernels), rtol=0, atol=1e-12)
+    found = []
+    for form in (adaconv, adaconv_plain):
+        inputs = [t.clone(memory_format=torch.contiguous_format).requires_grad_() for t in (x, *kernels)]
+        y = form(inputs[0].contiguous(memory_format=memory_format), *inputs[1:])
+        first = torch.autograd.grad(y.sin().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+        found.append([y, *first, *second])
+    for fast, plain in zip(*found):
+        assert (fast - plain).abs().max() <= 1e-10 * max(plain.abs().max(), 1)
+
+
+@pytest.mark.parametrize("form", [adaconv, adaconv_plain])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batched_equals_a_loop_over_samples(shape, form):
+    x, kernels = make(*shape)
+    assert torch.allclose(form(x, *kernels), loop(x, *kernels), rtol=0, atol=1e-12)
 
 
 def test_is_adain_with_kernel_one():

@@ -4,10 +4,11 @@ Gradients are averaged by an explicit all_reduce and not by DistributedDataParal
 derivative that R1 takes.
 """
 
+import contextlib
 import datetime
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -27,6 +28,8 @@ def _join(rank: int, worker: Callable, world: int, device: torch.device, address
     if device.type == "cuda":
         device = torch.device("cuda", rank)
         torch.cuda.set_device(device)
+    elif device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         init_method=address,
@@ -59,6 +62,18 @@ def average(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.clone()
     dist.all_reduce(tensor)
     return tensor / dist.get_world_size()
+
+
+@contextlib.contextmanager
+def all_threads() -> Iterator[None]:
+    """Use every CPU core, while the other processes wait for this one."""
+    before = torch.get_num_threads()
+    if dist.is_initialized():
+        torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wait_for_all() -> None:

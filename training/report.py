@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from networks.sampling import one_hot, sample
+from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.cli import Progress, duration
 from torch_utils.images import save_grid, to_uint8
@@ -87,7 +88,9 @@ class Reporter:
         """Evaluate, and say which share of the way from the untrained generator to the floor is left."""
         if self.evaluate is None:
             return
-        for result in self.evaluate(lambda count: sample(self.state.ema, count, self.config.seed, self.dataset.labels)):
+        with distributed.all_threads():
+            results = self.evaluate(lambda count: sample(self.state.ema, count, self.config.seed, self.dataset.labels))
+        for result in results:
             name, value, floor = result["metric"], result["value"], result["floor"]
             first = self.state.first_scores.setdefault(name, value)
             left = share_of_way_left(value, floor, first)
