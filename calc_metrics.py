@@ -2,6 +2,7 @@
 """Score a network, or a folder of somebody's samples, against real images."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
     else:
         fakes = ImageDataset(images)
         fakes.check()
+        count = max(parse_metric(name).count for name in names)
+        if len(fakes) < count:
+            raise InputError(f"{images}: {count} images are to be scored, and there are {len(fakes)}")
         candidates["images"] = lambda count: shuffled(fakes, count, seed)
     if yardsticks:
         candidates["real images blurred to 8×8"] = lambda count: blurred(shuffled(reals, count, seed, repeat=True))
@@ -74,11 +78,14 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
     results = {what: evaluator(fakes) for what, fakes in candidates.items()}
     for lines in zip(*results.values()):
         print_table(dict(zip(results, lines)))
-    if network and options:
+    if network and options and data is None and mirror is None:  # with other real images it would be another metric
         info = read_snapshot(network, tensors=False).info
         for record in results["generator"]:
             record = dict(nimg=info.get("nimg", 0), snapshot=network.name) | record | dict(command="calc_metrics")
-            append_jsonl(network.parent / f"metric-{record['metric']}.jsonl", record)
+            try:
+                append_jsonl(network.parent / f"metric-{record['metric']}.jsonl", record)
+            except OSError as error:
+                print(f"note: the score could not be added to {network.parent} ({error.strerror})", file=sys.stderr)
 
 
 def open_reals(data: Path | None, mirror: bool | None, options: dict, G: Generator | None) -> ImageDataset:
@@ -94,6 +101,8 @@ def open_reals(data: Path | None, mirror: bool | None, options: dict, G: Generat
     progress.close()
     if G:
         found, wanted = (reals.height, reals.width, reals.channels), (G.img_resolution, G.img_resolution, G.img_channels)
+        if G.c_dim and max(reals.labels) >= G.c_dim:
+            raise InputError(f"{path}: has {reals.c_dim} classes, and the network draws {G.c_dim}")
         if found != wanted:
             raise InputError(f"{path}: images are (height, width, channels) = {found}, and the network draws {wanted}")
     return reals

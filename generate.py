@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Draw images from a trained generator."""
 
+import math
 from pathlib import Path
 
 import click
@@ -14,30 +15,26 @@ from torch_utils.files import InputError
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
 
+PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
+
 
 @command()
 @click.option("--seeds", required=True, type=SEEDS, help="0-3,7 or 5 or 0,1,2")
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
 @click.option(
-    "--network", required=True, type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory"
+    "--network",
+    type=click.Path(path_type=Path),
+    default=PRETRAINED,
+    show_default="pretrained/emoji32.safetensors",
+    help="snapshot, run directory, or --outdir of runs",
 )
 @click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only so many layers, from the coarsest")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
 @click.option("--grid", type=click.Path(dir_okay=False, path_type=Path), help="also put all images into one picture")
-@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]", show_default=False)
-def main(
-    seeds: list[int],
-    outdir: Path,
-    network: Path,
-    psi: float,
-    cutoff: int | None,
-    label: str | None,
-    noise_mode: str,
-    grid,
-    device,
-):
+@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
+def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, device):
     """Draw one image per seed from a trained generator.
 
     The same seed gives the same picture whatever the other seeds are.
@@ -62,7 +59,7 @@ def main(
         progress.update(i + 1)
     progress.close()
     if grid:
-        save_grid(grid, torch.stack(images), columns=round(len(images) ** 0.5 + 0.499))
+        save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
     print(f"{len(seeds)} images in {outdir}" + (f", all of them in {grid}" if grid else ""))
 
 

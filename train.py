@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from torch_utils.stats import drop_after
 from training.config import PRESETS, TrainingConfig
 from training.dataset import ImageDataset, evaluation_batches
 from training.loop import train
-from training.state import TrainingState
+from training.state import TrainingState, states
 
 
 @command()
@@ -27,16 +28,16 @@ from training.state import TrainingState
 @click.option("--data", type=click.Path(path_type=Path), help="folder or zip of images; needed unless --resume RUN_DIR has it")
 @click.option("--cfg", type=click.Choice(list(PRESETS)), default="auto", help="preset; every option below overrides it")
 @click.option("--gpus", type=click.IntRange(1), default=1, help="number of processes, one per GPU")
-@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]", show_default=False)
+@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @click.option("--batch", type=click.IntRange(1), help="images per step, over all processes  [default: by preset]")
 @click.option(
-    "--kimg", type=click.FloatRange(0, min_open=True), help="length, in thousands of images seen  [default: by preset]"
+    "--kimg", type=click.FloatRange(0, 1e9, min_open=True), help="length, in thousands of images seen  [default: by preset]"
 )
-@click.option("--tick", type=click.FloatRange(0, min_open=True), help="kimg between two lines of the log  [default: by preset]")
+@click.option("--tick", type=click.FloatRange(0, 1e9, min_open=True), help="kimg between two log lines  [default: by preset]")
 @click.option("--snap", type=click.IntRange(1), help="ticks between two snapshots  [default: by preset]")
 @click.option("--metrics", type=NAMES, help="scores at each snapshot, NAME,… or none  [default: by preset]")
 @click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
-@click.option("--seed", type=click.IntRange(0), default=0, help="of everything random")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of everything random")
 @click.option("--mirror", type=BOOL, default=False, help="add the images flipped left to right")
 @click.option("--cond", type=BOOL, default=False, help="condition on the labels in dataset.json")
 @click.option("--subset", type=click.IntRange(1), help="train on so many of the images")
@@ -61,6 +62,8 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
         if not Path(resume).exists():
             raise InputError(f"--resume {resume}: no such run directory or network file")
         run_dir, snapshot = (Path(resume), None) if Path(resume).is_dir() else (None, Path(resume))
+    if run_dir and "cfg" in _given(options):
+        raise InputError(f"--cfg belongs to new runs; {run_dir} has its options already")
     config = restore_config(run_dir, _given(options)) if run_dir else resolve_config(options)
     if resume == "auto":
         run_dir = find_run(outdir, config)
@@ -76,14 +79,20 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
     describe(config, dataset, state, chosen, run_dir, resume)
     if dry_run:
         return
-    run_dir = run_dir or make_run_dir(outdir, config, dataset)
+    resumed = run_dir is not None or snapshot is not None
+    new = None if run_dir else make_run_dir(outdir, config, dataset)
+    run_dir = run_dir or new
     write_json(run_dir / "training_options.json", config.to_json())
     print(f"Run directory: {run_dir}")
     if snapshot:
         state.save(run_dir)  # what the processes begin with
-    resumed = snapshot is not None or state.nimg > 0
     del state
-    distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
+    try:
+        distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
+    except InputError:
+        if new and not states(new):  # nothing was learned: do not leave it lying about
+            shutil.rmtree(new)
+        raise
     print(f"Done. Pictures, snapshots and scores are in {run_dir}")
 
 
@@ -95,7 +104,7 @@ def work(
     dataset = open_dataset(config)
     state = build_state(config, dataset, device, run_dir if resumed else None)
     if rank == 0 and resumed:
-        for path in run_dir.glob("*.jsonl"):
+        for path in [run_dir / "stats.jsonl", *run_dir.glob("metric-*.jsonl")]:
             drop_after(path, state.nimg)
     evaluator = build_evaluator(config, dataset, device, inception) if rank == 0 else None
     train(config, dataset, state, run_dir, evaluator, device, rank, world)
@@ -128,10 +137,14 @@ def restore_config(run_dir: Path, given: dict) -> TrainingConfig:
 
 def find_run(outdir: Path, config: TrainingConfig) -> Path | None:
     """The newest run directory with these options and a saved state; how long and how chatty a run is does not count."""
-    free = dict(kimg=0, tick=0, snap=0, metrics=(), workers=0, gpus=1)
+    free = dict(kimg=0, tick=0, snap=0, metrics=(), workers=0)
     for path in sorted(outdir.glob("[0-9]" * 5 + "-*"), reverse=True):
-        if any((path / name).exists() for name in ("training-state.pt", "training-state.previous.pt")):
-            if dataclasses.replace(restore_config(path, {}), **free) == dataclasses.replace(config, **free):
+        if states(path):
+            try:
+                found = restore_config(path, {})
+            except InputError:
+                continue  # not a run of ours
+            if dataclasses.replace(found, **free) == dataclasses.replace(config, **free):
                 return path
     return None
 
@@ -143,6 +156,8 @@ def open_dataset(config: TrainingConfig) -> ImageDataset:
 def check_processes(config: TrainingConfig, device: torch.device) -> None:
     if config.batch % config.gpus:
         raise InputError(f"--batch {config.batch} cannot be shared out evenly to --gpus {config.gpus}")
+    if config.gpus > 1 and (device.type not in ("cpu", "cuda") or device.index is not None):
+        raise InputError(f"--gpus {config.gpus} goes with --device cpu or cuda, not {device}")
     if device.type == "cuda" and config.gpus > torch.cuda.device_count():
         raise InputError(f"--gpus {config.gpus}: there are {torch.cuda.device_count()}")
 

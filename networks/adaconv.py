@@ -91,8 +91,12 @@ def channels_per_group(channels: int) -> int:
 
     At other widths, the largest divisor of the width that is not above the schedule.
     """
-    most = max(min(512 // channels, 8), 1)
-    return max(d for d in range(1, most + 1) if channels % d == 0)
+    return largest_divisor(channels, max(min(512 // channels, 8), 1))
+
+
+def largest_divisor(n: int, most: int) -> int:
+    """The largest divisor of n that is not above `most`."""
+    return max(d for d in range(1, min(most, n) + 1) if n % d == 0)
 
 
 class KernelPredictor(nn.Module):
@@ -112,7 +116,7 @@ class KernelPredictor(nn.Module):
         kernel_size: int = 3,  # k: 1, 3 or 5
         groups: int | None = None,  # divides both channel counts; by default in_channels / channels_per_group(in_channels)
         lr_multiplier: float = 1.0,  # how fast these weights learn, compared with the other equalised layers
-        identity: float = 0.0,  # share of the initial kernels' variance in a fixed identity; the rest depends on the style
+        identity: float = 0.0,  # share of each factor's initial variance in a fixed identity; the rest depends on the style
     ):
         super().__init__()
         s_d, s_h, s_w = style_shape

@@ -17,7 +17,7 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
     width = min(channel_base // resolution, channel_max)
     if width < 1:
         raise ValueError(
-            f"channel_base {channel_base} and channel_max {channel_max} leave no channels at resolution {resolution}"
+            f"channel_base {channel_base}, channel_max {channel_max}: no channels are left at resolution {resolution}"
         )
     return width
 
@@ -146,6 +146,10 @@ class Generator(nn.Module):
         super().__init__()
         if modulation not in MODULATIONS:
             raise ValueError(f"modulation {modulation!r} must be one of {', '.join(MODULATIONS)}")
+        if min(z_dim, style_depth, mapping_layers) < 1 or c_dim < 0:
+            raise ValueError(
+                f"z_dim {z_dim}, style_depth {style_depth}, mapping_layers {mapping_layers} and c_dim {c_dim}: too small"
+            )
         if not 1 <= img_channels <= 4:
             raise ValueError(f"img_channels {img_channels} must be 1 to 4")
         self.config = dict(

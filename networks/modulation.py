@@ -7,7 +7,7 @@ grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N
 import torch
 import torch.nn as nn
 
-from networks.adaconv import KernelPredictor, adaconv, normalize
+from networks.adaconv import KernelPredictor, adaconv, centre, largest_divisor
 from networks.layers import Conv2d, Linear
 from torch_utils.ops import upsample2x
 
@@ -30,7 +30,7 @@ class AdaConv(nn.Module):
         if w_dim % 9:
             raise ValueError(f"w_dim={w_dim} must be 9·s_d: w is the descriptor [s_d, 3, 3] of AdaConv")
         self.style_shape = (w_dim // 9, 3, 3)
-        groups = None if per_group is None else in_channels // min(per_group, in_channels)
+        groups = None if per_group is None else in_channels // largest_divisor(in_channels, per_group)
         self.predictor = KernelPredictor(
             self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity
         )
@@ -53,7 +53,8 @@ class AdaIN(nn.Module):
         self.up = up
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = normalize(x) * self.scale(w)[:, :, None, None] + self.shift(w)[:, :, None, None]
+        x, inverse_std = centre(x)
+        x = torch.addcmul(self.shift(w)[:, :, None, None], x, inverse_std * self.scale(w)[:, :, None, None])
         return self.conv(upsample2x(x) if self.up else x)
 
 

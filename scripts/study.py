@@ -24,9 +24,10 @@ from torch_utils.stats import drop_after, read_jsonl
 from training.config import TrainingConfig, tiny_preset
 from training.dataset import ImageDataset, evaluation_batches
 from training.loop import train
-from training.state import TrainingState
+from training.state import TrainingState, states
 
 # name -> what differs from the `tiny` preset. The first row is the default that the others are compared with.
+EMOJI = Path(__file__).resolve().parents[1] / "datasets" / "emoji32.zip"
 TABLES: dict[str, dict[str, dict]] = {
     "modulation": {
         "adaconv": dict(),
@@ -86,7 +87,7 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
     """Train to the end; from where it stopped, if it had begun."""
     dataset = ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed)
     state = TrainingState(config, dataset.height, dataset.channels, dataset.c_dim, device)
-    if (run_dir / "training-state.pt").exists():
+    if states(run_dir):
         state.load(run_dir, device)
         for path in run_dir.glob("*.jsonl"):
             drop_after(path, state.nimg)
@@ -104,7 +105,7 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
 def curve(run_dir: Path, metric: str) -> list[dict]:
     """[{kimg, seconds, value, floor, way_left}] of one run."""
     seconds = {record["nimg"]: record["seconds"] for record in read_jsonl(run_dir / "stats.jsonl")} | {0: 0.0}
-    scores = read_jsonl(run_dir / f"metric-{metric}.jsonl")
+    scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s]
     keys = ("value", "floor", "way_left")
     return [dict(kimg=s["nimg"] / 1000, seconds=seconds[s["nimg"]]) | {key: s[key] for key in keys} for s in scores]
 
@@ -188,7 +189,7 @@ def save_strips(grids: list[tuple[str, Path]], path: Path) -> None:
 
 
 @command()
-@click.option("--data", type=click.Path(path_type=Path), default=Path("datasets/emoji32.zip"), help="folder or zip of images")
+@click.option("--data", type=click.Path(path_type=Path), default=EMOJI, help="folder or zip of images")
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("out/study"), help="where the runs go")
 @click.option("--docs", type=click.Path(path_type=Path), help="also write ablation-results.md and its pictures here")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")

@@ -111,7 +111,7 @@ def test_train_on_grey_and_alpha(run_command, image_folder, tmp_path, mode):
 
 
 def test_two_processes(run_command, image_folder, tmp_path):
-    """Both draw their own half of each batch, and end with the same weights: rank 0's are saved, and are finite."""
+    """A run of two processes goes through; what they do to gradients is tested in test_distributed.py."""
     arguments = ["--outdir", tmp_path / "o", "--data", image_folder(12), *SHORT, *NO_METRICS]
     finished = run_command("train.py", *arguments, "--gpus", "2")
     assert finished.returncode == 0, finished.stderr
@@ -288,7 +288,7 @@ def test_scores_a_network_and_a_folder(run_command, network, image_folder, tmp_p
     folder, cache = image_folder(40), {"ADACONV_CACHE": str(tmp_path / "cache")}
     small = ["--data", folder, "--device", "cpu", "--metrics", "fd1k_full-efficientnet_lite0"]
     finished = run_command("calc_metrics.py", *small, "--images", folder, env=cache)
-    assert finished.returncode == 2 and finished.stderr.endswith("1000 images are to be scored, and there are 40\n")
+    assert "1000 images are to be scored, and there are 40" in one_line(finished)
     finished = run_command("calc_metrics.py", *small, "--network", network, env=cache)
     assert finished.returncode == 0, finished.stderr
     assert "generator" in finished.stdout and "floor: real images, 20 against 20" in finished.stdout

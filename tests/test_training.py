@@ -104,10 +104,24 @@ def test_penalty_comes_at_its_interval_and_gamma_weighs_it(image_folder):
     assert not torch.equal(steps[0.0], steps[1000.0])
 
 
-def test_lazy_penalty_corrects_adam(image_folder):
+def test_learning_rates_are_options_and_not_states(image_folder, tmp_path):
     folder = image_folder()
-    share = make(folder, reg_interval=4, dlr=0.01, beta2=0.9)[2].opt_D.param_groups[0]
-    assert share["lr"] == pytest.approx(0.008) and share["betas"][1] == pytest.approx(0.9**0.8)
+    make(folder, glr=0.01, dlr=0.02)[2].save(tmp_path)
+    _, _, state = make(folder, glr=0.3, dlr=0.4)
+    state.load(tmp_path)
+    assert (state.opt_G.param_groups[0]["lr"], state.opt_D.param_groups[0]["lr"]) == (0.3, 0.4)
+
+
+def test_learning_rates_scale_the_steps(image_folder):
+    """Adam's first step moves every weight by about its learning rate."""
+    config, _, state = make(image_folder(), glr=0.01, dlr=0.03)
+    to_rgb, out = state.G.synthesis.to_rgb[0].weight, state.D.out.weight
+    before = to_rgb.detach().clone(), out.detach().clone()
+    real = torch.randn(4, 3, 16, 16)
+    discriminator_step(state, config, real, None, Means())
+    generator_step(state, config, real, None, Means())
+    assert (to_rgb - before[0]).abs().median().item() == pytest.approx(0.01, rel=0.05)
+    assert (out - before[1]).abs().median().item() == pytest.approx(0.03, rel=0.05)
 
 
 def test_learns_a_single_picture(image_folder):
@@ -177,9 +191,10 @@ def test_previous_state_is_kept_and_used(image_folder, tmp_path):
     _, _, fresh = make(tmp_path / "images")
     fresh.load(tmp_path)
     assert fresh.nimg == 8
-    (tmp_path / "training-state.pt").unlink()
+    (tmp_path / "training-state.pt").write_bytes(b"damaged")
     fresh.load(tmp_path)
     assert fresh.nimg == 4
+    (tmp_path / "training-state.pt").unlink()
     (tmp_path / "training-state.previous.pt").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="cannot be resumed"):
         fresh.load(tmp_path)

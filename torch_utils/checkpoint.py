@@ -12,7 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from torch_utils.files import InputError, atomic_write
+from torch_utils.files import InputError, atomic_write, first_line
 
 FORMAT = "adaconv/1"
 
@@ -49,8 +49,8 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
                 raise InputError(f"{path}: found format {header.get('format')!r}, wanted {FORMAT!r} as train.py writes it")
             contents = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118  not a dict
             config, info = json.loads(header["config"]), json.loads(header["info"])
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-        raise InputError(f"{path}: not a network snapshot ({str(error).splitlines()[0]})") from None
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, RecursionError, OSError) as error:
+        raise InputError(f"{path}: not a network snapshot ({first_line(error)})") from None
     if not isinstance(config, dict) or not isinstance(info, dict):
         raise InputError(f"{path}: not a network snapshot (its configuration is not a table)")
     return Snapshot(header.get("kind", ""), config, info, contents)
@@ -62,7 +62,7 @@ def build(snapshot: Snapshot, constructor: Callable[..., torch.nn.Module], path:
         with torch.device("meta"):
             network = constructor(**snapshot.config)
         network.load_state_dict(snapshot.tensors, assign=True)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise InputError(
             f"{path}: its weights and its configuration do not fit ({' '.join(str(error).split())[:200]})"
         ) from None
@@ -81,11 +81,11 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
 
 
 def newest_snapshot(path: str | Path) -> Path:
-    """A file as it is; of a run directory, its last snapshot."""
-    path = Path(path)
+    """A file as it is; of a run directory, or of a folder with run directories, the last snapshot of the last run."""
+    path, pattern = Path(path), "network-snapshot-*.safetensors"
     if not path.is_dir():
         return path
-    snapshots = sorted(path.glob("network-snapshot-*.safetensors"))
+    snapshots = sorted(path.glob(pattern)) or sorted(path.glob(f"[0-9]*-*/{pattern}"))
     if not snapshots:
         raise InputError(f"{path}: the folder has no network-snapshot-….safetensors")
     return snapshots[-1]

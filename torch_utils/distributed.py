@@ -9,10 +9,13 @@ import datetime
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from torch_utils.files import InputError
 
 
 def launch(worker: Callable, world: int, device: torch.device, *args) -> None:
@@ -20,11 +23,15 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> None:
     if world == 1:
         return worker(0, 1, device, *args)
     with tempfile.TemporaryDirectory() as folder:
-        address = "file:///" + os.path.join(folder, "rendezvous").replace(os.sep, "/").lstrip("/")
-        mp.spawn(_join, args=(worker, world, device, address, args), nprocs=world)
+        try:
+            mp.spawn(_join, args=(worker, world, device, Path(folder), args), nprocs=world)
+        except mp.ProcessRaisedException:
+            for path in Path(folder).glob("error-*"):  # a user's mistake stays one line
+                raise InputError(path.read_text(encoding="utf-8")) from None
+            raise
 
 
-def _join(rank: int, worker: Callable, world: int, device: torch.device, address: str, args: tuple) -> None:
+def _join(rank: int, worker: Callable, world: int, device: torch.device, folder: Path, args: tuple) -> None:
     if device.type == "cuda":
         device = torch.device("cuda", rank)
         torch.cuda.set_device(device)
@@ -32,13 +39,16 @@ def _join(rank: int, worker: Callable, world: int, device: torch.device, address
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=address,
+        init_method=(folder / "rendezvous").as_uri(),
         rank=rank,
         world_size=world,
         timeout=datetime.timedelta(hours=12),  # rank 0 may evaluate for long while the others wait
     )
     try:
         worker(rank, world, device, *args)
+    except InputError as error:
+        (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")
+        raise
     finally:
         dist.destroy_process_group()
 
@@ -55,13 +65,13 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def average(tensor: torch.Tensor) -> torch.Tensor:
-    """The mean of a tensor over all processes."""
+def average(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """The mean of every value over all processes, in one message; all have the same names."""
     if not dist.is_initialized():
-        return tensor
-    tensor = tensor.clone()
+        return values
+    tensor = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
     dist.all_reduce(tensor)
-    return tensor / dist.get_world_size()
+    return dict(zip(values, (tensor / dist.get_world_size()).tolist()))
 
 
 @contextlib.contextmanager

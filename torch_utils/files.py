@@ -15,6 +15,11 @@ class InputError(ValueError):
     """Something from outside (a file, an option) is not as wanted. Commands print it as one line and exit with 2."""
 
 
+def first_line(error: BaseException) -> str:
+    """An exception in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends, delete it when it fails."""

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from torch_utils.files import InputError
+from torch_utils.files import InputError, first_line
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -14,9 +14,11 @@ def choose_device(name: str | None = None) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("tensors on it have no values")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"--device {name}: {first_line(error)}") from None
     return device
 
 
@@ -33,6 +35,7 @@ def keep_freed_memory() -> None:
     except (OSError, AttributeError):
         return
     trim_threshold, mmap_threshold, top_pad = -1, -3, -2
-    mallopt(mmap_threshold, 1 << 30)
+    if not mallopt(mmap_threshold, 1 << 30):
+        mallopt(mmap_threshold, 1 << 25)  # the most that older ones accept
     mallopt(trim_threshold, (1 << 31) - 1)
     mallopt(top_pad, 1 << 26)

@@ -71,7 +71,7 @@ def read_jsonl(path: Path) -> list[dict]:
 
 def drop_after(path: Path, nimg: int) -> None:
     """Forget records that a resumed training will write again."""
-    kept = [record for record in read_jsonl(path) if record["nimg"] <= nimg]
+    kept = [record for record in read_jsonl(path) if record.get("nimg", 0) <= nimg]
     with atomic_write(path, "w") as file:
         file.writelines(json.dumps(record) + "\n" for record in kept)
 

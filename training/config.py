@@ -54,6 +54,12 @@ class TrainingConfig:
         names = {field.name for field in fields(TrainingConfig)}
         if not isinstance(values, dict) or "data" not in values or set(values) - names:
             raise InputError("training_options.json is not a table of training options")
+        for field in fields(TrainingConfig):
+            value, like = values.get(field.name), field.default
+            if value is not None and isinstance(like, (int, float, str)) and not isinstance(value, (type(like), int, float)):
+                raise InputError(f"training_options.json: found {field.name} = {value!r}, wanted something like {like!r}")
+        if not isinstance(values.get("metrics", []), (list, tuple)):
+            raise InputError("training_options.json: found metrics that are no list")
         return TrainingConfig(**values | {"metrics": tuple(values.get("metrics", ()))})
 
 

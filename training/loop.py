@@ -31,7 +31,7 @@ def train(
 ) -> None:
     """Train `state` until `config.kimg` thousand images are seen. Only rank 0 writes to `run_dir`."""
     torch.backends.cudnn.benchmark = True
-    means, end = Means(), round(config.kimg * 1000)
+    means, end = Means(), max(round(config.kimg * 1000), 1)
     pin = device.type == "cuda"
     data = batches(dataset, config.batch // world, config.seed, state.nimg, rank, world, config.workers, pin)
     with contextlib.ExitStack() as stack:
@@ -56,15 +56,15 @@ def train(
             state.seconds += time.monotonic() - began
 
             # A tick is done at every multiple of config.tick, so that what a run does never depends on where it will end.
-            tick = int(state.nimg / (config.tick * 1000))
-            tick_done, last = tick > int((state.nimg - config.batch) / (config.tick * 1000)), state.nimg >= end
+            tick, before = (int(n / (config.tick * 1000)) for n in (state.nimg, state.nimg - config.batch))
+            last = state.nimg >= end
             if reporter:
                 reporter.progress()
-            if tick_done or last:
-                values = {name: float(distributed.average(torch.tensor(value))) for name, value in means.take().items()}
+            if tick > before or last:
+                values = distributed.average(means.take(), device)
                 if reporter:
                     reporter.tick(values)
-                    if tick_done and tick % config.snap == 0 or last:
+                    if tick // config.snap > before // config.snap or last:
                         reporter.snapshot()
                 distributed.wait_for_all()
 

@@ -34,18 +34,18 @@ class Reporter:
         self.config, self.dataset, self.state, self.run_dir = config, dataset, state, run_dir
         self.evaluate, self.device = evaluate, device
         self.log, self.records = Log(run_dir / "log.txt"), Records(run_dir)
-        self.bar = Progress("training", config.kimg, "kimg", start=state.nimg / 1000)
         self.last_nimg, self.last_seconds = state.nimg, state.seconds
 
     def begin(self) -> None:
-        """Before the first step of a new run: what the data look like, and where the untrained generator stands."""
+        """Before the first step; of a new run, what the data look like and where the untrained generator stands."""
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
-            return
-        columns, images = self._choose_reals()
-        save_grid(self.run_dir / "reals.png", images, columns)
-        self._fakes("fakes_init.png")
-        self._score(snapshot=None)
+        else:
+            columns, images = self._choose_reals()
+            save_grid(self.run_dir / "reals.png", images, columns)
+            self._fakes("fakes_init.png")
+            self._score(snapshot=None)
+        self.bar = Progress("training", self.config.kimg, "kimg", start=self.state.nimg / 1000)
 
     def progress(self) -> None:
         self.bar.update(self.state.nimg / 1000)
@@ -80,7 +80,6 @@ class Reporter:
         self.state.save(self.run_dir)
 
     def close(self) -> None:
-        self.bar.close()
         self.records.close()
         self.log.close()
 
@@ -101,7 +100,7 @@ class Reporter:
                     f"; floor {floor:.2f} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
                 )
             if snapshot and left is not None:
-                line += f"; untrained {first:.2f}; {100 * left:.0f} % of the way left"
+                line += f"; at the start {first:.2f}; {100 * left:.0f} % of the way left"
             self.log(line)
 
     def _grid_size(self) -> tuple[int, int]:
@@ -112,10 +111,14 @@ class Reporter:
         """Columns, and images [N, C, H, W]; with labels each row shows one class, in turn."""
         columns, rows = self._grid_size()
         indices = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.config.seed)).tolist()
-        if self.dataset.c_dim:
-            by_class = {c: [i for i in indices if self.dataset.labels[i] == c] for c in sorted(set(self.dataset.labels))}
-            full = [members for members in by_class.values() if len(members) >= columns] or [indices]
-            indices = [i for row in range(rows) for i in full[row % len(full)][row // len(full) * columns :][:columns]]
+        if labels := self.dataset.labels:
+            members = {c: [] for c in sorted(set(labels))}
+            for i in indices:
+                members[labels[i]].append(i)
+            chunks = {c: [m[k : k + columns] for k in range(0, len(m) - columns + 1, columns)] for c, m in members.items()}
+            full = [c for c in chunks if chunks[c]]
+            picked = [chunks[full[row % len(full)]].pop() for row in range(rows) if full and chunks[full[row % len(full)]]]
+            indices = [i for row in picked for i in row] or indices
         return columns, torch.stack([self.dataset[i][0] for i in indices[: columns * rows]])
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ Random generators and the data order are missing on purpose: both are functions 
 import copy
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import torch
@@ -16,6 +17,12 @@ from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError, atomic_write
 from torch_utils.rng import mix
 from training.config import TrainingConfig
+
+
+def states(run_dir: Path) -> list[Path]:
+    """The saved states that a run directory has, newest first."""
+    paths = [run_dir / "training-state.pt", run_dir / "training-state.previous.pt"]
+    return [path for path in paths if path.exists()]
 
 
 class TrainingState:
@@ -46,9 +53,7 @@ class TrainingState:
 
         fused = torch.device(device).type in ("cpu", "cuda")  # one pass over all parameters instead of a dozen
         self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.glr, betas=(0.0, config.beta2), fused=fused)
-        # Adam for D sees interval + 1 losses in interval steps (Karras et al. 2020, appendix B, lazy regularisation).
-        share = config.reg_interval / (config.reg_interval + 1)
-        self.opt_D = torch.optim.Adam(self.D.parameters(), lr=config.dlr * share, betas=(0.0, config.beta2**share), fused=fused)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), lr=config.dlr, betas=(0.0, config.beta2), fused=fused)
 
         self.nimg = 0  # images seen
         self.step = 0  # updates done
@@ -61,8 +66,14 @@ class TrainingState:
         return modules | counters
 
     def load_state_dict(self, values: dict) -> None:
-        for name in ("G", "D", "ema", "opt_G", "opt_D"):
+        for name in ("G", "D", "ema"):
             getattr(self, name).load_state_dict(values[name])
+        for name in ("opt_G", "opt_D"):
+            optimiser = getattr(self, name)
+            own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
+            optimiser.load_state_dict(values[name])
+            for group, settings in zip(optimiser.param_groups, own):  # the learning rate is an option, not a state
+                group.update(settings)
         for name in ("nimg", "step", "seconds", "first_scores"):
             setattr(self, name, values[name])
 
@@ -77,25 +88,24 @@ class TrainingState:
 
     def load(self, run_dir: Path, device: torch.device | str = "cpu") -> None:
         """Continue from what `save` wrote; `InputError` where there is nothing that fits."""
-        path = run_dir / "training-state.pt"
-        if not path.exists():
-            path = run_dir / "training-state.previous.pt"
-        if not path.exists():
-            raise InputError(f"{run_dir}: there is no training-state.pt to resume from")
-        try:
-            self.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-        except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})") from None
+        for path in states(run_dir):
+            try:
+                self.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+                return
+            except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+                problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
+                print(f"note: {problem}", file=sys.stderr)
+        raise InputError(problem if states(run_dir) else f"{run_dir}: there is no training-state.pt to resume from")
 
     def warm_start(self, snapshot: str | Path) -> None:
         """Take the generator's weights from a network file; everything else stays new."""
         loaded = load_generator(snapshot)
-        try:
+        wanted, found = self.G.config, loaded.config
+        if found == wanted:
             self.G.load_state_dict(loaded.state_dict())
             self.ema.load_state_dict(loaded.state_dict())
-        except RuntimeError:
-            wanted, found = self.G.config, loaded.config
+        else:
             differences = [
                 f"{name} {found[name]!r} where {wanted[name]!r} is wanted" for name in wanted if found[name] != wanted[name]
             ]
-            raise InputError(f"{snapshot}: cannot be started from: it has {', '.join(differences)}") from None
+            raise InputError(f"{snapshot}: cannot be started from: it has {', '.join(differences)}")
