@@ -147,9 +147,7 @@ class Generator(nn.Module):
         if modulation not in MODULATIONS:
             raise ValueError(f"modulation {modulation!r} must be one of {', '.join(MODULATIONS)}")
         if min(z_dim, style_depth, mapping_layers) < 1 or c_dim < 0:
-            raise ValueError(
-                f"z_dim {z_dim}, style_depth {style_depth}, mapping_layers {mapping_layers} and c_dim {c_dim}: too small"
-            )
+            raise ValueError(f"too small: {z_dim=}, {style_depth=}, {mapping_layers=} or {c_dim=}")
         if not 1 <= img_channels <= 4:
             raise ValueError(f"img_channels {img_channels} must be 1 to 4")
         self.config = dict(

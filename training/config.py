@@ -23,8 +23,9 @@ class TrainingConfig:
     style_depth: int = 64  # s_d of the descriptor [s_d, 3, 3]
     mapping_layers: int = 2
     modulation_options: dict | None = None
-    channel_base: int = 16384
+    channel_base: int = 16384  # width of the generator at resolution r: min(channel_base / r, channel_max)
     channel_max: int = 512
+    d_channel_base: int | None = None  # the discriminator's channel_base, where it is another
 
     # recipe
     batch: int = 32  # over all processes
@@ -89,6 +90,9 @@ def tiny_preset(resolution: int) -> dict[str, Any]:
         style_depth=16,
         channel_base=8 * resolution,
         channel_max=128,
+        d_channel_base=16 * resolution,  # twice the generator's width: with a narrower one it draws patterns and stays there
+        glr=0.001,
+        dlr=0.0016,
         gamma=1.0,
         reg_interval=4,
         ema_kimg=1,

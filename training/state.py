@@ -32,7 +32,6 @@ class TrainingState:
         self, config: TrainingConfig, img_resolution: int, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
-        width = dict(channel_base=config.channel_base, channel_max=config.channel_max)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))
             self.G = Generator(
@@ -44,9 +43,11 @@ class TrainingState:
                 style_depth=config.style_depth,
                 mapping_layers=config.mapping_layers,
                 modulation_options=config.modulation_options,
-                **width,
+                channel_base=config.channel_base,
+                channel_max=config.channel_max,
             )
-            self.D = Discriminator(img_resolution, img_channels, c_dim, **width)
+            d_base = config.d_channel_base or config.channel_base
+            self.D = Discriminator(img_resolution, img_channels, c_dim, channel_base=d_base, channel_max=config.channel_max)
         self.G.to(device=device, memory_format=torch.channels_last)
         self.D.to(device=device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
