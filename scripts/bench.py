@@ -4,6 +4,7 @@ Every number is a ratio within one run: the variants take turns, so that a machi
 factor moves at a time around a centre. Each repetition's ratio is taken by itself, and the median is reported.
 """
 
+import copy
 import gc
 import json
 import platform
@@ -35,7 +36,7 @@ from training.state import TrainingState
 
 VARIANTS = ("demod", "adain", "adaconv", "adaconv-loop")
 BASELINE = "demod"
-WORK = ("forward", "forward+backward", "training step")
+WORK = ("modulation alone", "forward", "forward+backward", "training step")  # the first: last layer, no learned convolution
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Case:
 
 CENTRE = Case()
 SWEEPS = {
+    "headline": [Case(resolution=64), Case(resolution=128)],
     "resolution": [Case(resolution=r) for r in (32, 64, 128, 256)],
     "batch": [Case(batch=b) for b in (1, 2, 4, 8, 16, 32)],
     "channels per group": [Case(per_group=c) for c in (1, 2, 4, 8)],
@@ -95,6 +97,18 @@ def work_of(variant: str, case: Case, device: torch.device, tiny: bool) -> dict[
         G.zero_grad(set_to_none=True)
         G(z).square().mean().backward()
 
+    alone = copy.deepcopy(G.synthesis.layers[-1].modulation)
+    alone.conv.forward = lambda x: x
+    width = G.synthesis.layers[-1].bias.numel()
+    x = torch.randn(case.batch, width, case.resolution, case.resolution, device=device)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    w = torch.randn(case.batch, G.w_dim, device=device)
+
+    def modulate():
+        alone.zero_grad(set_to_none=True)
+        alone(x, w).backward(x.detach())
+        x.grad = None
+
     def step(phase: int):
         state.step, means = phase, Means()
         discriminator_step(state, config, real, None, means)
@@ -102,6 +116,7 @@ def work_of(variant: str, case: Case, device: torch.device, tiny: bool) -> dict[
         update_ema(state.ema, state.G, config.batch, 10**6, config.ema_kimg * 1000, config.ema_rampup)
 
     return {
+        "modulation alone": modulate,
         "forward": forward,
         "forward+backward": forward_backward,
         "plain step": lambda: step(1),
@@ -135,7 +150,7 @@ def peak_bytes(function: Callable[[], None], device: torch.device) -> int:
 
 
 def measure(case: Case, variants: tuple[str, ...], device: torch.device, seconds: float, tiny: bool) -> dict:
-    """variant -> work -> {"seconds": …, "bytes": …}, and ratios to the baseline, from turns within about `seconds`."""
+    """variant -> work -> {"seconds": …, "bytes": …}, and ratios to every other variant, from turns within about `seconds`."""
     jobs = {variant: work_of(variant, case, device, tiny) for variant in variants}
     memory = {
         v: {name: peak_bytes(function, device) for name, function in job.items()} for v, job in jobs.items()
@@ -159,8 +174,10 @@ def measure(case: Case, variants: tuple[str, ...], device: torch.device, seconds
             name: dict(
                 seconds=statistics.median(times[variant][name]),
                 bytes=memory[variant][name],
-                time_ratio=statistics.median(a / b for a, b in zip(times[variant][name], times[BASELINE][name])),
-                memory_ratio=memory[variant][name] / max(memory[BASELINE][name], 1),
+                time_ratio={
+                    v: statistics.median(a / b for a, b in zip(times[variant][name], times[v][name])) for v in variants
+                },
+                memory_ratio={v: memory[variant][name] / max(memory[v][name], 1) for v in variants},
                 rounds=rounds,
             )
             for name in WORK
@@ -174,25 +191,21 @@ def growth(points: list[tuple[float, float]]) -> float:
     return float(np.polyfit(x, y, 1)[0])
 
 
+COLUMNS = [("adaconv", "demod"), ("adain", "demod"), ("adaconv", "adain"), ("adaconv", "adaconv-loop")]
+
+
 def table(results: list[dict]) -> str:
     """Markdown, a row for each case and kind of work."""
-    variants = list(results[0]["variants"])
-    lines = [
-        "| sweep | px | batch | C/groups | work | "
-        + " | ".join(f"{v} time : {BASELINE}" for v in variants if v != BASELINE)
-        + " | "
-        + " | ".join(f"{v} memory : {BASELINE}" for v in variants if v not in (BASELINE, "adaconv-loop"))
-        + " | "
-        + f"{BASELINE} s |",
-    ]
-    lines.append("|" + " --- |" * (lines[0].count("|") - 1))
+    heads = ["sweep", "px", "batch", "C/groups", "work", "demod, s"]
+    heads += [f"{a} : {b}, time" for a, b in COLUMNS] + [f"{a} : {b}, memory" for a, b in COLUMNS[:2]]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for result in results:
         case, found = result["case"], result["variants"]
         for work in WORK:
             cells = [result["sweep"], case["resolution"], case["batch"], case["per_group"] or "paper", work]
-            cells += [f"{found[v][work]['time_ratio']:.2f}" if v in found else "" for v in variants if v != BASELINE]
-            cells += [f"{found[v][work]['memory_ratio']:.2f}" for v in variants if v not in (BASELINE, "adaconv-loop")]
             cells += [f"{found[BASELINE][work]['seconds']:.3f}"]
+            cells += [f"{found[a][work]['time_ratio'][b]:.2f}" if b in found else "" for a, b in COLUMNS]
+            cells += [f"{found[a][work]['memory_ratio'][b]:.2f}" for a, b in COLUMNS[:2]]
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -200,7 +213,8 @@ def table(results: list[dict]) -> str:
 def growth_lines(results: list[dict]) -> list[str]:
     """How the cost of a training step grows with batch and with pixels."""
     lines = []
-    for sweep, size in (("batch", lambda c: c["batch"]), ("resolution", lambda c: c["resolution"] ** 2)):
+    by_pixels = lambda case: case["resolution"] ** 2
+    for sweep, size in (("batch", lambda case: case["batch"]), ("resolution", by_pixels), ("headline", by_pixels)):
         rows = [r for r in results if r["sweep"] == sweep]
         if len(rows) > 1:
             for variant in rows[0]["variants"]:
@@ -223,13 +237,13 @@ def plot(results: list[dict], path: Path) -> None:
 
     sweeps = list(dict.fromkeys(r["sweep"] for r in results))
     figure, axes = plt.subplots(1, len(sweeps), figsize=(4.2 * len(sweeps), 3.4), squeeze=False, constrained_layout=True)
-    key = {"resolution": "resolution", "batch": "batch", "channels per group": "per_group"}
+    key = {"headline": "resolution", "resolution": "resolution", "batch": "batch", "channels per group": "per_group"}
     for axis, sweep in zip(axes[0], sweeps):
         rows = [r for r in results if r["sweep"] == sweep]
         for variant in rows[0]["variants"]:
             if variant != BASELINE:
                 shown = [r for r in rows if variant in r["variants"]]
-                ratios = [r["variants"][variant]["training step"]["time_ratio"] for r in shown]
+                ratios = [r["variants"][variant]["training step"]["time_ratio"][BASELINE] for r in shown]
                 axis.plot([r["case"][key[sweep]] for r in shown], ratios, "o-", label=variant)
         axis.axhline(1, color="grey", lw=0.8)
         axis.set(xscale="log", xlabel=sweep, ylabel=f"training step, time : {BASELINE}", ylim=(0, None))
@@ -248,13 +262,16 @@ def plot(results: list[dict], path: Path) -> None:
 @click.option(
     "--memory", type=float, default=16, help="GiB; the first case of a sweep whose baseline takes a quarter of it is its last"
 )
-@click.option("--sweep", type=click.Choice([*SWEEPS, "all"]), default="all", help="which factor to move")
+@click.option("--sweep", type=click.Choice([*SWEEPS, "all"]), default="headline", help="which factor to move")
 @click.option("--loop-up-to", type=int, default=64, help="largest resolution at which the per-sample loop is timed too")
 @click.option("--tiny", is_flag=True, help="small networks, to try the script")
 def main(what: str, out: Path, device: str | None, seconds: float, memory: float, sweep: str, loop_up_to: int, tiny: bool):
     """Compare the modulations: forward, forward + backward, and a whole training step."""
+    import matplotlib  # noqa: F401  at the end it would be late to miss it
+
     device = choose_device(device)
     keep_freed_memory()
+    out.parent.mkdir(parents=True, exist_ok=True)
     machine = dict(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
         threads=torch.get_num_threads(),
