@@ -19,6 +19,7 @@ from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapsho
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
 from torch_utils.files import InputError, append_jsonl
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.rng import mix
 from torch_utils.stats import share_of_way_left
 from training.dataset import ImageDataset, evaluation_batches
 
@@ -62,7 +63,8 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
     if G:
         candidates["generator"] = lambda count: sample(G, count, seed, reals.labels)
         if yardsticks:
-            candidates["untrained generator"] = lambda count: sample(untrained(G, seed), count, seed, reals.labels)
+            start = untrained(G, options.get("seed", 0))
+            candidates["untrained generator"] = lambda count: sample(start, count, seed, reals.labels)
     else:
         fakes = ImageDataset(images)
         fakes.check()
@@ -118,9 +120,9 @@ def training_options(network: Path) -> dict:
 
 
 def untrained(G: Generator, seed: int) -> Generator:
-    """A new generator like G, on the same device."""
+    """The generator that a training of G with this seed began with."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(mix("weights", seed))
         new = Generator(**G.config).eval().requires_grad_(False)
     return new.to(device=next(G.parameters()).device, memory_format=torch.channels_last)
 

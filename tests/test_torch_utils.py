@@ -2,11 +2,15 @@
 
 import json
 import math
+import platform
+import subprocess
+import sys
 
 import click
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,6 +165,18 @@ def test_random_numbers_depend_on_where_and_not_on_when():
     assert torch.equal(rng.normal((4,), "a", 1), rng.normal((4,), "a", 1))
     assert torch.equal(torch.get_rng_state(), state)
     assert math.isclose(rng.normal((10000,), "b").std().item(), 1, abs_tol=0.05)
+
+
+def test_kept_memory_can_be_released():
+    """What was freed stays with the process until it is released."""
+    code = (
+        "import torch; from torch_utils.platform import *; from torch_utils.stats import resident_bytes as rss;"
+        "keep_freed_memory(); before = rss(); x = [torch.ones(1 << 20) for _ in range(64)]; del x; kept = rss() - before;"
+        "release_freed_memory(); left = rss() - before; assert kept > 200 << 20 and left < 100 << 20, (kept, left)"
+    )
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc has these calls")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_unknown_device():

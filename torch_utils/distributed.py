@@ -46,6 +46,7 @@ def _join(rank: int, worker: Callable, world: int, device: torch.device, folder:
     )
     try:
         worker(rank, world, device, *args)
+        dist.barrier()  # a process that leaves while another still talks to it takes that one down
     except InputError as error:
         (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")
         raise

@@ -28,14 +28,24 @@ def keep_freed_memory() -> None:
     On Linux every large tensor is otherwise mapped, page-faulted and unmapped anew: half of the time of a convolution
     network on a CPU. Does nothing where the C library is not glibc.
     """
-    if sys.platform != "linux":
-        return
+    libc = _libc()
+    if hasattr(libc, "mallopt"):
+        trim_threshold, mmap_threshold, top_pad = -1, -3, -2
+        if not libc.mallopt(mmap_threshold, 1 << 30):
+            libc.mallopt(mmap_threshold, 1 << 25)  # the most that older ones accept
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+        libc.mallopt(top_pad, 1 << 26)
+
+
+def release_freed_memory() -> None:
+    """Hand back what was kept, after work that took much memory and does not come again soon."""
+    libc = _libc()
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_threshold, top_pad = -1, -3, -2
-    if not mallopt(mmap_threshold, 1 << 30):
-        mallopt(mmap_threshold, 1 << 25)  # the most that older ones accept
-    mallopt(trim_threshold, (1 << 31) - 1)
-    mallopt(top_pad, 1 << 26)
+        return ctypes.CDLL(None) if sys.platform == "linux" else None
+    except OSError:
+        return None

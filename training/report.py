@@ -11,6 +11,7 @@ from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.cli import Progress, duration
 from torch_utils.images import save_grid, to_uint8
+from torch_utils.platform import release_freed_memory
 from torch_utils.rng import normal
 from torch_utils.stats import Log, Records, resident_bytes, share_of_way_left
 from training.config import TrainingConfig
@@ -89,6 +90,7 @@ class Reporter:
             return
         with distributed.all_threads():
             results = self.evaluate(lambda count: sample(self.state.ema, count, self.config.seed, self.dataset.labels))
+        release_freed_memory()
         for result in results:
             name, value, floor = result["metric"], result["value"], result["floor"]
             first = self.state.first_scores.setdefault(name, value)
