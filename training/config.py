@@ -96,9 +96,9 @@ def tiny_preset(resolution: int) -> dict[str, Any]:
         gamma=1.0,
         reg_interval=4,
         ema_kimg=1,
-        kimg=20,
+        kimg=22,
         tick=1,
-        snap=10,
+        snap=11,
         workers=0,
         metrics=("fd2k_full-efficientnet_lite0",),
     )
