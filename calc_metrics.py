@@ -20,7 +20,7 @@ from torch_utils.cli import BOOL, NAMES, Progress, command, run
 from torch_utils.files import InputError, append_jsonl
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.rng import mix
-from torch_utils.stats import share_of_way_left
+from torch_utils.stats import read_jsonl, share_of_way_left
 from training.dataset import ImageDataset, evaluation_batches
 
 FD_DETECTORS = [name for name in DETECTORS if name != "inception"]
@@ -62,9 +62,6 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
     reals = open_reals(data, mirror, options, G)
     if G:
         candidates["generator"] = lambda count: sample(G, count, seed, reals.labels)
-        if yardsticks:
-            start = untrained(G, options.get("seed", 0))
-            candidates["untrained generator"] = lambda count: sample(start, count, seed, reals.labels)
     else:
         fakes = ImageDataset(images)
         fakes.check()
@@ -78,6 +75,12 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
     real_batches = lambda: evaluation_batches(reals, 32)
     evaluator = Evaluator(names, real_batches, len(reals), reals.content_hash(), device, inception, seed)
     results = {what: evaluator(fakes) for what, fakes in candidates.items()}
+    if yardsticks and G:
+        starts = [recorded_start(network, record) for record in results["generator"]]
+        if not all(starts):
+            start = untrained(G, options.get("seed", 0))
+            starts = evaluator(lambda count: sample(start, count, seed, reals.labels))
+        results["untrained generator"] = starts
     for lines in zip(*results.values()):
         print_table(dict(zip(results, lines)))
     if network and options and data is None and mirror is None:  # with other real images it would be another metric
@@ -117,6 +120,15 @@ def training_options(network: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return options if isinstance(options, dict) else {}
+
+
+def recorded_start(network: Path, record: dict) -> dict | None:
+    """The score that the network's training gave to its untrained generator, if it measured the same thing."""
+    same = ("metric", "generated", "real", "floor", "detector_hash", "resizing")
+    for earlier in read_jsonl(network.parent / f"metric-{record['metric']}.jsonl"):
+        if earlier["nimg"] == 0 and all(earlier.get(key) == record[key] for key in same):
+            return earlier
+    return None
 
 
 def untrained(G: Generator, seed: int) -> Generator:

@@ -12,7 +12,7 @@ def test_tiny_preset_comes_half_of_the_way(run_command, tmp_path):
     finished = run_command("train.py", "--outdir", tmp_path, "--data", EMOJI, "--cfg", "tiny", timeout=3600)
     assert finished.returncode == 0, finished.stderr
     (run,) = tmp_path.iterdir()
-    scores = read_jsonl(run / "metric-fd2k_full-efficientnet_lite0.jsonl")
+    scores = read_jsonl(run / "metric-fd1k_full-efficientnet_lite0.jsonl")
     assert scores[-1]["way_left"] <= 0.5
     ticks = read_jsonl(run / "stats.jsonl")
     assert ticks[-1]["resident_mb"] <= 1.1 * ticks[0]["resident_mb"]

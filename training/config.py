@@ -96,11 +96,11 @@ def tiny_preset(resolution: int) -> dict[str, Any]:
         gamma=1.0,
         reg_interval=4,
         ema_kimg=1,
-        kimg=22,
+        kimg=20,
         tick=1,
-        snap=11,
+        snap=5,
         workers=0,
-        metrics=("fd2k_full-efficientnet_lite0",),
+        metrics=("fd1k_full-efficientnet_lite0",),
     )
 
 
