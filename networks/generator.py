@@ -1,5 +1,6 @@
 """The generator: a mapping network from noise to w, and a synthesis network whose layers w modulates."""
 
+import inspect
 import math
 
 import torch
@@ -160,7 +161,7 @@ class Generator(nn.Module):
             channel_max=channel_max,
             style_depth=style_depth,
             mapping_layers=mapping_layers,
-            modulation_options=dict(modulation_options or {}),
+            modulation_options=default_options(modulation) | (modulation_options or {}),  # in full: defaults may change
         )
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, 9 * style_depth
         self.img_resolution, self.img_channels = img_resolution, img_channels
@@ -180,6 +181,12 @@ class Generator(nn.Module):
     ) -> torch.Tensor:
         """z [N, z_dim], one-hot c [N, c_dim] -> images [N, img_channels, H, W]."""
         return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
+
+
+def default_options(modulation: str) -> dict:
+    """The options of a modulation's constructor that a generator leaves open."""
+    parameters = inspect.signature(MODULATIONS[modulation]).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in ("in_channels", "out_channels", "w_dim", "up")}
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

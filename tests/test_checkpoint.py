@@ -3,6 +3,7 @@ import struct
 
 import pytest
 import torch
+from conftest import ROOT
 
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot, save_snapshot
@@ -32,6 +33,19 @@ def test_round_trip(saved):
     assert torch.allclose(G(z, c), loaded(z, c), atol=1e-6)
     assert read_snapshot(path, tensors=False).info == {"nimg": 3000, "label_names": ["a", "b"]}
     assert newest_snapshot(path.parent) == newest_snapshot(path) == path
+
+
+def test_configuration_is_complete(saved):
+    """A snapshot must mean the same when the defaults of a later version are others."""
+    G, _ = saved
+    assert G.config["modulation_options"] == dict(kernel_size=1, per_group=None, lr_multiplier=4.0, identity=0.9)
+
+
+def test_pretrained_network_draws():
+    G = load_generator(ROOT / "pretrained" / "emoji32.safetensors")
+    images = G(torch.randn(16, G.z_dim, generator=torch.Generator().manual_seed(0)))
+    assert images.shape == (16, 3, 32, 32) and images.std(dim=0).mean() > 0.2  # and they differ
+    assert images[:, :, 0, 0].mean() > 0.7  # on white, as emoji are
 
 
 def rewrite(path, change):
