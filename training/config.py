@@ -96,9 +96,9 @@ def tiny_preset(resolution: int) -> dict[str, Any]:
         gamma=1.0,
         reg_interval=4,
         ema_kimg=1,
-        kimg=20,
+        kimg=24,
         tick=1,
-        snap=5,
+        snap=6,
         workers=0,
         metrics=("fd1k_full-efficientnet_lite0",),
     )
