@@ -48,7 +48,6 @@ class Case:
     per_group: int | None = None  # channels per group of AdaConv; None: the paper's schedule
 
 
-CENTRE = Case()
 SWEEPS = {
     "headline": [Case(resolution=64), Case(resolution=128)],
     "resolution": [Case(resolution=r) for r in (32, 64, 128, 256)],
