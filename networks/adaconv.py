@@ -22,17 +22,38 @@ class AdaptiveKernels(NamedTuple):
 
 def centre(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tensor]:
     """x − μ(x) [N, C, H, W] and 1 / sqrt(σ²(x) + ε) [N, C, 1, 1], per sample and channel, biased variance."""
-    # Positions in one dimension, a view in either memory format: reducing it is several times faster than torch.var_mean.
-    flat = x.permute(0, 2, 3, 1).flatten(1, 2)  # [N, H·W, C]
-    centred = flat - flat.mean(dim=1, keepdim=True)
-    scale = (centred.square().mean(dim=1) + eps).rsqrt()
-    return centred.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), scale[:, :, None, None]
+    flat = x.permute(0, 2, 3, 1).flatten(1, 2)  # [N, H·W, C], a view of a channels_last map
+    centred, scale = _Centre.apply(flat, eps)
+    return centred.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), scale.transpose(1, 2)[..., None]
+
+
+class _Centre(torch.autograd.Function):
+    """[N, H·W, C] -> centred [N, H·W, C], scale [N, 1, C]; reducing the middle is several times faster than torch.var_mean.
+
+    With a derivative of its own: it keeps one map instead of three, and makes three passes over it instead of seven. That
+    derivative is made of differentiable operations, and so has a derivative itself.
+    """
+
+    @staticmethod
+    def forward(ctx, flat, eps):
+        centred = flat - flat.mean(dim=1, keepdim=True)
+        scale = (centred.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+        ctx.save_for_backward(centred, scale)
+        return centred, scale
+
+    @staticmethod
+    def backward(ctx, gradient, gradient_scale):
+        centred, scale = ctx.saved_tensors
+        slope = -gradient_scale * scale**3 / centred.shape[1]  # dσ⁻¹/dx = −σ⁻³ (x − μ) / (H·W)
+        # The convolution's gradient comes sample by sample, channel by channel: one copy, or every pass is a slow one.
+        gradient = torch.addcmul(gradient.contiguous(), centred, slope.to(centred.dtype))
+        return gradient - gradient.mean(dim=1, keepdim=True), None
 
 
 def normalize(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     """x̂ = (x − μ(x)) / sqrt(σ²(x) + ε). Zero on a 1×1 map."""
-    centred, scale = centre(x, eps)
-    return centred * scale
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    return (x - mean) * (variance + eps).rsqrt()
 
 
 def adaconv_plain(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bias: torch.Tensor, eps: float = 1e-5):
@@ -65,10 +86,7 @@ def adaconv(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bia
     x, scale = centre(x, eps)
 
     # All that follows is linear, so pointwise, spatial and the division by σ compose into one small kernel per sample.
-    kernel = torch.matmul(
-        pointwise.reshape(n, groups, out_per_group, out_per_group),
-        spatial.reshape(n, groups, out_per_group, in_per_group * k * k),
-    ).view(n, groups, out_per_group, in_per_group, k, k)
+    kernel = compose(spatial, pointwise).view(n, groups, out_per_group, in_per_group, k, k)
     kernel = kernel * scale.view(n, groups, 1, in_per_group, 1, 1)
 
     # CPU convolutions are made for 8 channels a group, or 1: with 2 or 4, groups are merged and zeros stand between them.
@@ -84,6 +102,27 @@ def adaconv(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bia
         groups=n * groups // merged,
     )
     return y.reshape(n, c_out, height, width)
+
+
+def compose(spatial: torch.Tensor, pointwise: torch.Tensor) -> torch.Tensor:
+    """One kernel that does what `spatial` and then `pointwise` do: [N, groups, C_out/groups, C_in/groups · k²]."""
+    n, c_out, in_per_group, k, _ = spatial.shape
+    out_per_group = pointwise.shape[2]
+    groups = c_out // out_per_group
+    return torch.matmul(
+        pointwise.reshape(n, groups, out_per_group, out_per_group),
+        spatial.reshape(n, groups, out_per_group, in_per_group * k * k),
+    )
+
+
+def demodulated(kernels: AdaptiveKernels) -> AdaptiveKernels:
+    """Scaled so that the composed kernel of each output channel has unit norm: a white map keeps its variance.
+
+    What weight demodulation (Karras et al. 2020, section 2.2) is to a modulated weight. The paper has no such step.
+    """
+    composed = compose(kernels.spatial, kernels.pointwise).flatten(1, 2)  # [N, C_out, C_in/groups · k²]
+    inverse_norm = (composed.square().sum(dim=2, keepdim=True) + 1e-8).rsqrt()
+    return kernels._replace(pointwise=kernels.pointwise * inverse_norm)
 
 
 def channels_per_group(channels: int) -> int:

@@ -72,18 +72,30 @@ class MappingNetwork(nn.Module):
 class SynthesisLayer(nn.Module):
     """Modulation and convolution, then noise, bias and activation."""
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, up: bool, modulation: type, **options):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        up: bool,
+        noise: bool,
+        modulation: type,
+        **options,  # of the modulation
+    ):
         super().__init__()
         self.modulation = modulation(in_channels, out_channels, w_dim, up=up, **options)
-        self.noise_strength = nn.Parameter(torch.zeros([]))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.noise = noise
+        if noise:
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+            self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
         x = self.modulation(x, w)
-        if noise_mode == "random":
+        if self.noise and noise_mode == "random":
             x = x + torch.randn_like(x[:, :1]) * self.noise_strength
-        elif noise_mode == "const":
+        elif self.noise and noise_mode == "const":
             x = x + self.noise_const * self.noise_strength
         return leaky_relu(x, self.bias)
 
@@ -98,13 +110,14 @@ class SynthesisNetwork(nn.Module):
         img_channels: int,
         channel_base: int,
         channel_max: int,
+        noise: bool,
         modulation: str,
         modulation_options: dict,
     ):
         super().__init__()
         sides = resolutions(img_resolution)
         widths = [channels_at(side, channel_base, channel_max) for side in sides]
-        layer = dict(modulation=MODULATIONS[modulation], **modulation_options)
+        layer = dict(noise=noise, modulation=MODULATIONS[modulation], **modulation_options)
         self.const = nn.Parameter(torch.randn(widths[0], START, START))
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, START, up=False, **layer)])
         for side, before, width in zip(sides[1:], widths, widths[1:]):
@@ -142,6 +155,7 @@ class Generator(nn.Module):
         channel_max: int = 512,
         style_depth: int = 64,  # s_d of the descriptor [s_d, 3, 3]; w_dim = 9·s_d
         mapping_layers: int = 2,
+        noise: bool = True,  # every layer adds noise of a learned strength
         modulation_options: dict | None = None,  # further arguments of the modulation's constructor
     ):
         super().__init__()
@@ -161,12 +175,20 @@ class Generator(nn.Module):
             channel_max=channel_max,
             style_depth=style_depth,
             mapping_layers=mapping_layers,
+            noise=noise,
             modulation_options=default_options(modulation) | (modulation_options or {}),  # in full: defaults may change
         )
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, 9 * style_depth
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = SynthesisNetwork(
-            self.w_dim, img_resolution, img_channels, channel_base, channel_max, modulation, self.config["modulation_options"]
+            self.w_dim,
+            img_resolution,
+            img_channels,
+            channel_base,
+            channel_max,
+            noise,
+            modulation,
+            self.config["modulation_options"],
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, self.num_ws, mapping_layers)

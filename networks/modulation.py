@@ -7,7 +7,7 @@ grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N
 import torch
 import torch.nn as nn
 
-from networks.adaconv import KernelPredictor, adaconv, centre, largest_divisor
+from networks.adaconv import KernelPredictor, adaconv, centre, demodulated, largest_divisor
 from networks.layers import Conv2d, Linear
 from torch_utils.ops import upsample2x
 
@@ -25,6 +25,7 @@ class AdaConv(nn.Module):
         per_group: int | None = None,  # channels per group, where the width has as many; default: the paper's schedule
         lr_multiplier: float = 4.0,  # of the kernel predictor
         identity: float = 0.9,  # share of the initial kernels in a fixed identity
+        demodulate: bool = False,  # scale the kernels so that every output channel keeps the variance of a white map
     ):
         super().__init__()
         if w_dim % 9:
@@ -35,10 +36,11 @@ class AdaConv(nn.Module):
             self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity
         )
         self.conv = Conv2d(in_channels, out_channels, bias=False)
-        self.up = up
+        self.up, self.demodulate = up, demodulate
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = adaconv(x, *self.predictor(w.unflatten(1, self.style_shape)))
+        kernels = self.predictor(w.unflatten(1, self.style_shape))
+        x = adaconv(x, *(demodulated(kernels) if self.demodulate else kernels))
         return self.conv(upsample2x(x) if self.up else x)
 
 

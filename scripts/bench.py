@@ -22,7 +22,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from networks.adaconv import adaconv
+from networks.adaconv import adaconv_plain
 from networks.modulation import AdaConv
 from torch_utils.cli import command, run
 from torch_utils.files import atomic_write, write_json
@@ -57,11 +57,11 @@ SWEEPS = {
 
 
 class LoopedAdaConv(AdaConv):
-    """One sample at a time, as straightforward code writes it."""
+    """One sample at a time and step by step, as public code for the style-transfer half does it."""
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         kernels = self.predictor(w.unflatten(1, self.style_shape))
-        x = torch.cat([adaconv(x[i : i + 1], *(t[i : i + 1] for t in kernels)) for i in range(len(x))])
+        x = torch.cat([adaconv_plain(x[i : i + 1], *(t[i : i + 1] for t in kernels)) for i in range(len(x))])
         return self.conv(upsample2x(x) if self.up else x)
 
 

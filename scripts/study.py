@@ -1,9 +1,13 @@
 """Train a table of configurations, one after the other, and write what came of them: `python -m scripts.study`.
 
 Resumable: run the same command again and it goes on where it stopped. Nothing but the named settings differs between the rows
-of a table: the same images in the same order, the same discriminator and loss, equal images seen.
+of a table: the same images in the same order, the same discriminator and loss, equal images seen. Several of these may run at
+once on different `--data` with one `--outdir`; a last one, with all of the data, then only writes.
 """
 
+import dataclasses
+import json
+import shlex
 import shutil
 import statistics
 import sys
@@ -26,194 +30,259 @@ from training.dataset import ImageDataset, evaluation_batches
 from training.loop import train
 from training.state import TrainingState, states
 
-# name -> what differs from the `tiny` preset. The first row is the default that the others are compared with.
 EMOJI = Path(__file__).resolve().parents[1] / "datasets" / "emoji32.zip"
+
+
+def adaconv(**options) -> dict:
+    return dict(modulation="adaconv", modulation_options=options or None)
+
+
+def adain(lr: float, **more) -> dict:
+    return dict(modulation="adain", modulation_options={"lr_multiplier": lr}, **more)
+
+
+def demod(lr: float, **more) -> dict:
+    return dict(modulation="demod", modulation_options={"lr_multiplier": lr}, **more)
+
+
+# table -> row -> what differs from the `tiny` preset. An empty row is the preset itself.
 TABLES: dict[str, dict[str, dict]] = {
+    "style learning rate": {
+        "adaconv, style lr ×1": adaconv(lr_multiplier=1.0),
+        "adaconv, style lr ×4": dict(),
+        "adaconv, style lr ×16": adaconv(lr_multiplier=16.0),
+        "adain, style lr ×1": adain(1.0),
+        "adain, style lr ×4": adain(4.0),
+        "adain, style lr ×16": adain(16.0),
+        "demod, style lr ×1": demod(1.0),
+        "demod, style lr ×4": demod(4.0),
+        "demod, style lr ×16": demod(16.0),
+    },
     "modulation": {
         "adaconv": dict(),
-        "adain, style lr ×1": dict(modulation="adain", modulation_options={"lr_multiplier": 1}),
-        "adain, style lr ×4": dict(modulation="adain", modulation_options={"lr_multiplier": 4}),
-        "demod, style lr ×1": dict(modulation="demod", modulation_options={"lr_multiplier": 1}),
-        "demod, style lr ×4": dict(modulation="demod", modulation_options={"lr_multiplier": 4}),
+        "adain, same widths": adain(4.0),
+        "demod, same widths": demod(4.0),
+        "adain, same parameters": adain(4.0, channel_base=488, channel_max=244),
+        "demod, same parameters": demod(4.0, channel_base=536, channel_max=268),
     },
     "initialisation": {
         "identity 0.9": dict(),
-        "identity 0.5": dict(modulation_options={"identity": 0.5}),
-        "plain (identity 0)": dict(modulation_options={"identity": 0.0}),
-        "identity 0.99": dict(modulation_options={"identity": 0.99}),
-    },
-    "learning rate": {
-        "predictor lr ×4": dict(),
-        "predictor lr ×1": dict(modulation_options={"lr_multiplier": 1.0}),
-        "predictor lr ×16": dict(modulation_options={"lr_multiplier": 16.0}),
+        "plain (identity 0)": adaconv(identity=0.0),
+        "identity 0.5": adaconv(identity=0.5),
+        "demodulated kernels": adaconv(demodulate=True),
+        "demodulated kernels, plain": adaconv(demodulate=True, identity=0.0),
     },
     "kernel size": {
         "k = 3": dict(),
-        "k = 1": dict(modulation_options={"kernel_size": 1}),
-        "k = 5": dict(modulation_options={"kernel_size": 5}),
+        "k = 1": adaconv(kernel_size=1),
+        "k = 5": adaconv(kernel_size=5),
     },
     "groups": {
-        "paper's schedule": dict(),
-        "1 channel per group": dict(modulation_options={"per_group": 1}),
-        "4 channels per group": dict(modulation_options={"per_group": 4}),
+        "paper's schedule (here 8 channels a group)": dict(),
+        "1 channel a group": adaconv(per_group=1),
+        "2 channels a group": adaconv(per_group=2),
+        "4 channels a group": adaconv(per_group=4),
     },
     "descriptor": {
         "s_d = 16": dict(),
         "s_d = 4": dict(style_depth=4),
         "s_d = 64": dict(style_depth=64),
     },
+    "noise": {
+        "noise": dict(),
+        "no noise": dict(noise=False),
+    },
 }
 
 
-def experiments(tables: list[str], data: Path, kimg: float, seeds: int, settings: dict) -> dict[str, TrainingConfig]:
-    """Run name -> configuration; rows that are equal in several tables are run once."""
-    preset = tiny_preset(max(ImageDataset(data).resolution)) | dict(metrics=("fd2k_full-efficientnet_lite0",)) | settings
-    found = {}
-    for table in tables:
-        for changes in TABLES[table].values():
-            for seed in range(seeds):
-                config = TrainingConfig(data=str(data.absolute()), **preset | dict(kimg=kimg, seed=seed) | changes)
-                found.setdefault(run_name(config), config)
-    return found
+def configure(changes: dict, data: Path, resolution: int, kimg: float, snap: int, seed: int) -> TrainingConfig:
+    """The `tiny` preset with a row's changes."""
+    values = tiny_preset(resolution) | dict(kimg=kimg, snap=snap, seed=seed, cfg="tiny") | changes
+    return TrainingConfig(data=str(data.absolute()), **values)
 
 
 def run_name(config: TrainingConfig) -> str:
-    """What can differ, in a folder's name."""
-    options = "".join(f"-{key}{value}" for key, value in sorted((config.modulation_options or {}).items()))
-    return f"{Path(config.data).stem}-{config.modulation}{options}-sd{config.style_depth}-seed{config.seed}"
+    """A folder's name with all that differs between runs, so that rows that are equal in several tables are run once."""
+    preset = TrainingConfig(data=config.data, **tiny_preset(0))
+    skip = ("data", "cfg", "kimg", "snap", "seed", "modulation_options", "channel_base", "d_channel_base")
+    changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in skip}
+    changed = {name: value for name, value in changed.items() if value != getattr(preset, name)}
+    changed |= config.modulation_options or {}
+    traits = [f"{name}={value}" for name, value in sorted(changed.items()) if name != "modulation"]
+    return "-".join([Path(config.data).stem, config.modulation, *traits, f"seed{config.seed}"])
 
 
 def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None:
     """Train to the end; from where it stopped, if it had begun."""
+    options = run_dir / "training_options.json"
+    if options.exists():
+        found = json.loads(options.read_text(encoding="utf-8"))
+        if found | dict(kimg=0, data="") != config.to_json() | dict(kimg=0, data=""):
+            raise InputError(f"{run_dir}: was trained with other settings; move it away, or give another --outdir")
     dataset = ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed)
     state = TrainingState(config, dataset.height, dataset.channels, dataset.c_dim, device)
     if states(run_dir):
         state.load(run_dir, device)
         for path in run_dir.glob("*.jsonl"):
             drop_after(path, state.nimg)
+        if state.nimg >= config.kimg * 1000:
+            return
     elif run_dir.exists():  # stopped before anything was saved
         shutil.rmtree(run_dir)
+    dataset.check()
+    evaluator = Evaluator(
+        list(config.metrics), lambda: evaluation_batches(dataset, 32), len(dataset), dataset.content_hash(), device
+    )
     run_dir.mkdir(parents=True, exist_ok=True)
-    if state.nimg >= config.kimg * 1000:
-        return
-    write_json(run_dir / "training_options.json", config.to_json())
-    batches = lambda: evaluation_batches(dataset, 32)
-    evaluator = Evaluator(list(config.metrics), batches, len(dataset), dataset.content_hash(), device)
+    write_json(options, config.to_json())
     train(config, dataset, state, run_dir, evaluator, device)
 
 
-def curve(run_dir: Path, metric: str) -> list[dict]:
-    """[{kimg, seconds, value, floor, way_left}] of one run."""
-    seconds = {record["nimg"]: record["seconds"] for record in read_jsonl(run_dir / "stats.jsonl")} | {0: 0.0}
-    scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s]
+def curve(run_dir: Path, metric: str, kimg: float) -> list[dict]:
+    """[{kimg, seconds, value, floor, way_left}] of one run, up to `kimg`; nothing of a run that did not get there.
+
+    Seconds are at the pace of the run's fastest tick: what else the machine did meanwhile does not count.
+    """
+    if not run_dir.exists():
+        return []
+    pace = min((record["sec_per_kimg"] for record in read_jsonl(run_dir / "stats.jsonl")), default=0)
+    scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s and s["nimg"] <= kimg * 1000]
+    if not scores or scores[-1]["nimg"] < kimg * 1000:
+        return []
     keys = ("value", "floor", "way_left")
-    return [dict(kimg=s["nimg"] / 1000, seconds=seconds[s["nimg"]]) | {key: s[key] for key in keys} for s in scores]
+    return [dict(kimg=s["nimg"] / 1000, seconds=pace * s["nimg"] / 1000) | {key: s[key] for key in keys} for s in scores]
 
 
-def write_report(tables: list[str], runs: dict[str, TrainingConfig], outdir: Path, docs: Path, command_line: str) -> None:
-    """docs/ablation.md with a table, curves and sample grids for each table of configurations."""
+def parameters(config: TrainingConfig, resolution: int, channels: int) -> int:
+    return sum(p.numel() for p in TrainingState(config, resolution, channels, 0).G.parameters())
+
+
+def section(table: str, data: Path, kimg: float, seeds: int, outdir: Path, pictures: Path) -> list[str]:
+    """Markdown of one table on one set of images: numbers, curves, samples."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    metric = next(iter(runs.values())).metrics[0]
-    pictures = docs / "images"
-    pictures.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for table in tables:
-        figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True, sharey=True)
-        lines = [
-            "| setting | distance at the end, by seed | mean | share of the way left | seconds of training |",
-            "|" + " --- |" * 5,
-        ]
-        grids = []
-        for color, (row, changes) in enumerate(TABLES[table].items()):
-            mine = [name for name, config in runs.items() if matches(config, changes)]
-            curves = [c for name in mine if (c := curve(outdir / name, metric)) and c[-1]["kimg"] >= runs[name].kimg]
-            if not curves:
-                continue
-            ends = [c[-1] for c in curves]
-            values = [end["value"] for end in ends]
-            left, took = statistics.mean(e["way_left"] for e in ends), statistics.mean(e["seconds"] for e in ends)
-            shown = ", ".join(f"{v:.1f}" for v in values)
-            lines.append(f"| {row} | {shown} | {statistics.mean(values):.1f} | {left:.2f} | {took:.0f} |")
-            for axis, x in zip(axes, ("kimg", "seconds")):
-                for i, c in enumerate(curves):
-                    label = row if i == 0 else None
-                    axis.plot([p[x] for p in c], [p["value"] for p in c], "o-", ms=3, color=f"C{color}", label=label)
-                axis.set(xlabel="thousand images seen" if x == "kimg" else "seconds of training", ylim=(0, None))
-            grids.append((row, outdir / mine[0]))
-        floor = ends[0]["floor"]
-        for axis in axes:
-            axis.axhline(floor, color="grey", lw=0.8, ls="--")
-        axes[0].set_ylabel(metric)
-        axes[0].legend(fontsize=8)
-        stem = table.replace(" ", "-")
-        with atomic_write(pictures / f"ablation-{stem}.png") as file:
-            figure.savefig(file, format="png", dpi=100)
-        plt.close(figure)
-        save_strips(grids, pictures / f"ablation-{stem}-samples.png")
-        parts += [f"### {table.capitalize()}", "", *lines, "", f"Floor (dashed): {floor:.1f}.", ""]
-        parts += [f"![curves](images/ablation-{stem}.png)", ""]
-        parts += [
-            f"Samples of seed 0, a row for each setting in the table's order: ![samples](images/ablation-{stem}-samples.png)",
-            "",
-        ]
-    text = "\n".join([f"`{command_line}`", "", *parts])
-    with atomic_write(docs / "ablation-results.md", "w") as file:
-        file.write(text)
+    dataset = ImageDataset(data)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True, sharey=True)
+    lines = [
+        "| setting | G, parameters | distance by seed | mean | share of the way left | sec/kimg |",
+        "| --- " * 6 + "|",
+    ]
+    last = []  # (row, its first run)
+    for i, (row, changes) in enumerate(TABLES[table].items()):
+        configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
+        curves = [c for config in configs if (c := curve(outdir / run_name(config), config.metrics[0], kimg))]
+        if not curves:
+            continue
+        ends = [c[-1] for c in curves]
+        values, left = [end["value"] for end in ends], statistics.mean(end["way_left"] for end in ends)
+        pace = statistics.median(end["seconds"] / end["kimg"] for end in ends)
+        cells = [row, f"{parameters(configs[0], dataset.width, dataset.channels):,}", ", ".join(f"{v:.1f}" for v in values)]
+        lines.append(f"| {' | '.join(cells)} | {statistics.mean(values):.1f} | {left:.2f} | {pace:.1f} |")
+        for axis, x in zip(axes, ("kimg", "seconds")):
+            for j, c in enumerate(curves):
+                label = None if j else row
+                axis.plot([p[x] for p in c], [p["value"] for p in c], "o-", ms=3, lw=1.2, color=f"C{i}", label=label)
+            axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
+            axis.set(xlabel="thousand images seen" if x == "kimg" else "seconds of training", ylim=(0, None))
+        last.append((row, outdir / run_name(configs[0])))
+    if not last:
+        return []
+    axes[0].set_ylabel(configs[0].metrics[0])
+    axes[0].legend(fontsize=8)
+    stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
+    with atomic_write(pictures / f"{stem}.png") as file:
+        figure.savefig(file, format="png", dpi=80)
+    plt.close(figure)
+    save_strips([run_dir for _, run_dir in last], kimg, pictures / f"{stem}-samples.png")
+    return [
+        f"#### {data.name}, {kimg:g} kimg",
+        "",
+        *lines,
+        "",
+        f"Floor (dashed below): {ends[0]['floor']:.1f}.",
+        "",
+        f"![curves](images/{stem}.png)",
+        "",
+        f"Samples of seed 0 from the same latents, a strip for each row of the table: ![samples](images/{stem}-samples.png)",
+        "",
+    ]
 
 
-def matches(config: TrainingConfig, changes: dict) -> bool:
-    """Whether a run is a row: it has the row's changes, and nothing else that differs from the default."""
-    varied = ("modulation", "modulation_options", "style_depth")
-    default = TrainingConfig(data="", **tiny_preset(32))
-    return all(getattr(config, name) == changes.get(name, getattr(default, name)) for name in varied)
-
-
-def save_strips(grids: list[tuple[str, Path]], path: Path) -> None:
-    """The first row of each run's last grid, one under the other, twice as large."""
+def save_strips(run_dirs: list[Path], kimg: float, path: Path) -> None:
+    """The first row of each run's grid, one under the other, twice as large."""
     strips = []
-    for _, run_dir in grids:
-        with Image.open(sorted(run_dir.glob("fakes0*.png"))[-1]) as picture:
+    for run_dir in run_dirs:
+        with Image.open(run_dir / f"fakes{int(kimg):06d}.png") as picture:
             side = picture.width // 16
-            strips.append(picture.convert("RGB").crop((0, 0, picture.width, 2 * side)))
-    sheet = Image.new("RGB", (strips[0].width * 2, sum(s.height for s in strips) * 2 + 8 * (len(strips) - 1)), "black")
-    y = 0
-    for strip in strips:
-        sheet.paste(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST), (0, y))
-        y += strip.height * 2 + 8
+            strips.append(picture.convert("RGB").crop((0, 0, picture.width, side)))
+    width, height = strips[0].width * 2, strips[0].height * 2 + 4
+    sheet = Image.new("RGB", (width, height * len(strips) - 4), "white")
+    for i, strip in enumerate(strips):
+        sheet.paste(strip.resize((width, height - 4), Image.Resampling.NEAREST), (0, i * height))
     with atomic_write(path) as file:
         sheet.save(file, format="PNG")
 
 
+def insert(page: Path, name: str, lines: list[str]) -> None:
+    """Put `lines` between the page's two comments of that name, or at its end: the words around them are written by hand."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Ablation\n"
+    if begin not in text:
+        text += f"\n### {name.capitalize()}\n\n{begin}\n{end}\n"
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    with atomic_write(page, "w") as file:
+        file.write("\n".join([before + begin, *lines, end + after]))
+
+
 @command()
-@click.option("--data", type=click.Path(path_type=Path), default=EMOJI, help="folder or zip of images")
+@click.option("--data", type=click.Path(path_type=Path), multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("out/study"), help="where the runs go")
-@click.option("--docs", type=click.Path(path_type=Path), help="also write ablation-results.md and its pictures here")
+@click.option("--docs", type=click.Path(path_type=Path), help="also write ablation.md and its pictures in this folder")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")
-@click.option("--kimg", type=float, default=16, help="length of each run")
+@click.option("--kimg", type=click.IntRange(1), default=8, help="length of each run")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="runs of each configuration")
 @click.option("--snap", type=click.IntRange(1), default=4, help="kimg between two scores")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(
-    data: Path, outdir: Path, docs: Path | None, tables: tuple[str, ...], kimg: float, seeds: int, snap: int, device: str | None
+    data: tuple[Path, ...],
+    outdir: Path,
+    docs: Path | None,
+    tables: tuple[str, ...],
+    kimg: int,
+    seeds: int,
+    snap: int,
+    device: str | None,
 ):
     """Train a table of configurations unattended, and write tables, curves and sample grids."""
     device = choose_device(device)
     keep_freed_memory()
-    if not data.exists():
-        raise InputError(f"--data {data}: there is no such file")
-    tables = list(tables or TABLES)
-    runs = experiments(tables, data, kimg, seeds, dict(snap=snap))
+    for path in data:
+        if not path.exists():
+            raise InputError(f"--data {path}: there is no such file")
+    tables = tables or tuple(TABLES)
+    runs = {}
+    for seed in range(seeds):
+        for table in tables:
+            for path in data:
+                side = ImageDataset(path).width
+                for changes in TABLES[table].values():
+                    config = configure(changes, path, side, kimg, snap, seed)
+                    runs[run_name(config)] = config
     for i, (name, config) in enumerate(runs.items(), 1):
         print(f"[{i}/{len(runs)}] {name}", flush=True)
         execute(config, outdir / name, device)
-    if docs:
-        chosen = "".join(f' --table "{table}"' for table in tables)
-        line = f"python -m scripts.study{chosen} --kimg {kimg:g} --seeds {seeds} --snap {snap} --docs docs"
-        write_report(tables, runs, outdir, docs, line)
+    for table in tables if docs else ():
+        (docs / "images").mkdir(parents=True, exist_ok=True)
+        names = [f"--data {shlex.quote(path.name if path != EMOJI else 'datasets/emoji32.zip')}" for path in data]
+        words = [f"--table {shlex.quote(table)} --kimg {kimg} --seeds {seeds} --snap {snap}"]
+        lines = [f"`python -m scripts.study {' '.join(names + words)}`", ""]
+        for path in data:
+            lines += section(table, path, kimg, seeds, outdir, docs / "images")
+        insert(docs / "ablation.md", table, lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, adaconv_plain, channels_per_group, normalize
+from networks.adaconv import (
+    AdaptiveKernels,
+    KernelPredictor,
+    adaconv,
+    adaconv_plain,
+    channels_per_group,
+    compose,
+    demodulated,
+    normalize,
+)
 
 SHAPES = [  # n, c_in, c_out, groups, k, h, w
     (3, 8, 8, 8, 1, 5, 7),
@@ -189,3 +198,15 @@ def test_paper_sized_predictors_are_about_equally_large():
         spatial = KernelPredictor((64, 3, 3), channels, channels).spatial_weight
         sizes.append(spatial.numel())
     assert sizes == [64 * 9 * 512] * 4
+
+
+def test_demodulated_kernels_keep_the_variance_of_a_white_map():
+    torch.manual_seed(0)
+    kernels = AdaptiveKernels(torch.randn(3, 16, 4, 3, 3) * 5, torch.randn(3, 16, 4) * 0.3, torch.zeros(3, 16))
+    scaled = demodulated(kernels)
+    assert torch.allclose(compose(*scaled[:2]).square().sum(dim=3), torch.ones(3, 4, 4), atol=1e-5)
+    y = adaconv(torch.randn(3, 16, 64, 64), *scaled)
+    assert (y.var(dim=(2, 3)) - 1).abs().max() < 0.15
+    assert torch.equal(scaled.spatial, kernels.spatial)
+    louder = demodulated(kernels._replace(spatial=kernels.spatial * 7))
+    assert torch.allclose(louder.pointwise * 7, scaled.pointwise, atol=1e-5)  # the style has no say in the norm

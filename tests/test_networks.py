@@ -50,6 +50,13 @@ def test_every_parameter_learns(modulation):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_without_noise_there_is_none():
+    G = small(noise=False)
+    assert not [name for name in G.state_dict() if "noise" in name]
+    ws = G.mapping(torch.randn(2, G.z_dim))
+    assert torch.equal(G.synthesis(ws, noise_mode="random"), G.synthesis(ws, noise_mode="none"))
+
+
 def test_default_256_generator_has_at_most_30_million_parameters():
     with torch.device("meta"):
         G = Generator(256)

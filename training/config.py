@@ -23,6 +23,7 @@ class TrainingConfig:
     style_depth: int = 64  # s_d of the descriptor [s_d, 3, 3]
     mapping_layers: int = 2
     modulation_options: dict | None = None
+    noise: bool = True  # in every layer of the generator
     channel_base: int = 16384  # width of the generator at resolution r: min(channel_base / r, channel_max)
     channel_max: int = 512
     d_channel_base: int | None = None  # the discriminator's channel_base, where it is another

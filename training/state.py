@@ -43,6 +43,7 @@ class TrainingState:
                 style_depth=config.style_depth,
                 mapping_layers=config.mapping_layers,
                 modulation_options=config.modulation_options,
+                noise=config.noise,
                 channel_base=config.channel_base,
                 channel_max=config.channel_max,
             )

@@ -1,0 +1,96 @@
+"""The benchmark and the study, small: what they measure and write, and that a study goes on where it stopped."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import bench, study
+from torch_utils.files import InputError
+
+CPU = torch.device("cpu")
+
+
+def test_bench_writes_ratios(run_command, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the dev extra")
+    shown = ["--sweep", "channels per group", "--seconds", "0", "--tiny", "--device", "cpu", "--out", tmp_path / "b"]
+    finished = run_command("scripts/bench.py", "modulation", *shown)
+    assert finished.returncode == 0, finished.stderr
+    results = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert [r["case"]["per_group"] for r in results] == [1, 2, 4, 8]
+    for work in bench.WORK:
+        found = {variant: results[-1]["variants"][variant][work] for variant in bench.VARIANTS}
+        for variant, values in found.items():
+            assert values["seconds"] > 0 and values["time_ratio"][variant] == 1
+            assert values["bytes"] > 0 or work == "forward"
+    assert (tmp_path / "b.md").read_text().count("| channels per group |") == 4 * len(bench.WORK)
+    assert (tmp_path / "b.png").stat().st_size > 1000
+
+
+def test_peak_bytes_of_a_known_function():
+    def function():
+        a = torch.ones(1000)  # 4000 bytes
+        a = a + torch.ones(500).repeat(2)
+        del a
+
+    assert 8000 <= bench.peak_bytes(function, CPU) <= 14000
+
+
+def test_growth_exponent():
+    assert abs(bench.growth([(x, 3 * x**1.7) for x in (1, 2, 4, 8)]) - 1.7) < 1e-9
+
+
+def test_looped_variant_is_the_same_network():
+    case = bench.Case(resolution=16, batch=3)
+    networks = [bench.build(variant, case, CPU, tiny=True)[1].G for variant in ("adaconv", "adaconv-loop")]
+    z = torch.randn(3, networks[0].z_dim)
+    assert torch.allclose(networks[0](z), networks[1](z), atol=1e-5)
+    assert type(networks[1].synthesis.layers[0].modulation) is bench.LoopedAdaConv
+
+
+def test_rows_of_a_study_are_distinct_runs():
+    for table, rows in study.TABLES.items():
+        configs = [study.configure(changes, Path("emoji32.zip"), 32, 8, 4, 0) for changes in rows.values()]
+        assert len({study.run_name(config) for config in configs}) == len(rows), table
+        default = study.configure({}, Path("emoji32.zip"), 32, 8, 4, 0)
+        assert default in configs, table  # each table has the default to compare with
+
+
+def test_same_parameters_are_the_same():
+    rows = study.TABLES["modulation"]
+    counts = {row: study.parameters(study.configure(rows[row], Path("x.zip"), 32, 8, 4, 0), 32, 3) for row in rows}
+    for row in ("adain, same parameters", "demod, same parameters"):
+        assert abs(counts[row] / counts["adaconv"] - 1) < 0.02, counts
+
+
+def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs the dev extra")
+    tiny = study.tiny_preset
+    small = dict(channel_base=128, channel_max=16, d_channel_base=128, z_dim=8, style_depth=2, batch=20)
+    score = dict(metric=tiny(16)["metrics"][0], value=3.0, floor=1.0, floor_counts=[4, 4])
+    monkeypatch.setattr(study, "Evaluator", lambda *_: lambda fakes: [dict(score)])
+    monkeypatch.setattr(study, "tiny_preset", lambda resolution: tiny(resolution) | small)
+    monkeypatch.setattr(study, "TABLES", {"noise": study.TABLES["noise"]})
+    arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
+    again = lambda: study.main([str(a) for a in [*arguments, "--kimg", 1, "--snap", 1]], standalone_mode=False)
+
+    again()
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert [path.name for path in runs] == ["images-adaconv-noise=False-seed0", "images-adaconv-seed0"]
+    page = tmp_path / "docs" / "ablation.md"
+    page.write_text(page.read_text().replace("# Ablation", "# Written by hand"))
+    assert page.read_text().count("| no noise |") == 1
+    assert len(list((tmp_path / "docs" / "images").glob("ablation-images-noise*.png"))) == 2
+
+    shutil.rmtree(runs[0])  # as if it had not been run
+    before = (runs[1] / "stats.jsonl").read_text()
+    again()
+    assert (runs[1] / "stats.jsonl").read_text() == before
+    assert (runs[0] / "stats.jsonl").exists()
+    assert page.read_text().startswith("# Written by hand") and page.read_text().count("| no noise |") == 1
+
+    monkeypatch.setattr(study, "tiny_preset", lambda resolution: tiny(resolution) | small | dict(gamma=7.0))
+    with pytest.raises(InputError, match="other settings"):
+        again()
