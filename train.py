@@ -9,17 +9,24 @@ from pathlib import Path
 
 import click
 import torch
+import torch.nn.functional as F
 
 from metrics.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
 from torch_utils.files import InputError, write_json
+from torch_utils.images import from_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.stats import drop_after
-from training.config import PRESETS, TrainingConfig
-from training.dataset import ImageDataset, evaluation_batches
+from training.augment import AUGPIPES
+from training.config import PRESETS, TrainingConfig, resolve
+from training.dataset import ImageDataset, batches, evaluation_batches
+from training.estimate import estimate
+from training.health import Diverged
 from training.loop import train
+from training.losses import LOSSES
+from training.precision import PRECISIONS, prepare
 from training.state import TrainingState, states
 
 
@@ -38,13 +45,31 @@ from training.state import TrainingState, states
 @click.option("--metrics", type=NAMES, help="scores at each snapshot, NAME,… or none  [default: by preset]")
 @click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of everything random")
-@click.option("--mirror", type=BOOL, default=False, help="add the images flipped left to right")
+@click.option("--mirror", type=BOOL, help="add the images flipped left to right  [default: by preset]")
 @click.option("--cond", type=BOOL, default=False, help="condition on the labels in dataset.json")
 @click.option("--subset", type=click.IntRange(1), help="train on so many of the images")
-@click.option("--modulation", type=click.Choice(list(MODULATIONS)), default="adaconv", help="how styles act on feature maps")
-@click.option("--gamma", type=click.FloatRange(0), help="weight of the R1 and R2 penalties  [default: by preset]")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="number format of the networks  [default: fp32]")
+@click.option("--batch-gpu", type=click.IntRange(1), help="images of a process at once, to save memory  [default: all]")
+@click.option("--modulation", type=click.Choice(list(MODULATIONS)), help="how styles act on feature maps  [default: adaconv]")
+@click.option("--loss", type=click.Choice(LOSSES), help="R3GAN's, or StyleGAN2's  [default: relativistic]")
+@click.option("--gamma", type=click.FloatRange(0), help="weight of R1 (and of R2, if relativistic)  [default: by preset]")
+@click.option("--pl-weight", type=click.FloatRange(0), help="path-length regularisation  [default: 2 with logistic, else 0]")
+@click.option("--style-mixing", type=click.FloatRange(0, 1), help="share of mixed styles  [default: 0.9 with logistic, else 0]")
 @click.option("--glr", type=click.FloatRange(0, min_open=True), help="learning rate of the generator  [default: by preset]")
 @click.option("--dlr", type=click.FloatRange(0, min_open=True), help="learning rate of the discriminator  [default: by preset]")
+@click.option("--aug", type=click.Choice(["noaug", "fixed", "ada"]), help="augment what D sees  [default: noaug]")
+@click.option("--p", type=click.FloatRange(0, 1), help="strength with --aug fixed, first one with ada  [default: 0.2, 0]")
+@click.option("--target", type=click.FloatRange(-1, 1), help="how sure D may be with ada  [default: 0.77, logistic: 0.6]")
+@click.option("--augpipe", type=click.Choice(list(AUGPIPES)), help="which transformations  [default: bgc]")
+@click.option("--ada-kimg", type=click.FloatRange(0, min_open=True), help="kimg in which p may go from 0 to 1")
+@click.option("--grow", type=BOOL, help="begin with small images and fade larger ones in  [default: 0]")
+@click.option("--grow-from", type=click.IntRange(4), help="side of the first images  [default: 8]")
+@click.option(
+    "--grow-kimg",
+    type=click.FloatRange(0, min_open=True),
+    help="kimg of each size, and of each fading in",
+)
+@click.option("--freezed", type=click.IntRange(0), help="blocks of the discriminator, from the image on, that do not learn")
 @click.option("--workers", type=click.IntRange(0), help="processes that read images  [default: by preset]")
 @click.option(
     "--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this"
@@ -78,6 +103,7 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
 
     describe(config, dataset, state, chosen, run_dir, resume)
     if dry_run:
+        describe_costs(config, dataset, chosen)
         return
     resumed = run_dir is not None or snapshot is not None
     new = None if run_dir else make_run_dir(outdir, config, dataset)
@@ -89,7 +115,9 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
     del state
     try:
         distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
-    except InputError:
+    except InputError as error:
+        if isinstance(error, Diverged):  # what was learned, and the log of it, stay
+            raise
         if new and not states(new):  # nothing was learned: do not leave it lying about
             shutil.rmtree(new)
         raise
@@ -115,7 +143,9 @@ def resolve_config(options: dict) -> TrainingConfig:
     if not options["data"]:
         raise InputError("--data is missing: a folder or zip of images")
     resolution = max(ImageDataset(options["data"]).resolution)
-    values = PRESETS[options["cfg"]](resolution) | {name: value for name, value in options.items() if value is not None}
+    values = resolve(options["cfg"], resolution, options)
+    if values.get("aug") == "fixed":
+        values.setdefault("p", 0.2)
     return TrainingConfig(**values | {"data": str(Path(options["data"]).absolute()), "metrics": tuple(values["metrics"])})
 
 
@@ -156,6 +186,8 @@ def open_dataset(config: TrainingConfig) -> ImageDataset:
 def check_processes(config: TrainingConfig, device: torch.device) -> None:
     if config.batch % config.gpus:
         raise InputError(f"--batch {config.batch} cannot be shared out evenly to --gpus {config.gpus}")
+    if config.batch_gpu and config.batch // config.gpus % config.batch_gpu:
+        raise InputError(f"--batch-gpu {config.batch_gpu} does not divide a process's {config.batch // config.gpus} images")
     if config.gpus > 1 and (device.type not in ("cpu", "cuda") or device.index is not None):
         raise InputError(f"--gpus {config.gpus} goes with --device cpu or cuda, not {device}")
     if device.type == "cuda" and config.gpus > torch.cuda.device_count():
@@ -170,16 +202,14 @@ def build_state(
     snapshot: Path | None = None,
 ) -> TrainingState:
     """A fresh state; or that of a run directory; or one whose generator starts from a snapshot."""
-    if dataset.height != dataset.width:
-        raise InputError(f"{config.data}: found images of {dataset.width}×{dataset.height}, wanted square ones")
     try:
-        state = TrainingState(config, dataset.height, dataset.channels, dataset.c_dim, device)
+        state = TrainingState(config, (dataset.height, dataset.width), dataset.channels, dataset.c_dim, device)
     except ValueError as error:
         raise InputError(f"{config.data}: {error}") from None
     if run_dir:
         state.load(run_dir, device)
     if snapshot:
-        state.warm_start(snapshot)
+        print(f"Starting from {snapshot}: {state.warm_start(snapshot)}")
     return state
 
 
@@ -208,13 +238,28 @@ def describe(
         print("Resuming:      nothing, as no run with these options has saved a state yet")
 
 
+def describe_costs(config: TrainingConfig, dataset: ImageDataset, device: torch.device) -> None:
+    """Seconds and memory of real steps on real images, with networks that are thrown away."""
+    prepare(config.precision)
+    keep_freed_memory()
+    state = build_state(config, dataset, device)
+    images, labels = next(batches(dataset, config.batch // config.gpus, config.seed))
+    c = F.one_hot(labels, dataset.c_dim).float().to(device) if dataset.c_dim else None
+    found = estimate(state, config, from_uint8(images.to(device)), c, device)
+    hours = found.sec_per_kimg * config.kimg / 3600
+    where = "of the GPU" if device.type == "cuda" else "resident"
+    print(f"Memory:        about {found.bytes / 2**20:,.0f} MB {where}, each process")
+    print(f"Time:          {found.sec_per_kimg:.2f} s/kimg, {hours:.2f} hours for {config.kimg:g} kimg, scores not counted")
+
+
 def make_run_dir(outdir: Path, config: TrainingConfig, dataset: ImageDataset) -> Path:
     """OUTDIR/00000-<data>-<cfg>-…, with the next free number."""
     try:
         outdir.mkdir(parents=True, exist_ok=True)
         numbers = [int(match[1]) for path in outdir.iterdir() if (match := re.match(r"(\d{5})-", path.name))]
-        traits = [config.cfg, config.modulation, f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
-        traits[1:1] = [name for name in ("cond", "mirror") if getattr(config, name)]
+        traits = [config.cfg, *(name for name in ("cond", "mirror", "grow") if getattr(config, name)), config.modulation]
+        traits += [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
+        traits += [f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
         name = re.sub(r"[^\w.-]", "_", dataset.name)
         run_dir = outdir / "-".join([f"{max(numbers, default=-1) + 1:05d}", name, *traits])
         run_dir.mkdir()

@@ -11,6 +11,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from torch_utils.ops import in_float32, widen
+
 
 class AdaptiveKernels(NamedTuple):
     """One depthwise-separable convolution per sample."""
@@ -37,7 +39,7 @@ class _Centre(torch.autograd.Function):
     @staticmethod
     def forward(ctx, flat, eps):
         centred = flat - flat.mean(dim=1, keepdim=True)
-        scale = (centred.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+        scale = (widen(centred).square().mean(dim=1, keepdim=True) + eps).rsqrt()
         ctx.save_for_backward(centred, scale)
         return centred, scale
 
@@ -97,13 +99,14 @@ def adaconv(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bia
 
     y = F.conv2d(
         F.pad(x, [k // 2] * 4, mode="replicate").reshape(1, n * c_in, height + k - 1, width + k - 1),
-        kernel.reshape(n * c_out, in_per_group * merged, k, k),
-        bias.reshape(n * c_out),
+        kernel.reshape(n * c_out, in_per_group * merged, k, k).to(x.dtype),
+        bias.reshape(n * c_out).to(x.dtype),
         groups=n * groups // merged,
     )
     return y.reshape(n, c_out, height, width)
 
 
+@in_float32
 def compose(spatial: torch.Tensor, pointwise: torch.Tensor) -> torch.Tensor:
     """One kernel that does what `spatial` and then `pointwise` do: [N, groups, C_out/groups, C_in/groups · k²]."""
     n, c_out, in_per_group, k, _ = spatial.shape
@@ -190,6 +193,7 @@ class KernelPredictor(nn.Module):
         self.pointwise_gain = styled * lr_multiplier * self.pool_gain / (s_d * self.out_per_group) ** 0.5
         self.bias_gain = lr_multiplier * self.pool_gain / s_d**0.5
 
+    @in_float32
     def forward(self, style: torch.Tensor) -> AdaptiveKernels:
         n, k, lr = style.shape[0], self.kernel_size, self.lr_multiplier
         spatial = F.conv2d(style, self.spatial_weight * self.spatial_gain, padding=k // 2)

@@ -1,11 +1,13 @@
-"""The discriminator: residual blocks down to 4×4, minibatch standard deviation, and label projection."""
+"""The discriminator: residual blocks down to the smallest grid, minibatch standard deviation, and label projection."""
+
+import math
 
 import torch
 import torch.nn as nn
 
-from networks.generator import START, channels_at, resolutions
 from networks.layers import Conv2d, Linear
-from torch_utils.ops import downsample2x, leaky_relu
+from networks.pyramid import channels_at, grids
+from torch_utils.ops import downsample2x, in_float32, leaky_relu
 
 
 class Block(nn.Module):
@@ -28,27 +30,41 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        img_resolution: int = 64,
+        img_resolution: int | tuple[int, int] = 64,  # side of the images, or (height, width)
         img_channels: int = 3,
         c_dim: int = 0,  # number of classes; the logit is then a product with the label's embedding
         channel_base: int = 16384,  # width at resolution r is min(channel_base / r, channel_max)
         channel_max: int = 512,
         mbstd_group_size: int = 4,  # samples whose standard deviation is taken together; the batch where it does not divide it
+        growing: bool = False,  # whether smaller images are accepted too, as `growth` says: for progressive training
     ):
         super().__init__()
-        widths = [channels_at(side, channel_base, channel_max) for side in reversed(resolutions(img_resolution))]
+        self.grids = grids(img_resolution)[::-1]
+        widths = [channels_at(grid, channel_base, channel_max) for grid in self.grids]
         self.c_dim, self.mbstd_group_size = c_dim, mbstd_group_size
-        self.from_rgb = Conv2d(img_channels, widths[0], kernel_size=1)
+        self.growth: float | None = None  # as of the generator's synthesis network
+        self.from_rgb = nn.ModuleList(Conv2d(img_channels, width, kernel_size=1) for width in widths[: None if growing else 1])
         self.blocks = nn.ModuleList(Block(i, o) for i, o in zip(widths, widths[1:]))
         self.conv = Conv2d(widths[-1] + 1, widths[-1])
-        self.hidden = Linear(widths[-1] * START**2, widths[-1])
+        self.hidden = Linear(widths[-1] * math.prod(self.grids[-1]), widths[-1])
         self.out = Linear(widths[-1], 1 if c_dim == 0 else widths[-1])
         self.embed = Linear(c_dim, widths[-1]) if c_dim > 0 else None
 
+    def freeze(self, count: int) -> None:
+        """The layers that see the image first, `count` blocks of them, do not learn (FreezeD: Mo, Cho and Shin 2020)."""
+        for module in [self.from_rgb, *self.blocks][: count + 1] if count else []:
+            module.requires_grad_(False)
+
     def forward(self, img: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        x = leaky_relu(self.from_rgb(img.contiguous(memory_format=torch.channels_last)))
-        for block in self.blocks:
+        growth = len(self.blocks) if self.growth is None else self.growth
+        start = len(self.blocks) - math.ceil(growth)  # blocks before it are not grown yet
+        fade = growth - (math.ceil(growth) - 1)  # 0 … 1, of the block that is being faded in
+        img = img.contiguous(memory_format=torch.channels_last)
+        x = leaky_relu(self.from_rgb[start](img))
+        for i, block in enumerate(self.blocks[start:], start):
             x = block(x)
+            if i == start and fade < 1:
+                x = torch.lerp(leaky_relu(self.from_rgb[start + 1](downsample2x(img))), x, fade)
         x = leaky_relu(self.conv(minibatch_std(x, self.mbstd_group_size)))
         x = self.out(leaky_relu(self.hidden(x.flatten(1))))
         if self.embed is not None:
@@ -60,6 +76,7 @@ class Discriminator(nn.Module):
         return x
 
 
+@in_float32
 def minibatch_std(x: torch.Tensor, group_size: int) -> torch.Tensor:
     """Append one channel: the standard deviation over a group of samples, averaged over everything else.
 

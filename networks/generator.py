@@ -8,26 +8,8 @@ import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
 from networks.modulation import MODULATIONS
-from torch_utils.ops import leaky_relu, upsample2x
-
-START = 4  # side of the learned constant that every image grows from
-
-
-def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Width of both networks at a resolution; `ValueError` where nothing is left of it."""
-    width = min(channel_base // resolution, channel_max)
-    if width < 1:
-        raise ValueError(
-            f"channel_base {channel_base}, channel_max {channel_max}: no channels are left at resolution {resolution}"
-        )
-    return width
-
-
-def resolutions(img_resolution: int) -> list[int]:
-    """[4, 8, …, img_resolution]; `ValueError` where doubling does not lead there."""
-    if img_resolution < 2 * START or img_resolution & (img_resolution - 1):
-        raise ValueError(f"img_resolution {img_resolution} cannot be made: it must be a power of two, 8 or more")
-    return [START << i for i in range(int(math.log2(img_resolution // START)) + 1)]
+from networks.pyramid import channels_at, grids
+from torch_utils.ops import leaky_relu, upsample2x, widen
 
 
 class MappingNetwork(nn.Module):
@@ -77,7 +59,7 @@ class SynthesisLayer(nn.Module):
         in_channels: int,
         out_channels: int,
         w_dim: int,
-        resolution: int,
+        grid: tuple[int, int],  # height and width of the result
         up: bool,
         noise: bool,
         modulation: type,
@@ -89,55 +71,67 @@ class SynthesisLayer(nn.Module):
         self.noise = noise
         if noise:
             self.noise_strength = nn.Parameter(torch.zeros([]))
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.register_buffer("noise_const", torch.randn(grid))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
         x = self.modulation(x, w)
         if self.noise and noise_mode == "random":
             x = x + torch.randn_like(x[:, :1]) * self.noise_strength
         elif self.noise and noise_mode == "const":
-            x = x + self.noise_const * self.noise_strength
+            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
         return leaky_relu(x, self.bias)
 
 
 class SynthesisNetwork(nn.Module):
-    """ws [N, num_ws, w_dim] -> images [N, img_channels, H, W], about [-1, 1]. The image is the sum of all scales' to-RGB."""
+    """ws [N, num_ws, w_dim] -> images [N, img_channels, H, W], about [-1, 1]. The image is the sum of all levels' to-RGB.
+
+    `growth` says how much of the network is grown: 2.3 means that levels 0, 1 and 2 are there and level 3 is faded in by 0.3.
+    """
 
     def __init__(
         self,
         w_dim: int,
-        img_resolution: int,
+        img_resolution: int | tuple[int, int],
         img_channels: int,
         channel_base: int,
         channel_max: int,
         noise: bool,
         modulation: str,
         modulation_options: dict,
+        growth: float | None,
     ):
         super().__init__()
-        sides = resolutions(img_resolution)
-        widths = [channels_at(side, channel_base, channel_max) for side in sides]
+        self.grids = grids(img_resolution)
+        self.growth = growth
+        widths = [channels_at(grid, channel_base, channel_max) for grid in self.grids]
         layer = dict(noise=noise, modulation=MODULATIONS[modulation], **modulation_options)
-        self.const = nn.Parameter(torch.randn(widths[0], START, START))
-        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, START, up=False, **layer)])
-        for side, before, width in zip(sides[1:], widths, widths[1:]):
-            self.layers.append(SynthesisLayer(before, width, w_dim, side, up=True, **layer))
-            self.layers.append(SynthesisLayer(width, width, w_dim, side, up=False, **layer))
-        gain = len(sides) ** -0.5  # to-RGB outputs add up to unit variance
+        self.const = nn.Parameter(torch.randn(widths[0], *self.grids[0]))
+        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, self.grids[0], up=False, **layer)])
+        for grid, before, width in zip(self.grids[1:], widths, widths[1:]):
+            self.layers.append(SynthesisLayer(before, width, w_dim, grid, up=True, **layer))
+            self.layers.append(SynthesisLayer(width, width, w_dim, grid, up=False, **layer))
+        gain = len(widths) ** -0.5  # to-RGB outputs add up to unit variance
         self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
         self.num_ws = len(self.layers)
 
-    def forward(self, ws: torch.Tensor, noise_mode: str = "const") -> torch.Tensor:
+    def forward(self, ws: torch.Tensor, noise_mode: str = "const", full_size: bool = True) -> torch.Tensor:
+        """Without `full_size`, as large as the network has grown: [N, img_channels, *self.grids[ceil(growth)]]."""
         if noise_mode not in ("const", "random", "none"):
             raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
+        top = len(self.to_rgb) - 1
+        growth = top if self.growth is None else self.growth
         ws = ws.unbind(1)
         x = self.const.unsqueeze(0).repeat(ws[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
         x = self.layers[0](x, ws[0], noise_mode)
-        img = self.to_rgb[0](x)
-        for i, to_rgb in enumerate(self.to_rgb[1:]):
-            x = self.layers[2 * i + 1](x, ws[2 * i + 1], noise_mode)
-            x = self.layers[2 * i + 2](x, ws[2 * i + 2], noise_mode)
-            img = upsample2x(img) + to_rgb(x)
+        img = widen(self.to_rgb[0](x))
+        for level in range(1, math.ceil(growth) + 1):
+            x = self.layers[2 * level - 1](x, ws[2 * level - 1], noise_mode)
+            x = self.layers[2 * level](x, ws[2 * level], noise_mode)
+            fade = min(growth - (level - 1), 1)  # 0 … 1, of the level that is being faded in
+            new = self.to_rgb[level](x)
+            img = upsample2x(img) + (new if fade == 1 else new * fade)
+        for _ in range(top - math.ceil(growth) if full_size else 0):
+            img = upsample2x(img)
         return img
 
 
@@ -146,7 +140,7 @@ class Generator(nn.Module):
 
     def __init__(
         self,
-        img_resolution: int = 64,  # side of the images: a power of two
+        img_resolution: int | tuple[int, int] = 64,  # side of the images, or (height, width): see `pyramid.grids`
         img_channels: int = 3,  # 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
         c_dim: int = 0,  # number of classes; 0: unconditional
         z_dim: int = 512,  # noise
@@ -157,6 +151,7 @@ class Generator(nn.Module):
         mapping_layers: int = 2,
         noise: bool = True,  # every layer adds noise of a learned strength
         modulation_options: dict | None = None,  # further arguments of the modulation's constructor
+        growth: float | None = None,  # how far a progressive training has come, see `SynthesisNetwork`; None: all is there
     ):
         super().__init__()
         if modulation not in MODULATIONS:
@@ -165,6 +160,12 @@ class Generator(nn.Module):
             raise ValueError(f"too small: {z_dim=}, {style_depth=}, {mapping_layers=} or {c_dim=}")
         if not 1 <= img_channels <= 4:
             raise ValueError(f"img_channels {img_channels} must be 1 to 4")
+        top = len(grids(img_resolution)) - 1
+        if growth is not None and not 0 <= growth <= top:
+            raise ValueError(f"growth {growth!r} must be 0 to {top}")
+        if not isinstance(img_resolution, int):
+            img_resolution = tuple(img_resolution)
+            img_resolution = img_resolution[0] if img_resolution[0] == img_resolution[1] else img_resolution
         self.config = dict(
             img_resolution=img_resolution,
             img_channels=img_channels,
@@ -177,6 +178,7 @@ class Generator(nn.Module):
             mapping_layers=mapping_layers,
             noise=noise,
             modulation_options=default_options(modulation) | (modulation_options or {}),  # in full: defaults may change
+            growth=growth,
         )
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, 9 * style_depth
         self.img_resolution, self.img_channels = img_resolution, img_channels
@@ -189,9 +191,18 @@ class Generator(nn.Module):
             noise,
             modulation,
             self.config["modulation_options"],
+            growth,
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, self.num_ws, mapping_layers)
+
+    @property
+    def growth(self) -> float | None:
+        return self.synthesis.growth
+
+    @growth.setter
+    def growth(self, value: float | None) -> None:
+        self.synthesis.growth = self.config["growth"] = value
 
     def forward(
         self,

@@ -7,6 +7,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from torch_utils.ops import in_float32
+
 
 class Linear(nn.Module):
     """[N, in_features] -> [N, out_features]."""
@@ -24,6 +26,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier))
         self.weight_gain, self.bias_gain = gain * lr_multiplier / in_features**0.5, lr_multiplier
 
+    @in_float32
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
 

@@ -9,7 +9,7 @@ import torch.nn as nn
 
 from networks.adaconv import KernelPredictor, adaconv, centre, demodulated, largest_divisor
 from networks.layers import Conv2d, Linear
-from torch_utils.ops import upsample2x
+from torch_utils.ops import in_float32, upsample2x
 
 
 class AdaConv(nn.Module):
@@ -56,7 +56,8 @@ class AdaIN(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         x, inverse_std = centre(x)
-        x = torch.addcmul(self.shift(w)[:, :, None, None], x, inverse_std * self.scale(w)[:, :, None, None])
+        scale, shift = inverse_std * self.scale(w)[:, :, None, None], self.shift(w)[:, :, None, None]
+        x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
         return self.conv(upsample2x(x) if self.up else x)
 
 
@@ -75,10 +76,16 @@ class Demodulation(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         scale = self.scale(w)  # [N, in]
-        power = self.conv.scaled_weight().square().sum(dim=(2, 3))  # [out, in]
-        demodulation = (scale.square() @ power.t() + 1e-8).rsqrt()  # [N, out]
-        x = x * scale[:, :, None, None]
-        return self.conv(upsample2x(x) if self.up else x) * demodulation[:, :, None, None]
+        demodulation = inverse_norm(scale, self.conv.scaled_weight())  # [N, out]
+        x = x * scale[:, :, None, None].to(x.dtype)
+        x = self.conv(upsample2x(x) if self.up else x)
+        return x * demodulation[:, :, None, None].to(x.dtype)
+
+
+@in_float32
+def inverse_norm(scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """rsqrt(Σ_i s_i² Σ_k w_ijk² + ε), by one small matrix product. scale [N, in], weight [out, in, k, k] -> [N, out]."""
+    return (scale.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()
 
 
 MODULATIONS = {"adaconv": AdaConv, "adain": AdaIN, "demod": Demodulation}

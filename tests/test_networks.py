@@ -1,12 +1,17 @@
 """Generator and discriminator as other tools rely on them."""
 
+import math
+
 import pytest
 import torch
 
+from networks.adaconv import centre
 from networks.discriminator import Discriminator, minibatch_std
 from networks.generator import Generator
 from networks.modulation import MODULATIONS
+from networks.pyramid import grids
 from networks.sampling import one_hot, sample
+from training.growth import shrink
 
 SMALL = dict(channel_base=256, channel_max=32, z_dim=16, style_depth=4)
 
@@ -121,10 +126,101 @@ def test_style_can_be_projected():
     assert ws.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("resolution", [0, 4, 24, 100, -8])
+@pytest.mark.parametrize("resolution", [0, 4, 7, 100, -8, 33, (64, 7), (8, 2048), (16, 16, 3), "16", 2.5])
 def test_impossible_resolutions(resolution):
-    with pytest.raises(ValueError, match="power of two"):
+    with pytest.raises(ValueError, match="cannot be made|must be a side"):
         Generator(resolution, **SMALL)
+
+
+@pytest.mark.parametrize(
+    "resolution, smallest, levels",
+    [(64, (4, 4), 5), ((96, 64), (6, 4), 5), ((384, 512), (6, 8), 7), (28, (7, 7), 3), (24, (6, 6), 3), ((8, 40), (4, 20), 2)],
+)
+def test_grids(resolution, smallest, levels):
+    found = grids(resolution)
+    assert found[0] == smallest and len(found) == levels
+    assert found[-1] == (resolution if isinstance(resolution, tuple) else (resolution, resolution))
+    assert all((2 * h, 2 * w) == larger for (h, w), larger in zip(found, found[1:]))
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+@pytest.mark.parametrize("shape", [(24, 16), (16, 24), (28, 28), (12, 20)])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_any_shape(modulation, shape, channels):
+    G = small(shape, modulation=modulation, img_channels=channels)
+    images = G(torch.randn(2, G.z_dim))
+    assert images.shape == (2, channels, *shape)
+    D = Discriminator(shape, channels, channel_base=256, channel_max=32)
+    D(images).sum().backward()
+    assert G.img_resolution == (shape if shape[0] != shape[1] else shape[0])
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_growth_adds_levels_smoothly(modulation):
+    """A level that is just being faded in changes nothing yet, and one that is wholly there is what an ungrown network has."""
+    G = small(32, modulation=modulation)
+    D = Discriminator(32, channel_base=256, channel_max=32, growing=True)
+    ws = G.mapping(torch.randn(4, G.z_dim))
+    whole = G.synthesis(ws)
+    shown, rated = {}, {}
+    for growth in (1.0, 1 + 1e-6, 1.5, 2 - 1e-6, 2.0, 3.0):
+        G.growth = D.growth = growth
+        shown[growth] = G.synthesis(ws)
+        assert shown[growth].shape == whole.shape
+        small_images = G.synthesis(ws, full_size=False)
+        assert small_images.shape[2] == 8 * 2 ** (math.ceil(growth) - 1)
+        rated[growth] = D(shrink(whole, growth, 4))
+        assert D(small_images).shape == (4, 1)
+    for a, b in ((1.0, 1 + 1e-6), (2 - 1e-6, 2.0)):
+        assert torch.allclose(shown[a], shown[b], atol=1e-4)
+    assert not torch.allclose(shown[1.0], shown[1.5], atol=1e-2)
+    assert torch.allclose(rated[2 - 1e-6], rated[2.0], atol=1e-4)
+    assert torch.equal(shown[3.0], whole)
+    assert G.config["growth"] == 3.0
+
+
+def test_growing_discriminator_fades_continuously():
+    """Where a level comes in, D sees what it saw before: the smaller image."""
+    D = Discriminator(32, channel_base=256, channel_max=32, growing=True)
+    images = torch.randn(4, 3, 32, 32)
+    D.growth = 1.0
+    before = D(shrink(images, 1.0, 4))
+    D.growth = 1 + 1e-6
+    assert torch.allclose(before, D(shrink(images, 1 + 1e-6, 4)), atol=0.3)  # blurred once up and down
+    D.growth = None
+    assert D(images).shape == (4, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_sixteen_bits_are_close(modulation, dtype):
+    G, D = small(32, modulation=modulation), Discriminator(32, channel_base=256, channel_max=32)
+    z = torch.randn(4, G.z_dim)
+    exact = G(z)
+    with torch.autocast("cpu", dtype):
+        images = G(z)
+        logits = D(images)
+        ws = G.mapping(z)
+    assert images.dtype == logits.dtype == ws.dtype == torch.float32  # sums of levels, logits and styles
+    assert torch.equal(ws, G.mapping(z))
+    assert (images - exact).abs().mean() < 0.03 * exact.std() and not torch.equal(images, exact)
+    logits.sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in G.parameters())
+
+
+def test_statistics_are_float32_in_sixteen_bits():
+    """Values whose squares fp16 cannot hold."""
+    x = (torch.randn(2, 8, 16, 16) * 500).half()
+    centred, scale = centre(x)
+    assert scale.dtype == torch.float32
+    assert torch.allclose(scale.flatten(), x.float().std(dim=(2, 3), correction=0).reciprocal().flatten(), rtol=1e-3)
+
+
+def test_freeze():
+    D = Discriminator(32, channel_base=256, channel_max=32)
+    D.freeze(2)
+    frozen = {name.split(".")[0] + name.split(".")[1] for name, p in D.named_parameters() if not p.requires_grad}
+    assert frozen == {"from_rgb0", "blocks0", "blocks1"}
 
 
 @pytest.mark.parametrize("arguments", [dict(modulation="nothing"), dict(img_channels=5), dict(channel_base=15)])

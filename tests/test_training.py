@@ -91,7 +91,7 @@ def test_steps_move_what_they_should(image_folder, modulation):
 
 def test_penalty_comes_at_its_interval_and_gamma_weighs_it(image_folder):
     folder, steps = image_folder(), {}
-    for gamma in (0.0, 1000.0):
+    for gamma in (0.001, 1000.0):
         config, _, state = make(folder, gamma=gamma)
         seen = []
         for state.step in range(4):
@@ -101,7 +101,7 @@ def test_penalty_comes_at_its_interval_and_gamma_weighs_it(image_folder):
             seen.append("r1" in means.take())
         assert seen == [True, False, True, False]
         steps[gamma] = state.D.state_dict()["out.weight"].clone()
-    assert not torch.equal(steps[0.0], steps[1000.0])
+    assert not torch.equal(steps[0.001], steps[1000.0])
 
 
 def test_learning_rates_are_options_and_not_states(image_folder, tmp_path):

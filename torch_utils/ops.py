@@ -1,5 +1,7 @@
 """Antialiased resampling, and bias with activation. Every operation has a second derivative."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -48,5 +50,28 @@ class _BinomialAdjoint(torch.autograd.Function):
 def leaky_relu(x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Add a bias per channel (dimension 1), then leaky ReLU with slope 0.2 and a gain of √2 that keeps a unit second moment."""
     if bias is not None:
-        x = x + bias.view(1, -1, *[1] * (x.ndim - 2))
+        x = x + bias.to(x.dtype).view(1, -1, *[1] * (x.ndim - 2))
     return F.leaky_relu(x, 0.2) * 2**0.5
+
+
+def widen(x: torch.Tensor) -> torch.Tensor:
+    """Sixteen bits become float32; wider tensors stay as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def in_float32(function):
+    """Decorator: where autocast would compute in sixteen bits, this function computes in float32 all the same.
+
+    For functions of tensors, and for methods whose first argument after `self` is one.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*arguments, **named):
+        device = next(a.device.type for a in arguments if isinstance(a, torch.Tensor))
+        if not torch.is_autocast_enabled(device):
+            return function(*arguments, **named)
+        widened = [widen(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        with torch.autocast(device, enabled=False):
+            return function(*widened, **named)
+
+    return wrapped

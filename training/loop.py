@@ -1,4 +1,4 @@
-"""The training: a discriminator step, a generator step, the moving average, and now and then a report."""
+"""The training: discriminator, generator, moving average, and now and then a report."""
 
 import contextlib
 import time
@@ -14,9 +14,11 @@ from torch_utils.stats import Means
 from training.config import TrainingConfig
 from training.dataset import ImageDataset, batches
 from training.ema import update_ema
-from training.losses import gradient_penalty, relativistic_paired
+from training.growth import growth_at, shrink
+from training.precision import prepare
 from training.report import Evaluate, Reporter
 from training.state import TrainingState
+from training.steps import discriminator_step, generator_step
 
 
 def train(
@@ -31,6 +33,7 @@ def train(
 ) -> None:
     """Train `state` until `config.kimg` thousand images are seen. Only rank 0 writes to `run_dir`."""
     torch.backends.cudnn.benchmark = True
+    prepare(config.precision)
     means, end = Means(), max(round(config.kimg * 1000), 1)
     pin = device.type == "cuda"
     data = batches(dataset, config.batch // world, config.seed, state.nimg, rank, world, config.workers, pin)
@@ -45,7 +48,12 @@ def train(
             began = time.monotonic()
             images, labels = next(data)
             reseed(config.seed, rank, state.nimg)
-            real = from_uint8(images.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+            growth = growth_at(state.nimg, config, state.G.synthesis.grids)
+            state.grow(growth)
+            if growth is not None:
+                means.add(growth=growth)
+            real = shrink(from_uint8(images.to(device, non_blocking=True)), growth, len(state.G.synthesis.grids))
+            real = real.contiguous(memory_format=torch.channels_last)
             c = F.one_hot(labels.to(device), dataset.c_dim).float() if dataset.c_dim else None
 
             discriminator_step(state, config, real, c, means)
@@ -67,43 +75,3 @@ def train(
                     if tick // config.snap > before // config.snap or last:
                         reporter.snapshot()
                 distributed.wait_for_all()
-
-
-def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None, means: Means):
-    """Rate real above generated images; at every `reg_interval`-th step also flatten D around both (R1 and R2)."""
-    penalise = state.step % config.reg_interval == 0
-    with torch.no_grad():
-        ws = state.G.mapping(_noise(state.G, real), c, update_w_avg=True)
-        fake = state.G.synthesis(ws, noise_mode="random")
-    real, fake = real.detach().requires_grad_(penalise), fake.requires_grad_(penalise)
-    state.D.requires_grad_(True)
-    state.opt_D.zero_grad(set_to_none=True)
-
-    real_logits, fake_logits = state.D(real, c), state.D(fake, c)
-    loss = adversarial = relativistic_paired(real_logits, fake_logits)
-    if penalise:
-        r1, r2 = gradient_penalty(real_logits, real), gradient_penalty(fake_logits, fake)
-        loss = adversarial + config.gamma / 2 * config.reg_interval * (r1 + r2)
-        means.add(r1=r1, r2=r2)
-    loss.backward()
-    distributed.average_gradients(state.D.parameters())
-    state.opt_D.step()
-    means.add(loss_D=adversarial, real_logits=real_logits, fake_logits=fake_logits)
-
-
-def generator_step(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None, means: Means):
-    """Make D rate generated images above the real ones."""
-    state.D.requires_grad_(False)
-    state.opt_G.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        real_logits = state.D(real, c)
-    fake = state.G.synthesis(state.G.mapping(_noise(state.G, real), c), noise_mode="random")
-    loss = relativistic_paired(state.D(fake, c), real_logits)
-    loss.backward()
-    distributed.average_gradients(state.G.parameters())
-    state.opt_G.step()
-    means.add(loss_G=loss)
-
-
-def _noise(G: torch.nn.Module, like: torch.Tensor) -> torch.Tensor:
-    return torch.randn(len(like), G.z_dim, device=like.device)

@@ -3,6 +3,22 @@
 import torch
 import torch.nn.functional as F
 
+LOSSES = ("relativistic", "logistic")
+
+
+def discriminator_loss(loss: str, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    """What D minimises. Both [N, 1] -> []."""
+    if loss == "relativistic":
+        return relativistic_paired(real_logits, fake_logits)
+    return logistic(real_logits) + logistic(-fake_logits)
+
+
+def generator_loss(loss: str, fake_logits: torch.Tensor, real_logits: torch.Tensor | None) -> torch.Tensor:
+    """What G minimises; only the relativistic loss looks at the real images. [N, 1] -> []."""
+    if loss == "relativistic":
+        return relativistic_paired(fake_logits, real_logits)
+    return logistic(fake_logits)
+
 
 def relativistic_paired(logits: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Mean of softplus(−(logits − others)): small where each sample is rated above the one it is paired with.
@@ -13,6 +29,12 @@ def relativistic_paired(logits: torch.Tensor, others: torch.Tensor) -> torch.Ten
     return F.softplus(others - logits).mean()
 
 
+def logistic(logits: torch.Tensor) -> torch.Tensor:
+    """Mean of softplus(−logits): small where samples are rated as real. Non-saturating for the generator
+    (Goodfellow et al. 2014, section 3). [N, 1] -> []."""
+    return F.softplus(-logits).mean()
+
+
 def gradient_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """‖∇_x D(x)‖², averaged over the batch: R1 on real images, R2 on generated ones (Mescheder et al. 2018, equation 9).
 
@@ -20,3 +42,17 @@ def gradient_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def path_lengths(images: torch.Tensor, ws: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """‖J_wᵀ y‖ of each sample: how far images [N, C, H, W] move with ws [N, num_ws, w_dim], the layers' w counted together.
+
+    `direction` is y [N, C, H, W], white noise divided by √(H·W) (Karras et al. 2020, section 3.2, equation 4). -> [N].
+    """
+    (gradient,) = torch.autograd.grad((images * direction).sum(), ws, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_penalty(lengths: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Mean of (‖J_wᵀ y‖ − a)²; a is the moving average of the lengths (Karras et al. 2020, equation 4)."""
+    return (lengths - mean).square().mean()

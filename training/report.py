@@ -16,10 +16,15 @@ from torch_utils.rng import normal
 from torch_utils.stats import Log, Records, resident_bytes, share_of_way_left
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
+from training.health import diversity, warnings
+from training.page import write_page
 from training.state import TrainingState
 
 # Scores generated images: evaluate(fakes) -> [{"metric", "value", "floor", …}], where fakes(count) gives uint8 batches.
 Evaluate = Callable[[Callable[[int], Iterable[torch.Tensor]]], list[dict]]
+
+
+LOGGED = ("loss_D", "loss_G", "r1", "r2", "path_length", "p", "growth")
 
 
 class Reporter:
@@ -35,14 +40,16 @@ class Reporter:
         self.config, self.dataset, self.state, self.run_dir = config, dataset, state, run_dir
         self.evaluate, self.device = evaluate, device
         self.log, self.records = Log(run_dir / "log.txt"), Records(run_dir)
+        self.warned: list[str] = []
         self.last_nimg, self.last_seconds = state.nimg, state.seconds
 
     def begin(self) -> None:
         """Before the first step; of a new run, what the data look like and where the untrained generator stands."""
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
-        else:
-            columns, images = self._choose_reals()
+        columns, images = self._choose_reals()
+        self.real_spread = diversity(images)
+        if not self.state.nimg:
             save_grid(self.run_dir / "reals.png", images, columns)
             self._fakes("fakes_init.png")
             self._score(snapshot=None)
@@ -65,20 +72,31 @@ class Reporter:
         self.log(
             f"kimg {state.nimg / 1000:<8.1f} sec/kimg {sec_per_kimg:<7.2f} time {duration(state.seconds):<12} "
             f"left {duration(left):<12} memory {memory['resident_mb']:.0f} MB  "
-            + "  ".join(f"{name} {means[name]:.3f}" for name in ("loss_D", "loss_G", "r1", "r2") if name in means)
+            + "  ".join(f"{name} {means[name]:.3f}" for name in LOGGED if name in means)
         )
+        found = warnings(means)
+        for line in found:
+            if line.split("(")[0] not in self.warned:  # once, until it is over
+                self.log(line)
+        self.warned = [line.split("(")[0] for line in found]
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
         self.records.write("stats", record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
 
     def snapshot(self) -> None:
         """Images, the network, the state to resume from, and the score."""
         kimg = self.state.nimg // 1000
-        self._fakes(f"fakes{kimg:06d}.png")
+        spread = self._fakes(f"fakes{kimg:06d}.png")
+        if spread < 0.3 * self.real_spread:
+            self.log(
+                f"warning: samples differ from each other by {spread:.1f} grey levels, real images by {self.real_spread:.1f}: "
+                "the generator may be collapsing; more --gamma or --aug ada may help, or going on from an earlier snapshot"
+            )
         path = self.run_dir / f"network-snapshot-{kimg:06d}.safetensors"
         info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
         save_snapshot(path, "generator", self.state.ema, **info, label_names=self.dataset.label_names)
         self._score(path.name)
         self.state.save(self.run_dir)
+        write_page(self.run_dir)
 
     def close(self) -> None:
         self.records.close()
@@ -124,12 +142,14 @@ class Reporter:
         return columns, torch.stack([self.dataset[i][0] for i in indices[: columns * rows]])
 
     @torch.inference_mode()
-    def _fakes(self, name: str) -> None:
-        """The same latents every time; with labels each row shows one class, in turn."""
+    def _fakes(self, name: str) -> float:
+        """The same latents every time; with labels each row shows one class, in turn. -> how much the images differ."""
         columns, rows = self._grid_size()
         ema, images = self.state.ema, []
         for row in range(rows):
             z = normal((columns, ema.z_dim), "grid", self.config.seed, row).to(self.device)
             c = one_hot([row % ema.c_dim] * columns, ema.c_dim).to(self.device) if ema.c_dim else None
             images.append(to_uint8(ema(z, c)))
-        save_grid(self.run_dir / name, torch.cat(images), columns)
+        images = torch.cat(images)
+        save_grid(self.run_dir / name, images, columns)
+        return diversity(images)

@@ -17,6 +17,12 @@ from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError, atomic_write
 from torch_utils.rng import mix
 from training.config import TrainingConfig
+from training.precision import scaler
+from training.strength import AdaptiveStrength
+
+NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
+SCALARS = ("scaler_G", "scaler_D", "strength")  # small objects with a state_dict of numbers
+COUNTERS = ("nimg", "step", "seconds", "first_scores", "path_mean")
 
 
 def states(run_dir: Path) -> list[Path]:
@@ -29,7 +35,12 @@ class TrainingState:
     """Networks, optimisers and counters."""
 
     def __init__(
-        self, config: TrainingConfig, img_resolution: int, img_channels: int, c_dim: int, device: torch.device | str = "cpu"
+        self,
+        config: TrainingConfig,
+        img_resolution: int | tuple[int, int],  # side, or (height, width)
+        img_channels: int,
+        c_dim: int,
+        device: torch.device | str = "cpu",
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
         with torch.random.fork_rng(devices=[]):
@@ -48,14 +59,21 @@ class TrainingState:
                 channel_max=config.channel_max,
             )
             d_base = config.d_channel_base or config.channel_base
-            self.D = Discriminator(img_resolution, img_channels, c_dim, channel_base=d_base, channel_max=config.channel_max)
+            self.D = Discriminator(
+                img_resolution, img_channels, c_dim, channel_base=d_base, channel_max=config.channel_max, growing=config.grow
+            )
         self.G.to(device=device, memory_format=torch.channels_last)
         self.D.to(device=device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
 
-        fused = torch.device(device).type in ("cpu", "cuda")  # one pass over all parameters instead of a dozen
+        device = torch.device(device)
+        fused = device.type in ("cpu", "cuda")  # one pass over all parameters instead of a dozen
         self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.glr, betas=(0.0, config.beta2), fused=fused)
         self.opt_D = torch.optim.Adam(self.D.parameters(), lr=config.dlr, betas=(0.0, config.beta2), fused=fused)
+
+        self.scaler_G, self.scaler_D = scaler(config.precision, device), scaler(config.precision, device)
+        self.strength = AdaptiveStrength(config.p, config.target, config.ada_kimg)  # of the augmentation
+        self.path_mean = 0.0  # moving average of the path lengths
 
         self.nimg = 0  # images seen
         self.step = 0  # updates done
@@ -63,21 +81,25 @@ class TrainingState:
         self.first_scores: dict[str, float] = {}  # metric -> distance of the untrained generator
 
     def state_dict(self) -> dict:
-        modules = {name: getattr(self, name).state_dict() for name in ("G", "D", "ema", "opt_G", "opt_D")}
-        counters = {name: getattr(self, name) for name in ("nimg", "step", "seconds", "first_scores")}
-        return modules | counters
+        return {name: getattr(self, name).state_dict() for name in NETWORKS + OPTIMISERS + SCALARS} | {
+            name: getattr(self, name) for name in COUNTERS
+        }
 
     def load_state_dict(self, values: dict) -> None:
-        for name in ("G", "D", "ema"):
+        for name in NETWORKS + SCALARS:
             getattr(self, name).load_state_dict(values[name])
-        for name in ("opt_G", "opt_D"):
+        for name in OPTIMISERS:
             optimiser = getattr(self, name)
             own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
             optimiser.load_state_dict(values[name])
             for group, settings in zip(optimiser.param_groups, own):  # the learning rate is an option, not a state
                 group.update(settings)
-        for name in ("nimg", "step", "seconds", "first_scores"):
+        for name in COUNTERS:
             setattr(self, name, values[name])
+
+    def grow(self, growth: float | None) -> None:
+        """Use the networks up to this level, see `training.growth`."""
+        self.G.growth = self.ema.growth = self.D.growth = growth
 
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
@@ -99,15 +121,23 @@ class TrainingState:
                 print(f"note: {problem}", file=sys.stderr)
         raise InputError(problem if states(run_dir) else f"{run_dir}: there is no training-state.pt to resume from")
 
-    def warm_start(self, snapshot: str | Path) -> None:
-        """Take the generator's weights from a network file; everything else stays new."""
-        loaded = load_generator(snapshot)
-        wanted, found = self.G.config, loaded.config
-        if found == wanted:
-            self.G.load_state_dict(loaded.state_dict())
-            self.ema.load_state_dict(loaded.state_dict())
-        else:
-            differences = [
-                f"{name} {found[name]!r} where {wanted[name]!r} is wanted" for name in wanted if found[name] != wanted[name]
-            ]
-            raise InputError(f"{snapshot}: cannot be started from: it has {', '.join(differences)}")
+    def warm_start(self, snapshot: str | Path) -> str:
+        """Take from a network file what fits the generator; everything else stays new. Says what that was.
+
+        `InputError` where nothing fits.
+        """
+        found, own = load_generator(snapshot).state_dict(), self.G.state_dict()
+        taken = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
+        weights = lambda names: sum(own[name].numel() for name in names)
+        if not any(name.startswith("synthesis.") for name in taken):
+            raise InputError(f"{snapshot}: nothing of it fits this generator")
+        self.G.load_state_dict(own | taken)
+        self.ema.load_state_dict(own | taken)
+        new = [name for name in own if name not in taken]
+        left = sum(name not in taken for name in found)
+        return (
+            f"took {len(taken)} of the generator's {len(own)} tensors ({weights(taken):,} of {weights(own):,} numbers)"
+            + (f"; new are {', '.join(new[:4])}{' …' if len(new) > 4 else ''}" if new else "")
+            + (f"; {left} of the file's tensors are not used" if left else "")
+            + "; the discriminator and both optimisers are new"
+        )

@@ -1,0 +1,56 @@
+"""Signs that a training goes wrong: values that are not finite, a discriminator that has won, samples that are all alike."""
+
+import torch
+
+from torch_utils.files import InputError
+
+
+class Diverged(InputError):
+    """A training met NaN or infinity before it could spoil the weights; the last saved state is good."""
+
+    def __init__(self, what: str, nimg: int, culprit: str | None):
+        first = f"; the first such tensor is {culprit}" if culprit else ""
+        super().__init__(
+            f"{what} is not finite at {nimg / 1000:.3f} kimg{first}. The last saved state is good: go on from it with --resume "
+            "RUN_DIR and half of --glr and --dlr, or twice --gamma, or --precision fp32"
+        )
+
+
+def check_finite(
+    what: str, value: torch.Tensor, nimg: int, networks: dict[str, torch.nn.Module], inputs: dict[str, torch.Tensor]
+) -> None:
+    """Raise `Diverged` where `value` has NaN or infinity, and name the first of the inputs, weights and gradients that has."""
+    if not value.isfinite().all():
+        raise Diverged(what, nimg, first_not_finite(networks, inputs))
+
+
+def first_not_finite(networks: dict[str, torch.nn.Module], inputs: dict[str, torch.Tensor]) -> str | None:
+    """Inputs first, then each network's weights, buffers and gradients in their order."""
+    for name, tensor in inputs.items():
+        if not tensor.isfinite().all():
+            return name
+    for prefix, network in networks.items():
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                return f"{prefix}.{name}"
+    for prefix, network in networks.items():
+        for name, parameter in network.named_parameters():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return f"the gradient of {prefix}.{name}"
+    return None
+
+
+def diversity(images: torch.Tensor) -> float:
+    """How much images differ from each other: standard deviation over the batch, uint8 [N, C, H, W], averaged over pixels."""
+    return images.float().std(dim=0, correction=0).mean().item()
+
+
+def warnings(means: dict[str, float]) -> list[str]:
+    """What the averages of a tick say about the balance of the two networks."""
+    found = []
+    if means.get("signs", 0) > 0.98 and means.get("loss_D", 1) < 0.05:
+        found.append(
+            "warning: the discriminator tells nearly all images apart (loss_D "
+            f"{means['loss_D']:.4f}): the generator learns little from it; more --gamma or --aug ada may help"
+        )
+    return found

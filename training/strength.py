@@ -1,0 +1,61 @@
+"""How strongly to augment: as much as keeps the discriminator from knowing its images by heart.
+
+Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 3.
+"""
+
+import math
+
+import torch
+
+
+def overfitting_signs(loss: str, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    """The r_t of section 3 for one batch of logits [N, 1]: mean sign of how D rates its training images. -> [], no gradient.
+
+    0 where D knows nothing, 1 where it is always right. A logistic loss puts the border between real and generated at 0, so
+    the sign is that of D(real). A relativistic loss only defines differences (adding a constant to D changes nothing), so it is
+    that of D(real) − D(fake) for the pairs that are compared, and the same D scores higher: with logits that are normal and
+    equally spread on both sides, 0.6 for the first corresponds to 0.77 for the second.
+    """
+    if loss == "logistic":
+        difference = real_logits
+    elif loss == "relativistic":
+        difference = real_logits - fake_logits
+    else:
+        raise ValueError(f"found loss {loss!r}, wanted relativistic or logistic")
+    return difference.detach().float().sign().mean()
+
+
+class AdaptiveStrength:
+    """The p that keeps r_t at its target (section 3): raised by a fixed step where D overfits, else lowered by it."""
+
+    def __init__(self, p: float = 0.0, target: float = 0.6, ada_kimg: float = 500, interval: int = 4):
+        """p moves once in `interval` updates, by the images since then / (1000 · ada_kimg): from 0 to 1 takes `ada_kimg`."""
+        if not 0 <= p <= 1 or not ada_kimg > 0 or interval < 1:
+            found = f"p = {p}, ada_kimg = {ada_kimg}, interval = {interval}"
+            raise ValueError(f"found {found}, wanted p in [0, 1] and the others above 0")
+        self.target = target
+        self.ada_kimg = ada_kimg
+        self.interval = interval
+        self.p = float(p)
+        self.signs = 0.0  # sum over the images since p was looked at
+        self.images = 0
+        self.updates = 0
+
+    def update(self, signs: float, images: int) -> None:
+        """After a step of D: `signs` is the sum of the signs of this many images, over all processes."""
+        self.signs += float(signs)
+        self.images += images
+        self.updates += 1
+        if self.updates >= self.interval:
+            excess = self.signs / max(self.images, 1) - self.target
+            step = math.copysign(self.images / (self.ada_kimg * 1000), excess) if excess else 0.0
+            self.p = min(max(self.p + step, 0.0), 1.0)
+            self.signs, self.images, self.updates = 0.0, 0, 0
+
+    def state_dict(self) -> dict[str, float | int]:
+        """What changes; the settings are options."""
+        return {name: getattr(self, name) for name in ("p", "signs", "images", "updates")}
+
+    def load_state_dict(self, values: dict[str, float | int]) -> None:
+        for name in self.state_dict():
+            setattr(self, name, values[name])
