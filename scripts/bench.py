@@ -114,13 +114,10 @@ def work_of(variant: str, case: Case, device: torch.device, tiny: bool) -> dict[
         generator_step(state, config, real, None, means)
         update_ema(state.ema, state.G, config.batch, 10**6, config.ema_kimg * 1000, config.ema_rampup)
 
-    return {
-        "modulation alone": modulate,
-        "forward": forward,
-        "forward+backward": forward_backward,
-        "plain step": lambda: step(1),
-        "penalised step": lambda: step(0),
-    }
+    works = {"modulation alone": modulate, "forward": forward, "forward+backward": forward_backward}
+    if not variant.endswith("-loop"):  # most of a step is the discriminator's, which is the same
+        works |= {"plain step": lambda: step(1), "penalised step": lambda: step(0)}
+    return works
 
 
 def timed(function: Callable[[], None], device: torch.device) -> float:
@@ -157,15 +154,18 @@ def measure(case: Case, variants: tuple[str, ...], device: torch.device, seconds
     times = {v: {name: [] for name in job} for v, job in jobs.items()}
     began, rounds = time.monotonic(), 0
     while rounds < 3 or (time.monotonic() - began < seconds and rounds < 50):
-        for name in next(iter(jobs.values())):
+        for name in jobs[BASELINE]:
             for variant in variants if rounds % 2 == 0 else reversed(variants):
-                times[variant][name].append(timed(jobs[variant][name], device))
+                if name in jobs[variant]:
+                    times[variant][name].append(timed(jobs[variant][name], device))
         rounds += 1
 
     interval = auto_preset(case.resolution).get("reg_interval", TrainingConfig.reg_interval)
     results = {}
     for variant in variants:
         t = times[variant]
+        if "plain step" not in t:
+            continue
         t["training step"] = [(p + (interval - 1) * q) / interval for p, q in zip(t["penalised step"], t["plain step"])]
         memory[variant]["training step"] = max(memory[variant]["penalised step"], memory[variant]["plain step"])
     for variant in variants:
@@ -174,12 +174,15 @@ def measure(case: Case, variants: tuple[str, ...], device: torch.device, seconds
                 seconds=statistics.median(times[variant][name]),
                 bytes=memory[variant][name],
                 time_ratio={
-                    v: statistics.median(a / b for a, b in zip(times[variant][name], times[v][name])) for v in variants
+                    v: statistics.median(a / b for a, b in zip(times[variant][name], times[v][name]))
+                    for v in variants
+                    if name in times[v]
                 },
-                memory_ratio={v: memory[variant][name] / max(memory[v][name], 1) for v in variants},
+                memory_ratio={v: memory[variant][name] / max(memory[v][name], 1) for v in variants if name in memory[v]},
                 rounds=rounds,
             )
             for name in WORK
+            if name in times[variant]
         }
     return results
 
@@ -203,7 +206,7 @@ def table(results: list[dict]) -> str:
         for work in WORK:
             cells = [result["sweep"], case["resolution"], case["batch"], case["per_group"] or "paper", work]
             cells += [f"{found[BASELINE][work]['seconds']:.3f}"]
-            cells += [f"{found[a][work]['time_ratio'][b]:.2f}" if b in found else "" for a, b in COLUMNS]
+            cells += [f"{found[a][work]['time_ratio'][b]:.2f}" if work in found.get(b, ()) else "" for a, b in COLUMNS]
             cells += [f"{found[a][work]['memory_ratio'][b]:.2f}" for a, b in COLUMNS[:2]]
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
@@ -220,7 +223,7 @@ def growth_lines(results: list[dict]) -> list[str]:
                 points = [
                     (size(r["case"]), r["variants"][variant]["training step"]["seconds"])
                     for r in rows
-                    if variant in r["variants"]
+                    if "training step" in r["variants"].get(variant, ())
                 ]
                 if len(points) > 1:
                     what = "batch" if sweep == "batch" else "pixels"
@@ -241,7 +244,7 @@ def plot(results: list[dict], path: Path) -> None:
         rows = [r for r in results if r["sweep"] == sweep]
         for variant in rows[0]["variants"]:
             if variant != BASELINE:
-                shown = [r for r in rows if variant in r["variants"]]
+                shown = [r for r in rows if "training step" in r["variants"].get(variant, ())]
                 ratios = [r["variants"][variant]["training step"]["time_ratio"][BASELINE] for r in shown]
                 axis.plot([r["case"][key[sweep]] for r in shown], ratios, "o-", label=variant)
         axis.axhline(1, color="grey", lw=0.8)

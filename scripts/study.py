@@ -1,8 +1,9 @@
 """Train a table of configurations, one after the other, and write what came of them: `python -m scripts.study`.
 
 Resumable: run the same command again and it goes on where it stopped. Nothing but the named settings differs between the rows
-of a table: the same images in the same order, the same discriminator and loss, equal images seen. Several of these may run at
-once on different `--data` with one `--outdir`; a last one, with all of the data, then only writes.
+of a table: the same images in the same order, the same discriminator and loss, equal images seen. What a run showed is kept as
+a record of a few kilobytes beside the report, so that tables can grow later, on another machine, without the runs themselves.
+Several of these may run at once on different `--data`; a last one, with all of the data, then only writes.
 """
 
 import dataclasses
@@ -115,12 +116,10 @@ def run_name(config: TrainingConfig) -> str:
 def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None:
     """Train to the end; from where it stopped, if it had begun."""
     options = run_dir / "training_options.json"
-    if options.exists():
-        found = json.loads(options.read_text(encoding="utf-8"))
-        if found | dict(kimg=0, data="") != config.to_json() | dict(kimg=0, data=""):
-            raise InputError(f"{run_dir}: was trained with other settings; move it away, or give another --outdir")
+    if options.exists() and settings(json.loads(options.read_text(encoding="utf-8"))) != settings(config.to_json()):
+        raise InputError(f"{run_dir}: was trained with other settings; move it away, or give another --outdir")
     dataset = ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed)
-    state = TrainingState(config, dataset.height, dataset.channels, dataset.c_dim, device)
+    state = TrainingState(config, (dataset.height, dataset.width), dataset.channels, dataset.c_dim, device)
     if states(run_dir):
         state.load(run_dir, device)
         for path in run_dir.glob("*.jsonl"):
@@ -138,67 +137,93 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
     train(config, dataset, state, run_dir, evaluator, device)
 
 
-def curve(run_dir: Path, metric: str, kimg: float) -> list[dict]:
-    """[{kimg, seconds, value, floor, way_left}] of one run, up to `kimg`; nothing of a run that did not get there.
+def settings(options: dict) -> dict:
+    """Of `training_options.json`, what the result depends on; what this version knows and an older one did not is left out."""
+    free = {"kimg", "snap", "data"}
+    if options.get("aug", "noaug") == "noaug":
+        free |= {"p", "target", "augpipe", "ada_kimg"}
+    if not options.get("grow"):
+        free |= {"grow_from", "grow_kimg"}
+    defaults = TrainingConfig(data="").to_json()
+    return {name: value for name, value in options.items() if name not in free and value != defaults.get(name)}
 
-    Seconds are at the pace of the run's fastest tick: what else the machine did meanwhile does not count.
-    """
-    if not run_dir.exists():
-        return []
-    pace = min((record["sec_per_kimg"] for record in read_jsonl(run_dir / "stats.jsonl")), default=0)
-    scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s and s["nimg"] <= kimg * 1000]
-    if not scores or scores[-1]["nimg"] < kimg * 1000:
-        return []
+
+def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
+    """Settings, scores and one row of samples. Seconds are at the pace of the run's fastest tick: what else the machine did
+    meanwhile does not count."""
+    (metric,) = config.metrics
+    pace = min(record["sec_per_kimg"] for record in read_jsonl(run_dir / "stats.jsonl"))
+    scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s]
     keys = ("value", "floor", "way_left")
-    return [dict(kimg=s["nimg"] / 1000, seconds=pace * s["nimg"] / 1000) | {key: s[key] for key in keys} for s in scores]
+    points = [dict(kimg=s["nimg"] / 1000) | {key: round(s[key], 4) for key in keys} for s in scores]
+    record = dict(settings=settings(config.to_json()), metric=metric, sec_per_kimg=round(pace, 3), points=points)
+    write_json(records / f"{run_name(config)}.json", record)
+    for point in points[1:]:
+        kimg = int(point["kimg"])
+        with Image.open(run_dir / f"fakes{kimg:06d}.png") as picture, atomic_write(strip_of(config, kimg, records)) as file:
+            side = picture.width // 16
+            picture.convert("RGB").crop((0, 0, picture.width, side)).save(file, format="PNG", optimize=True)
+
+
+def strip_of(config: TrainingConfig, kimg: int, records: Path) -> Path:
+    return records / f"{run_name(config)}-{kimg:03d}.png"
+
+
+def read_record(config: TrainingConfig, records: Path) -> dict | None:
+    """The record of a run with these settings and up to `config.kimg`, if there is one."""
+    path = records / f"{run_name(config)}.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not record or record["settings"] != settings(config.to_json()) or record["points"][-1]["kimg"] < config.kimg:
+        return None
+    return record | dict(points=[point for point in record["points"] if point["kimg"] <= config.kimg])
 
 
 def parameters(config: TrainingConfig, resolution: int, channels: int) -> int:
     return sum(p.numel() for p in TrainingState(config, resolution, channels, 0).G.parameters())
 
 
-def section(table: str, data: Path, kimg: float, seeds: int, outdir: Path, pictures: Path) -> list[str]:
-    """Markdown of one table on one set of images: numbers, curves, samples."""
+def section(table: str, data: Path, kimg: int, seeds: int, docs: Path) -> list[str]:
+    """Markdown of one table on one set of images: numbers, curves, samples. Rows without a record are left out."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    dataset = ImageDataset(data)
+    dataset, records = ImageDataset(data), docs / "ablation"
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True, sharey=True)
     lines = [
         "| setting | G, parameters | distance by seed | mean | share of the way left | sec/kimg |",
         "| --- " * 6 + "|",
     ]
-    last = []  # (row, its first run)
+    strips = []
     for i, (row, changes) in enumerate(TABLES[table].items()):
         configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
-        curves = [c for config in configs if (c := curve(outdir / run_name(config), config.metrics[0], kimg))]
-        if not curves:
+        found = [record for config in configs if (record := read_record(config, records))]
+        if not found:
             continue
-        ends = [c[-1] for c in curves]
+        ends = [record["points"][-1] for record in found]
         values, left = [end["value"] for end in ends], statistics.mean(end["way_left"] for end in ends)
-        pace = statistics.median(end["seconds"] / end["kimg"] for end in ends)
+        pace = min(record["sec_per_kimg"] for record in found)
         cells = [row, f"{parameters(configs[0], dataset.width, dataset.channels):,}", ", ".join(f"{v:.1f}" for v in values)]
         lines.append(f"| {' | '.join(cells)} | {statistics.mean(values):.1f} | {left:.2f} | {pace:.1f} |")
-        for axis, x in zip(axes, ("kimg", "seconds")):
-            for j, c in enumerate(curves):
-                label = None if j else row
-                axis.plot([p[x] for p in c], [p["value"] for p in c], "o-", ms=3, lw=1.2, color=f"C{i}", label=label)
+        for axis, unit in zip(axes, (1, pace)):
+            for j, record in enumerate(found):
+                x, y = zip(*((unit * point["kimg"], point["value"]) for point in record["points"]))
+                axis.plot(x, y, "o-", ms=3, lw=1.2, color=f"C{i}", label=None if j else row)
             axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
-            axis.set(xlabel="thousand images seen" if x == "kimg" else "seconds of training", ylim=(0, None))
-        last.append((row, outdir / run_name(configs[0])))
-    if not last:
+            axis.set(xlabel="thousand images seen" if unit == 1 else "seconds of training", ylim=(0, None))
+        strips.append(strip_of(configs[0], kimg, records))
+    if not strips:
         return []
-    axes[0].set_ylabel(configs[0].metrics[0])
+    axes[0].set_ylabel(found[0]["metric"] if found else "")
     axes[0].legend(fontsize=8)
     stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
-    with atomic_write(pictures / f"{stem}.png") as file:
+    with atomic_write(docs / "images" / f"{stem}.png") as file:
         figure.savefig(file, format="png", dpi=80)
     plt.close(figure)
-    save_strips([run_dir for _, run_dir in last], kimg, pictures / f"{stem}-samples.png")
+    save_sheet([path for path in strips if path.exists()], docs / "images" / f"{stem}-samples.png")
     return [
-        f"#### {data.name}, {kimg:g} kimg",
+        f"#### {data.name}, {kimg} kimg",
         "",
         *lines,
         "",
@@ -211,19 +236,18 @@ def section(table: str, data: Path, kimg: float, seeds: int, outdir: Path, pictu
     ]
 
 
-def save_strips(run_dirs: list[Path], kimg: float, path: Path) -> None:
-    """The first row of each run's grid, one under the other, twice as large."""
+def save_sheet(paths: list[Path], picture: Path) -> None:
+    """Strips of samples one under the other, twice as large."""
     strips = []
-    for run_dir in run_dirs:
-        with Image.open(run_dir / f"fakes{int(kimg):06d}.png") as picture:
-            side = picture.width // 16
-            strips.append(picture.convert("RGB").crop((0, 0, picture.width, side)))
-    width, height = strips[0].width * 2, strips[0].height * 2 + 4
-    sheet = Image.new("RGB", (width, height * len(strips) - 4), "white")
+    for path in paths:
+        with Image.open(path) as strip:
+            strips.append(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST))
+    height = strips[0].height + 4
+    sheet = Image.new("RGB", (strips[0].width, height * len(strips) - 4), "white")
     for i, strip in enumerate(strips):
-        sheet.paste(strip.resize((width, height - 4), Image.Resampling.NEAREST), (0, i * height))
-    with atomic_write(path) as file:
-        sheet.save(file, format="PNG")
+        sheet.paste(strip, (0, i * height))
+    with atomic_write(picture) as file:
+        sheet.save(file, format="PNG", optimize=True)
 
 
 def insert(page: Path, name: str, lines: list[str]) -> None:
@@ -241,7 +265,12 @@ def insert(page: Path, name: str, lines: list[str]) -> None:
 @command()
 @click.option("--data", type=click.Path(path_type=Path), multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
 @click.option("--outdir", type=click.Path(path_type=Path), default=Path("out/study"), help="where the runs go")
-@click.option("--docs", type=click.Path(path_type=Path), help="also write ablation.md and its pictures in this folder")
+@click.option(
+    "--docs",
+    type=click.Path(path_type=Path),
+    default=Path("out/study-docs"),
+    help="where ablation.md, its pictures and the records of runs go",
+)
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")
 @click.option("--kimg", type=click.IntRange(1), default=8, help="length of each run")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="runs of each configuration")
@@ -250,7 +279,7 @@ def insert(page: Path, name: str, lines: list[str]) -> None:
 def main(
     data: tuple[Path, ...],
     outdir: Path,
-    docs: Path | None,
+    docs: Path,
     tables: tuple[str, ...],
     kimg: int,
     seeds: int,
@@ -272,16 +301,19 @@ def main(
                 for changes in TABLES[table].values():
                     config = configure(changes, path, side, kimg, snap, seed)
                     runs[run_name(config)] = config
+    for folder in ("ablation", "images"):
+        (docs / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, config) in enumerate(runs.items(), 1):
-        print(f"[{i}/{len(runs)}] {name}", flush=True)
-        execute(config, outdir / name, device)
-    for table in tables if docs else ():
-        (docs / "images").mkdir(parents=True, exist_ok=True)
+        if read_record(config, docs / "ablation") is None:
+            print(f"[{i}/{len(runs)}] {name}", flush=True)
+            execute(config, outdir / name, device)
+            write_record(config, outdir / name, docs / "ablation")
+    for table in tables:
         names = [f"--data {shlex.quote(path.name if path != EMOJI else 'datasets/emoji32.zip')}" for path in data]
-        words = [f"--table {shlex.quote(table)} --kimg {kimg} --seeds {seeds} --snap {snap}"]
+        words = [f"--table {shlex.quote(table)} --kimg {kimg} --seeds {seeds} --snap {snap} --docs docs"]
         lines = [f"`python -m scripts.study {' '.join(names + words)}`", ""]
         for path in data:
-            lines += section(table, path, kimg, seeds, outdir, docs / "images")
+            lines += section(table, path, kimg, seeds, docs)
         insert(docs / "ablation.md", table, lines)
 
 
