@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Train a generator on a folder or zip of images."""
 
+import contextlib
 import dataclasses
 import json
 import re
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import filelock
 import torch
 import torch.nn.functional as F
 
@@ -15,8 +19,9 @@ from metrics.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
-from torch_utils.files import InputError, write_json
+from torch_utils.files import InputError, remove_unfinished, write_json
 from torch_utils.images import from_uint8
+from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.stats import drop_after
 from training.augment import AUGPIPES
@@ -42,6 +47,7 @@ from training.state import TrainingState, states
 )
 @click.option("--tick", type=click.FloatRange(0, 1e9, min_open=True), help="kimg between two log lines  [default: by preset]")
 @click.option("--snap", type=click.IntRange(1), help="ticks between two snapshots  [default: by preset]")
+@click.option("--save-every", type=click.FloatRange(0, min_open=True), help="minutes between two saved states  [default: 15]")
 @click.option("--metrics", type=NAMES, help="scores at each snapshot, NAME,… or none  [default: by preset]")
 @click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of everything random")
@@ -108,26 +114,29 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
     resumed = run_dir is not None or snapshot is not None
     new = None if run_dir else make_run_dir(outdir, config, dataset)
     run_dir = run_dir or new
-    write_json(run_dir / "training_options.json", config.to_json())
-    print(f"Run directory: {run_dir}")
-    if snapshot:
-        state.save(run_dir)  # what the processes begin with
-    del state
     try:
-        distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
+        with only_trainer(run_dir):
+            write_json(run_dir / "training_options.json", config.to_json())
+            print(f"Run directory: {run_dir}")
+            if snapshot:
+                state.save(run_dir)  # what the processes begin with
+            del state
+            finished = distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
     except InputError as error:
         if isinstance(error, Diverged):  # what was learned, and the log of it, stay
             raise
         if new and not states(new):  # nothing was learned: do not leave it lying about
             shutil.rmtree(new)
         raise
+    if not finished:
+        sys.exit(STATUS)
     print(f"Done. Pictures, snapshots and scores are in {run_dir}")
 
 
 def work(
     rank: int, world: int, device: torch.device, config: TrainingConfig, run_dir: Path, inception: Path | None, resumed: bool
-):
-    """One process of the training."""
+) -> bool:
+    """One process of the training; whether it came to its end."""
     keep_freed_memory()
     dataset = open_dataset(config)
     state = build_state(config, dataset, device, run_dir if resumed else None)
@@ -135,7 +144,22 @@ def work(
         for path in [run_dir / "stats.jsonl", *run_dir.glob("metric-*.jsonl")]:
             drop_after(path, state.nimg)
     evaluator = build_evaluator(config, dataset, device, inception) if rank == 0 else None
-    train(config, dataset, state, run_dir, evaluator, device, rank, world)
+    return train(config, dataset, state, run_dir, evaluator, device, rank, world)
+
+
+@contextlib.contextmanager
+def only_trainer(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory's lock, which dies with this process, and clear away what a killed one left half-written."""
+    lock = filelock.FileLock(run_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(f"{run_dir}: another training is writing there") from None
+    try:
+        remove_unfinished(run_dir)
+        yield
+    finally:
+        lock.release()
 
 
 def resolve_config(options: dict) -> TrainingConfig:
@@ -167,7 +191,7 @@ def restore_config(run_dir: Path, given: dict) -> TrainingConfig:
 
 def find_run(outdir: Path, config: TrainingConfig) -> Path | None:
     """The newest run directory with these options and a saved state; how long and how chatty a run is does not count."""
-    free = dict(kimg=0, tick=0, snap=0, metrics=(), workers=0)
+    free = dict(kimg=0, tick=0, snap=0, save_every=0, metrics=(), workers=0)
     for path in sorted(outdir.glob("[0-9]" * 5 + "-*"), reverse=True):
         if states(path):
             try:

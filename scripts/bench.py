@@ -18,12 +18,13 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from networks.adaconv import adaconv_plain
-from networks.modulation import AdaConv
+from networks.modulation import AdaConv, Demodulation
 from torch_utils.cli import command, run
 from torch_utils.files import atomic_write, write_json
 from torch_utils.ops import upsample2x
@@ -187,6 +188,36 @@ def measure(case: Case, variants: tuple[str, ...], device: torch.device, seconds
     return results
 
 
+class FusedDemodulation(Demodulation):
+    """One grouped convolution with a modulated and demodulated weight per sample, as StyleGAN2 writes it."""
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        weight = self.conv.scaled_weight() * self.scale(w)[:, None, :, None, None]  # [N, out, in, k, k]
+        weight = weight * (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+        n, out, _, k, _ = weight.shape
+        x = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), padding=k // 2, groups=n)
+        return x.view(n, out, *x.shape[2:])
+
+
+def demodulation(device: torch.device, seconds: float) -> str:
+    """Whether the baseline is at its best: one layer of weight demodulation, forward + backward, in both forms. Markdown."""
+    lines = ["| channels | map | scaled activations, ms | fused : scaled |", "| --- | --- | --- | --- |"]
+    for channels, side in ((512, 8), (512, 16), (512, 32), (256, 64)):
+        torch.manual_seed(0)
+        x = torch.randn(8, channels, side, side, device=device).contiguous(memory_format=torch.channels_last).requires_grad_()
+        w = torch.randn(8, 576, device=device)
+        times, began = ([], []), time.monotonic()
+        layers = [form(channels, channels, 576).to(device) for form in (Demodulation, FusedDemodulation)]
+        layers = [layer.to(memory_format=torch.channels_last) for layer in layers]
+        jobs = [lambda layer=layer, x=x, w=w: layer(x, w).mean().backward() for layer in layers]
+        while len(times[0]) < 4 or (time.monotonic() - began < seconds / 4 and len(times[0]) < 50):
+            for job, found in zip(jobs, times):
+                found.append(timed(job, device))
+        ratio = statistics.median(b / a for a, b in zip(times[0][1:], times[1][1:]))  # the first ones warm up
+        lines.append(f"| {channels} | {side}×{side} | {1000 * statistics.median(times[0][1:]):.1f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
 def growth(points: list[tuple[float, float]]) -> float:
     """The exponent p of seconds ∝ x^p that fits best."""
     x, y = np.log(np.array(points)).T
@@ -257,7 +288,7 @@ def plot(results: list[dict], path: Path) -> None:
 
 
 @command()
-@click.argument("what", type=click.Choice(["modulation"]))
+@click.argument("what", type=click.Choice(["modulation", "demodulation"]))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench"), help="OUT.json, OUT.md and OUT.png are written")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @click.option("--seconds", type=float, default=60, help="for the repetitions of each case")
@@ -268,11 +299,14 @@ def plot(results: list[dict], path: Path) -> None:
 @click.option("--loop-up-to", type=int, default=64, help="largest resolution at which the per-sample loop is timed too")
 @click.option("--tiny", is_flag=True, help="small networks, to try the script")
 def main(what: str, out: Path, device: str | None, seconds: float, memory: float, sweep: str, loop_up_to: int, tiny: bool):
-    """Compare the modulations: forward, forward + backward, and a whole training step."""
+    """Compare the modulations: forward, forward + backward, and a whole training step; or the two forms of demodulation."""
     import matplotlib  # noqa: F401  at the end it would be late to miss it
 
     device = choose_device(device)
     keep_freed_memory()
+    if what == "demodulation":
+        print(demodulation(device, seconds))
+        return
     out.parent.mkdir(parents=True, exist_ok=True)
     machine = dict(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),

@@ -26,7 +26,7 @@ from torch_utils.cli import command, run
 from torch_utils.files import InputError, atomic_write, write_json
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.stats import drop_after, read_jsonl
-from training.config import TrainingConfig, tiny_preset
+from training.config import TrainingConfig, resolve
 from training.dataset import ImageDataset, evaluation_batches
 from training.loop import train
 from training.state import TrainingState, states
@@ -55,16 +55,18 @@ TABLES: dict[str, dict[str, dict]] = {
         "adain, style lr ×1": adain(1.0),
         "adain, style lr ×4": adain(4.0),
         "adain, style lr ×16": adain(16.0),
+        "adain, style lr ×64": adain(64.0),
         "demod, style lr ×1": demod(1.0),
         "demod, style lr ×4": demod(4.0),
         "demod, style lr ×16": demod(16.0),
+        "demod, style lr ×64": demod(64.0),
     },
     "modulation": {
         "adaconv": dict(),
-        "adain, same widths": adain(4.0),
-        "demod, same widths": demod(4.0),
-        "adain, same parameters": adain(4.0, channel_base=488, channel_max=244),
-        "demod, same parameters": demod(4.0, channel_base=536, channel_max=268),
+        "adain, same widths": adain(16.0),
+        "demod, same widths": demod(16.0),
+        "adain, same parameters": adain(16.0, channel_base=488, channel_max=244),
+        "demod, same parameters": demod(16.0, channel_base=536, channel_max=268),
     },
     "initialisation": {
         "identity 0.9": dict(),
@@ -93,18 +95,35 @@ TABLES: dict[str, dict[str, dict]] = {
         "noise": dict(),
         "no noise": dict(noise=False),
     },
+    "loss": {
+        "relativistic": dict(),
+        "logistic": dict(loss="logistic"),
+        "logistic, no path lengths, no mixing": dict(loss="logistic", pl_weight=0.0, style_mixing=0.0),
+        "logistic, demod (StyleGAN2)": demod(1.0, loss="logistic"),
+        "relativistic, demod": demod(1.0),
+    },
+    "few images": {
+        "1000 images": dict(subset=1000),
+        "1000 images, ada": dict(subset=1000, aug="ada"),
+        "all images": dict(),
+    },
+    "growing": {
+        "all levels from the start": dict(),
+        "grown from 8×8, 1 kimg a phase": dict(grow=True, grow_kimg=1.0),
+        "grown from 8×8, 2 kimg a phase": dict(grow=True, grow_kimg=2.0),
+    },
 }
 
 
 def configure(changes: dict, data: Path, resolution: int, kimg: float, snap: int, seed: int) -> TrainingConfig:
     """The `tiny` preset with a row's changes."""
-    values = tiny_preset(resolution) | dict(kimg=kimg, snap=snap, seed=seed, cfg="tiny") | changes
+    values = resolve("tiny", resolution, dict(kimg=kimg, snap=snap, seed=seed, cfg="tiny") | changes)
     return TrainingConfig(data=str(data.absolute()), **values)
 
 
 def run_name(config: TrainingConfig) -> str:
     """A folder's name with all that differs between runs, so that rows that are equal in several tables are run once."""
-    preset = TrainingConfig(data=config.data, **tiny_preset(0))
+    preset = TrainingConfig(data=config.data, **resolve("tiny", 32, dict(loss=config.loss)))
     skip = ("data", "cfg", "kimg", "snap", "seed", "modulation_options", "channel_base", "d_channel_base")
     changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in skip}
     changed = {name: value for name, value in changed.items() if value != getattr(preset, name)}

@@ -9,6 +9,7 @@ import torch
 
 from scripts import bench, study
 from torch_utils.files import InputError
+from training.config import PRESETS
 
 CPU = torch.device("cpu")
 
@@ -68,11 +69,11 @@ def test_same_parameters_are_the_same():
 
 def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="needs the dev extra")
-    tiny = study.tiny_preset
+    tiny = PRESETS["tiny"]
     small = dict(channel_base=128, channel_max=16, d_channel_base=128, z_dim=8, style_depth=2, batch=20)
     score = dict(metric=tiny(16)["metrics"][0], value=3.0, floor=1.0, floor_counts=[4, 4])
     monkeypatch.setattr(study, "Evaluator", lambda *_: lambda fakes: [dict(score)])
-    monkeypatch.setattr(study, "tiny_preset", lambda resolution: tiny(resolution) | small)
+    monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small)
     monkeypatch.setattr(study, "TABLES", {"noise": study.TABLES["noise"]})
     arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
     again = lambda: study.main([str(a) for a in [*arguments, "--kimg", 1, "--snap", 1]], standalone_mode=False)
@@ -95,6 +96,14 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
 
     for path in (tmp_path / "docs" / "ablation").glob("*.json"):
         path.unlink()
-    monkeypatch.setattr(study, "tiny_preset", lambda resolution: tiny(resolution) | small | dict(gamma=7.0))
+    monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small | dict(gamma=7.0))
     with pytest.raises(InputError, match="other settings"):
         again()
+
+
+def test_fused_demodulation_is_the_same_layer():
+    torch.manual_seed(0)
+    layers = [kind(8, 6, 36).double() for kind in (bench.Demodulation, bench.FusedDemodulation)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x, w = torch.randn(3, 8, 5, 7, dtype=torch.float64), torch.randn(3, 36, dtype=torch.float64)
+    assert torch.allclose(layers[0](x, w), layers[1](x, w), atol=1e-12)

@@ -1,5 +1,6 @@
 """What all commands share: option types, one-line errors with exit code 2, and progress."""
 
+import errno
 import functools
 import re
 import sys
@@ -68,6 +69,12 @@ def run(command: click.Command) -> None:
     except (InputError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         print("error:", " ".join(message.split()), file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; what was saved before is as it was", file=sys.stderr)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

@@ -16,15 +16,29 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from torch_utils.files import InputError
+from torch_utils.interrupt import StopRequest
 
 
-def launch(worker: Callable, world: int, device: torch.device, *args) -> None:
-    """Run worker(rank, world, device, *args) in `world` processes; in this one where world is 1."""
+def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
+    """Run worker(rank, world, device, *args) in `world` processes; in this one where world is 1.
+
+    Whether it went to its end: False where a worker says so, or a signal asked for an end.
+    """
     if world == 1:
         return worker(0, 1, device, *args)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            mp.spawn(_join, args=(worker, world, device, Path(folder), args), nprocs=world)
+            with StopRequest() as stop:
+                context = mp.spawn(_join, args=(worker, world, device, Path(folder), args), nprocs=world, join=False)
+                stop.children += context.pids()
+                try:
+                    while not context.join(timeout=1):
+                        pass
+                except KeyboardInterrupt:
+                    for process in context.processes:
+                        process.kill()
+                    raise
+                return not stop.requested
         except mp.ProcessRaisedException:
             for path in Path(folder).glob("error-*"):  # a user's mistake stays one line
                 raise InputError(path.read_text(encoding="utf-8")) from None
@@ -85,6 +99,15 @@ def all_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether it is set in any of them; all get the same answer, and so stop at the same step."""
+    if not dist.is_initialized():
+        return flag
+    tensor = torch.tensor(float(flag), device=device)
+    dist.all_reduce(tensor)
+    return tensor.item() > 0
 
 
 def wait_for_all() -> None:

@@ -4,15 +4,22 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
+LONGEST_MESSAGE = 2000  # characters
 
 
 class InputError(ValueError):
     """Something from outside (a file, an option) is not as wanted. Commands print it as one line and exit with 2."""
+
+    def __init__(self, message: str):
+        # What it quotes comes from outside, too: a name may be as long as a book, or hold what a terminal obeys.
+        line = " ".join(message[:LONGEST_MESSAGE].splitlines())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 def first_line(error: BaseException) -> str:
@@ -21,7 +28,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[], None] | None = None) -> Iterator[IO]:
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends, delete it when it fails."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
@@ -31,16 +38,67 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before_rename:
+            before_rename()
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def replace_by_copy(source: Path, target: Path) -> None:
+    """Let `target` have what `source` has, if there is one; both are whole at every moment."""
+    if source.exists():
+        temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """What processes that were killed while writing left behind. Nobody else may be writing there."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: str | Path, value) -> None:
     with atomic_write(path, "w") as file:
         json.dump(value, file, indent=2)
         file.write("\n")
+
+
+def read_json(path: str | Path, most: int = 1 << 20):
+    """The value in a JSON file from outside, of at most so many bytes; `InputError` for anything else."""
+    try:
+        if not os.path.isfile(path):  # a pipe would keep us waiting, a device might never end
+            raise InputError(f"{path}: found no file")
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    if len(data) > most:
+        raise InputError(f"{path}: found more than {most} bytes, wanted fewer")
+    return parse_json(data, path)
+
+
+def parse_json(text: bytes | str, where: str | Path):
+    """The value in JSON from outside; `InputError`, which names the place, for anything else and where a key stands twice."""
+    try:
+        return json.loads(text, object_pairs_hook=_table)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: cannot be read as JSON: {first_line(error)}") from None
+
+
+def _table(pairs: list[tuple]) -> dict:
+    table = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"{key!r} stands there twice")
+        table[key] = value
+    return table
 
 
 def append_jsonl(path: str | Path, record: dict) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from torch_utils.files import InputError, append_jsonl, atomic_write
+from torch_utils.files import InputError, append_jsonl, atomic_write, parse_json
 
 
 class Means:
@@ -27,6 +27,12 @@ class Means:
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
+
+    def state_dict(self) -> dict:
+        return {"sums": {name: float(total) for name, total in self.sums.items()}, "counts": dict(self.counts)}
+
+    def load_state_dict(self, values: dict) -> None:
+        self.sums, self.counts = dict(values["sums"]), dict(values["counts"])
 
 
 class Records:
@@ -56,16 +62,20 @@ class Records:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """All records; a last line that a crash cut off is dropped."""
+    """All records; a last line that a crash cut off is dropped. `InputError` for any other line that is none."""
     records = []
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    for i, line in enumerate(lines):
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
         try:
-            if line:
-                records.append(json.loads(line))
-        except json.JSONDecodeError:
-            if i != len(lines) - 1:
-                raise InputError(f"{path}: line {i + 1} is not JSON") from None
+            record = parse_json(line, f"{path}: line {number}")
+            if not isinstance(record, dict) or type(record.get("nimg", 0)) not in (int, float):
+                raise InputError(f"{path}: line {number} is no record, wanted a table with its nimg")
+            records.append(record)
+        except InputError:
+            if number != len(lines):
+                raise
     return records
 
 

@@ -6,23 +6,24 @@ Nothing here imports torch, so that a tool that only moves images about starts a
 import contextlib
 import hashlib
 import io
-import json
 import os
+import stat
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from torch_utils.files import InputError, sha256
+from torch_utils.files import InputError, first_line, parse_json, sha256
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # never let Pillow guess further: some of its readers start other programs
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # what 8 bits a channel hold without loss
 METADATA = "dataset.json"
-MAX_ENTRY_BYTES = 1 << 28  # of one file in a zip, unpacked; more is a mistake or an attack
+MAX_ENTRY_BYTES = 1 << 28  # of one file, unpacked; more is a mistake or an attack
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
 MAX_CLASSES = 1 << 16
 TURNS = {  # EXIF orientation -> what sets the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,9 +56,9 @@ class Archive:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._handle, self._owner = None, 0
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # unlike Path.exists, without an error of its own for a name that is too long
             raise InputError(f"{self.path}: does not exist; wanted a folder or a zip file of images")
-        self.zipped = self.path.is_file()
+        self.zipped = os.path.isfile(self.path)
         files = self._list_zip() if self.zipped else self._list_folder()
         self.names = sorted(name for name in files if name.lower().endswith(SUFFIXES) and not _hidden(name))
         if not self.names:
@@ -73,12 +74,12 @@ class Archive:
 
     def image(self, name: str) -> Image.Image:
         """The decoded image in mode L, LA, RGB or RGBA."""
-        with self._decoding(name), _header(io.BytesIO(self.read(name))) as (image, mode, orientation):
+        with self._decoding(name), self._open(name) as file, _header(io.BytesIO(file.read())) as (image, mode, orientation):
             image = image.convert(mode)
             return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
     def read(self, name: str) -> bytes:
-        with self._open(name) as file:
+        with self._decoding(name), self._open(name) as file:
             return file.read()
 
     def labels(self) -> dict[str, int] | None:
@@ -102,12 +103,17 @@ class Archive:
                 raise InputError(f"{where}: found no label for {name}, wanted one for every image")
         return {name: labels[name] for name in self.names}
 
-    def content_hash(self) -> str:
-        """Of a zip: SHA-256 of the file. Of a folder: SHA-256 over the sorted names and bytes of its images alone."""
+    def content_hash(self, without: Container[str] = ()) -> str:
+        """Of a zip: SHA-256 of the file. Of a folder: SHA-256 over the sorted names and bytes of its images alone.
+
+        In a folder, images in `without` are as if they were not there.
+        """
         if self.zipped:
             return sha256(self.path)
         digest = hashlib.sha256()
         for name in self.names:
+            if name in without:
+                continue
             # Two digests of fixed length for each file: no name can run into the bytes of the next.
             digest.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
             digest.update(hashlib.sha256(self.read(name)).digest())
@@ -131,13 +137,12 @@ class Archive:
         return files
 
     def _list_zip(self) -> set[str]:
-        if not zipfile.is_zipfile(self.path):
-            raise InputError(f"{self.path}: found a file that is not a zip; wanted a folder or a zip file of images")
         files = set()
         try:
             entries = self._zip().infolist()
-        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self.path}: cannot be read as a zip file: {error}") from None
+        except Exception as error:  # on damaged bytes zipfile raises almost anything
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise InputError(f"{self.path}: {reason}; wanted a folder or a zip file of images") from None
         for entry in entries:
             if entry.filename in files:
                 raise InputError(f"{self.path}: found {entry.filename} twice; wanted every name once")
@@ -147,10 +152,10 @@ class Archive:
 
     def _read_metadata(self) -> dict:
         where = f"{self.path}: {METADATA}"
-        try:
-            metadata = json.loads(self.read(METADATA))
-        except (ValueError, OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: encrypted, or nested too deep
-            raise InputError(f"{where}: cannot be read as JSON: {error}") from None
+        most = (1 << 20) + 1024 * len(self.names)  # a label takes less; and three bytes of JSON can take a hundred of memory
+        with self._decoding(METADATA, "file"), self._open(METADATA, most) as file:
+            text = file.read()
+        metadata = parse_json(text, where)
         if not isinstance(metadata, dict):
             raise InputError(f'{where}: found a {type(metadata).__name__}, wanted an object {{"labels": …}}')
         if not isinstance(metadata.get("labels"), (list, dict, type(None))):
@@ -158,15 +163,31 @@ class Archive:
         names = metadata.get("label_names")
         if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise InputError(f"{where}: found label_names {str(names)[:80]!r}, wanted a list of names")
+        if names and len(names) > MAX_CLASSES:
+            raise InputError(f"{where}: found {len(names)} label_names, wanted {MAX_CLASSES} at most")
         return metadata
 
-    def _open(self, name: str) -> IO[bytes]:
+    def _open(self, name: str, most: int | None = None) -> IO[bytes]:
+        """To be read from within `_decoding`. Nothing is opened that has no end, or more than `most` bytes."""
+        most = MAX_ENTRY_BYTES if most is None else most
+        if self.zipped:
+            entry = self._zip().getinfo(name)
+            size = entry.file_size
+            if entry.flag_bits & 1 or entry.compress_type not in PACKINGS:
+                how = "encrypted" if entry.flag_bits & 1 else f"packed by method {entry.compress_type}"
+                raise InputError(f"found it {how}, wanted it stored or deflated")
+        else:
+            status = os.stat(self.path / name)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):  # a pipe would keep us waiting, a device might never end
+                raise InputError("found no ordinary file, wanted one")
+        if size > most:
+            raise InputError(f"found {size} bytes{' unpacked' if self.zipped else ''}, wanted {most} at most")
         if not self.zipped:
             return open(self.path / name, "rb")
-        size = self._zip().getinfo(name).file_size
-        if size > MAX_ENTRY_BYTES:  # zipfile never unpacks more than the size that is written there
-            raise InputError(f"found {size} bytes unpacked, wanted {MAX_ENTRY_BYTES} at most")
-        return self._zip().open(name)
+        file = self._zip().open(name)
+        file.MAX_N = 1 << 20  # at once: else read() unpacks an entry that lies about its size up to 2 GB, and cuts it then
+        return file
 
     def _zip(self) -> zipfile.ZipFile:
         if self._handle is None or self._owner != os.getpid():  # forked processes would share one file position
@@ -174,7 +195,7 @@ class Archive:
         return self._handle
 
     @contextlib.contextmanager
-    def _decoding(self, name: str) -> Iterator[None]:
+    def _decoding(self, name: str, what: str = "image") -> Iterator[None]:
         try:
             yield
         except InputError as error:
@@ -183,7 +204,7 @@ class Archive:
             problem = f"found no image in it, wanted {', '.join(FORMATS)}"
         except Exception as error:  # on damaged bytes Pillow and zipfile raise almost anything
             from_system = isinstance(error, OSError) and error.strerror  # gone, or not ours to read
-            problem = error.strerror if from_system else f"found a damaged image ({error}), wanted a whole one"
+            problem = error.strerror if from_system else f"found a damaged {what} ({error}), wanted a whole one"
         else:
             return
         raise InputError(f"{self.path}: {name}: {problem}")
@@ -193,13 +214,12 @@ class Archive:
 def _header(file: IO[bytes]) -> Iterator[tuple[Image.Image, str, int]]:
     """Open lazily: (image, the mode of 1 to 4 letters that holds it without loss, EXIF orientation)."""
     wanted = "wanted 8 bits a channel: grey, grey with alpha, RGB, RGBA or palette"
-    start = file.read(25)
-    file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(file, formats=FORMATS)
     with image:
-        if image.format == "PNG" and start[24:] == b"\x10":  # bit depth; Pillow drops the low bytes of colour without a word
+        # Of 16-bit colour Pillow drops the low bytes without a word; only its name for the packed pixels tells.
+        if image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile or ()):
             raise InputError(f"found 16 bits a channel, {wanted}")
         if image.mode not in MODES:
             raise InputError(f"found mode {image.mode}, {wanted}")

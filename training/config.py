@@ -1,9 +1,18 @@
 """All that a training is determined by, and the presets of `--cfg`."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import math
+import reprlib
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
+from networks.generator import LIMITS
+from networks.modulation import MODULATIONS
 from torch_utils.files import InputError
+from training.augment import AUGPIPES
+from training.losses import LOSSES
+from training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class TrainingConfig:
     kimg: float = 25000
     tick: float = 4  # kimg between two lines of the log
     snap: int = 50  # ticks between two snapshots
+    save_every: float = 15  # minutes between two saved states, where no snapshot comes sooner
     metrics: tuple[str, ...] = ()
     seed: int = 0
     cfg: str = "auto"
@@ -70,19 +80,74 @@ class TrainingConfig:
         return asdict(self) | {"metrics": list(self.metrics)}
 
     @staticmethod
-    def from_json(values: dict[str, Any]) -> "TrainingConfig":
-        """`InputError` for a table that is not ours."""
-        names = {field.name for field in fields(TrainingConfig)}
-        if not isinstance(values, dict) or "data" not in values or set(values) - names:
-            raise InputError("training_options.json is not a table of training options")
-        for field in fields(TrainingConfig):
-            value, like = values.get(field.name), field.default
-            if value is not None and isinstance(like, (int, float, str)) and not isinstance(value, (type(like), int, float)):
-                raise InputError(f"training_options.json: found {field.name} = {value!r}, wanted something like {like!r}")
-        if not isinstance(values.get("metrics", []), (list, tuple)):
-            raise InputError("training_options.json: found metrics that are no list")
+    def from_json(values: Any, where: str | Path = "training_options.json") -> "TrainingConfig":
+        """`InputError`, which names the place, for an option, a type or a number that no training has."""
+        if not isinstance(values, dict) or "data" not in values:
+            raise InputError(f"{where}: found no table of training options, wanted one as train.py writes it")
+        types = get_type_hints(TrainingConfig)
+        for name, value in values.items():
+            found = f"{where}: found {name} = {reprlib.repr(value)}"
+            least, most = RANGES.get(name, (-math.inf, math.inf))
+            choices = CHOICES.get(name) or (PRESETS if name == "cfg" else None)
+            if name not in types:
+                raise InputError(f"{found}, which is no option of train.py")
+            if name == "metrics":
+                if not isinstance(value, (list, tuple)) or not all(isinstance(metric, str) for metric in value):
+                    raise InputError(f"{found}, wanted a list of names")
+            elif not _is_a(value, types[name]):
+                raise InputError(f"{found}, wanted {getattr(types[name], '__name__', types[name])}")
+            elif choices and value not in choices:
+                raise InputError(f"{found}, wanted one of {', '.join(choices)}")
+            elif name in RANGES and value is not None and not least <= value <= most:
+                raise InputError(f"{found}, wanted a number from {least:g} to {most:g}")
         return TrainingConfig(**values | {"metrics": tuple(values.get("metrics", ()))})
 
+
+def _is_a(value: Any, wanted: Any) -> bool:
+    """Whether a value from JSON has this type, which may be a union. A bool is no number; a whole number is a float, too."""
+    kinds = get_args(wanted) or (wanted,)
+    return type(value) in kinds or type(value) is int and float in kinds
+
+
+# What may stand in training_options.json. A file from elsewhere must not ask for what would never end or never fit.
+CHOICES = {
+    "modulation": MODULATIONS,
+    "loss": LOSSES,
+    "precision": PRECISIONS,
+    "aug": ("noaug", "fixed", "ada"),
+    "augpipe": AUGPIPES,
+}
+ABOVE_0, BELOW_1, FINITE, MANY = math.nextafter(0, 1), math.nextafter(1, 0), sys.float_info.max, 2**31
+RANGES = {
+    **{name: LIMITS[name] for name in ("z_dim", "style_depth", "mapping_layers", "channel_base", "channel_max")},
+    "d_channel_base": LIMITS["channel_base"],
+    "subset": (1, MANY),
+    "workers": (0, 1024),
+    "batch": (1, 2**16),
+    "batch_gpu": (1, 2**16),
+    "glr": (ABOVE_0, FINITE),
+    "dlr": (ABOVE_0, FINITE),
+    "beta2": (0, BELOW_1),
+    "gamma": (0, FINITE),
+    "reg_interval": (1, MANY),
+    "pl_weight": (0, FINITE),
+    "pl_interval": (1, MANY),
+    "style_mixing": (0, 1),
+    "freezed": (0, MANY),
+    "ema_kimg": (0, FINITE),
+    "ema_rampup": (0, FINITE),
+    "p": (0, 1),
+    "target": (-1, 1),
+    "ada_kimg": (1e-6, FINITE),
+    "grow_from": (1, MANY),
+    "grow_kimg": (1e-6, FINITE),
+    "kimg": (1e-6, 1e9),
+    "tick": (1e-6, 1e9),
+    "snap": (1, MANY),
+    "save_every": (ABOVE_0, FINITE),
+    "seed": (0, 2**32 - 1),
+    "gpus": (1, 1024),
+}
 
 # What goes with a loss, unless a preset or the user says otherwise.
 LOSS_SETTINGS: dict[str, dict[str, Any]] = {

@@ -1,15 +1,18 @@
 """Training images: what they are, and in which order a training sees them."""
 
+import contextlib
 import hashlib
+import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from torch_utils.files import InputError
+from torch_utils.files import InputError, first_line
 from training.archive import Archive, Shape
 
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
@@ -20,6 +23,9 @@ class ImageDataset(Dataset):
 
     The constructor lists the files and reads `dataset.json` and the first image; `check()` looks at all of them.
     The order is that of the sorted names. Workers may be spawned or forked.
+
+    With `skip_bad`, images that cannot be read are no error: `check()` leaves them out, as if they were not there, and
+    `skipped` says which and why. Images of another size or kind are never left out: that is a choice, not damage.
 
     `c_dim` is the number of classes: that of `label_names`, else the largest label in the file + 1, whatever the subset.
     It is 0 without `use_labels`.
@@ -32,6 +38,7 @@ class ImageDataset(Dataset):
         use_labels: bool = False,  # classes from dataset.json
         subset: int | None = None,  # this many images, drawn by `seed`; a larger subset contains a smaller one
         seed: int = 0,
+        skip_bad: bool = False,  # leave out images that cannot be read
     ):
         self._archive = Archive(path)
         path = Path(path).resolve()
@@ -52,7 +59,9 @@ class ImageDataset(Dataset):
             names = [names[i] for i in sorted(_permutation(len(names), seed)[:subset])]
         self._names = names
         self._labels = [labels[name] for name in names] if labels else None
-        self._shape = self._archive.shape(names[0])
+        self.skip_bad = skip_bad
+        self.skipped: dict[str, str] = {}  # name -> why, since `check()`
+        self._shape = self._first_shape()
 
     @property
     def channels(self) -> int:
@@ -90,24 +99,60 @@ class ImageDataset(Dataset):
         return pixels.contiguous(), self._labels[i] if self._labels else NO_LABEL
 
     def check(self, report: Callable[[int], None] = lambda done: None) -> None:
-        """Read every image's header: `InputError` at the first that is no image, or of another size or kind than the first one.
+        """Decode every image: `InputError` at the first that cannot be read, or is of another size or kind than the first one.
 
         `report` is called with the number of images that are done, e.g. `Progress.update`; mirrored copies do not count.
         """
-        for done, name in enumerate(self._names, 1):
-            self._compare(name, self._archive.shape(name))
-            report(done)
+        bad, done = {}, 0
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:  # Pillow and zlib let go of Python's lock
+            for start in range(0, len(self._names), 512):
+                names = self._names[start : start + 512]
+                for name, error in zip(names, pool.map(self._examine, names)):
+                    if error and not self.skip_bad:
+                        raise error
+                    if error:
+                        bad[name] = str(error)
+                    done += 1
+                    report(done)
+        if len(bad) == len(self._names):
+            first = next(iter(bad.values()))
+            raise InputError(f"{self._archive.path}: none of {len(bad)} images can be read; the first: {first}")
+        kept = [i for i, name in enumerate(self._names) if name not in bad]
+        self._names = [self._names[i] for i in kept]
+        self._labels = self._labels and [self._labels[i] for i in kept]
+        self.skipped |= bad
 
     def content_hash(self) -> str:
         """Key of what the images are, in hex; labels in a folder do not count.
 
         Of all images: `Archive.content_hash` (a zip: SHA-256 of the file; a folder: of names and bytes of its images).
-        With `subset` (fewer than all) or `mirror`: SHA-256 of that key, (subset, seed) and mirror. `seed` alone is nothing.
+        With `subset` (fewer than all), `mirror` or skipped images: SHA-256 of that key, (subset, seed), mirror and the names of
+        what was skipped. `seed` alone is nothing.
         """
-        key = self._archive.content_hash()
-        if not self._subset and not self.mirror:
+        key = self._archive.content_hash(self.skipped)
+        if not self._subset and not self.mirror and not self.skipped:
             return key
-        return hashlib.sha256(f"{key} subset {self._subset} mirror {bool(self.mirror)}".encode()).hexdigest()
+        without = f" without {sorted(self.skipped)}" if self.skipped else ""
+        return hashlib.sha256(f"{key} subset {self._subset} mirror {bool(self.mirror)}{without}".encode()).hexdigest()
+
+    def _first_shape(self) -> Shape:
+        for name in self._names:
+            try:
+                return self._archive.shape(name)
+            except InputError:
+                if not self.skip_bad:
+                    raise
+        raise InputError(f"{self._archive.path}: none of {len(self._names)} images can be read")
+
+    def _examine(self, name: str) -> InputError | None:
+        """Why an image cannot be read, if so; raises where it can, and is of another size or kind."""
+        try:
+            found = self._archive.shape(name)
+            if found == self._shape:  # before memory is taken for its pixels
+                self._archive.image(name)
+        except InputError as error:
+            return error
+        self._compare(name, found)
 
     def _compare(self, name: str, found: Shape) -> None:
         if found != self._shape:
@@ -203,6 +248,19 @@ def _iterate(loader: DataLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             yield images, labels
     finally:
         del iterator  # stops the workers; must not wait until a traceback lets go of this frame
+
+
+@contextlib.contextmanager
+def readers_watched() -> Iterator[None]:
+    """PyTorch raises in the middle of anything when a process that reads is killed; here that becomes `InputError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"a process that reads images was ended from outside ({first_line(error)}); --workers 0 needs the least memory"
+        ) from None
 
 
 def _init_worker(worker: int) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -15,6 +16,9 @@ from training.archive import Shape
 IMAGES = b"\0\0\x08\x03"  # unsigned bytes in three dimensions
 LABELS = b"\0\0\x08\x01"  # unsigned bytes in one
 MAX_BYTES = 1 << 31  # unpacked
+MAX_RATIO = 200  # of bytes unpacked to bytes in the file, where those are not few; drawings and digits have about 5
+MAX_IMAGES = 1 << 22
+MAX_SIDE = 1 << 14
 
 
 class IdxImages:
@@ -27,6 +31,10 @@ class IdxImages:
         self.pixels = _read(self.path, IMAGES)  # uint8 [N, H, W]
         if not self.pixels.size:
             raise InputError(f"{path}: found no images, wanted some")
+        count, height, width = self.pixels.shape
+        if count > MAX_IMAGES or max(height, width) > MAX_SIDE:
+            found = f"{count} images of {width}x{height} pixels"
+            raise InputError(f"{path}: found {found}, wanted {MAX_IMAGES} at most, and sides of {MAX_SIDE} at most")
         self.names = [str(i) for i in range(len(self.pixels))]
 
     def shape(self, name: str) -> Shape:
@@ -38,12 +46,12 @@ class IdxImages:
     def labels(self) -> dict[str, int] | None:
         """Class of every image, or None where there is no labels file."""
         path = self.path.with_name(self.path.name.replace("images", "labels").replace("idx3", "idx1"))
-        if path == self.path or not path.is_file():
+        if path == self.path or not os.path.isfile(path):
             return None
-        labels = _read(path, LABELS).tolist()
+        labels = _read(path, LABELS)
         if len(labels) != len(self.names):
             raise InputError(f"{path}: found {len(labels)} labels, wanted {len(self.names)}, one for every image")
-        return dict(zip(self.names, labels))
+        return dict(zip(self.names, labels.tolist()))
 
 
 def looks_like_idx(path: str | Path) -> bool:
@@ -62,7 +70,7 @@ def _open(path: Path):
 
 
 def _read(path: Path, magic: bytes) -> np.ndarray:
-    """uint8, of the dimensions that the file gives."""
+    """uint8, of the dimensions that the file gives. Memory is taken as the data come, not as the header asks."""
     dimensions = magic[3]
     try:
         with _open(path) as file:
@@ -70,10 +78,12 @@ def _read(path: Path, magic: bytes) -> np.ndarray:
             if found != magic:
                 raise InputError(f"{path}: found an IDX file of kind {found.hex()}, wanted {magic.hex()}")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-            size = math.prod(shape)
-            if size > MAX_BYTES:
-                raise InputError(f"{path}: found {size} bytes unpacked, wanted {MAX_BYTES} at most")
-            data = file.read(size)
+            size, most = math.prod(shape), min(MAX_BYTES, (1 << 24) + MAX_RATIO * os.path.getsize(path))
+            if size > most:
+                raise InputError(f"{path}: found {size} bytes unpacked, wanted {most} at most")
+            data = bytearray()
+            while len(data) < size and (block := file.read(min(size - len(data), 1 << 20))):
+                data += block
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise InputError(f"{path}: cannot be read as an IDX file: {error}") from None
     if len(data) != size:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from torch_utils.cli import duration
-from torch_utils.files import atomic_write
+from torch_utils.files import InputError, atomic_write, parse_json, read_json
 from torch_utils.stats import share_of_way_left
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -87,8 +87,8 @@ def write_page(run_dir: Path) -> None:
 
 def _options(path: Path) -> dict:
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        options = read_json(path)
+    except InputError:
         return {}
     return options if isinstance(options, dict) else {}
 
@@ -105,8 +105,8 @@ def _records(path: Path) -> list[dict]:
     records = {}
     for line in _lines(path):
         try:
-            record = json.loads(line)
-        except ValueError:
+            record = parse_json(line, path)
+        except InputError:
             continue
         if isinstance(record, dict) and _finite(record.get("nimg")):
             before = records.get(record["nimg"], {})

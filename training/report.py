@@ -1,7 +1,8 @@
 """What rank 0 writes during a training: log lines, statistics, grids of images, snapshots, scores."""
 
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,9 +12,10 @@ from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.cli import Progress, duration
 from torch_utils.images import save_grid, to_uint8
+from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.rng import normal
-from torch_utils.stats import Log, Records, resident_bytes, share_of_way_left
+from torch_utils.stats import Log, Records, read_jsonl, resident_bytes, share_of_way_left
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.health import diversity, warnings
@@ -22,6 +24,10 @@ from training.state import TrainingState
 
 # Scores generated images: evaluate(fakes) -> [{"metric", "value", "floor", …}], where fakes(count) gives uint8 batches.
 Evaluate = Callable[[Callable[[int], Iterable[torch.Tensor]]], list[dict]]
+
+
+class _AskedToStop(Exception):
+    """Leaves a score unfinished; the resumed training makes it."""
 
 
 LOGGED = ("loss_D", "loss_G", "r1", "r2", "path_length", "p", "growth")
@@ -36,7 +42,9 @@ class Reporter:
         run_dir: Path,
         evaluate: Evaluate | None,  # None: no scores
         device: torch.device,
+        stop: StopRequest,
     ):
+        self.stop_request = stop
         self.config, self.dataset, self.state, self.run_dir = config, dataset, state, run_dir
         self.evaluate, self.device = evaluate, device
         self.log, self.records = Log(run_dir / "log.txt"), Records(run_dir)
@@ -47,6 +55,8 @@ class Reporter:
         """Before the first step; of a new run, what the data look like and where the untrained generator stands."""
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
+            if self.state.nimg == self.state.snapshot_nimg and self._unscored():  # it ended while the last one was scored
+                self._score(f"network-snapshot-{self.state.nimg // 1000:06d}.safetensors")
         columns, images = self._choose_reals()
         self.real_spread = diversity(images)
         if not self.state.nimg:
@@ -94,9 +104,19 @@ class Reporter:
         path = self.run_dir / f"network-snapshot-{kimg:06d}.safetensors"
         info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
         save_snapshot(path, "generator", self.state.ema, **info, label_names=self.dataset.label_names)
+        self.state.snapshot_nimg = self.state.nimg
+        self.state.save(self.run_dir)  # before the score, which takes long and needs memory
         self._score(path.name)
-        self.state.save(self.run_dir)
         write_page(self.run_dir)
+
+    def stop(self) -> None:
+        """A signal asked for it."""
+        if self.state.snapshot_nimg != self.state.nimg:
+            self.state.save(self.run_dir)
+        name = signal.Signals(self.stop_request.signal).name if self.stop_request.requested else "another process"
+        self.log(
+            f"Stopped by {name} at {self.state.nimg / 1000:.3f} kimg; the state is saved: --resume {self.run_dir} goes on."
+        )
 
     def close(self) -> None:
         self.records.close()
@@ -106,8 +126,11 @@ class Reporter:
         """Evaluate, and say which share of the way from the untrained generator to the floor is left."""
         if self.evaluate is None:
             return
-        with distributed.all_threads():
-            results = self.evaluate(lambda count: sample(self.state.ema, count, self.config.seed, self.dataset.labels))
+        try:
+            with distributed.all_threads():
+                results = self.evaluate(self._samples)
+        except _AskedToStop:
+            return
         release_freed_memory()
         for result in results:
             name, value, floor = result["metric"], result["value"], result["floor"]
@@ -122,6 +145,16 @@ class Reporter:
             if snapshot and left is not None:
                 line += f"; at the start {first:.2f}; {100 * left:.0f} % of the way left"
             self.log(line)
+
+    def _samples(self, count: int) -> Iterator[torch.Tensor]:
+        for images in sample(self.state.ema, count, self.config.seed, self.dataset.labels):
+            if self.stop_request.requested:
+                raise _AskedToStop
+            yield images
+
+    def _unscored(self) -> bool:
+        records = [read_jsonl(self.run_dir / f"metric-{name}.jsonl") for name in self.config.metrics]
+        return any(all(record["nimg"] != self.state.nimg for record in found) for found in records)
 
     def _grid_size(self) -> tuple[int, int]:
         """Columns and rows that fill a large screen without making cells too many to look at."""

@@ -4,7 +4,7 @@ Random generators and the data order are missing on purpose: both are functions 
 """
 
 import copy
-import os
+import hashlib
 import pickle
 import sys
 from pathlib import Path
@@ -14,21 +14,44 @@ import torch
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
-from torch_utils.files import InputError, atomic_write
+from torch_utils.files import InputError, atomic_write, replace_by_copy
 from torch_utils.rng import mix
+from torch_utils.stats import Means
 from training.config import TrainingConfig
 from training.precision import scaler
 from training.strength import AdaptiveStrength
 
 NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
-SCALARS = ("scaler_G", "scaler_D", "strength")  # small objects with a state_dict of numbers
-COUNTERS = ("nimg", "step", "seconds", "first_scores", "path_mean")
+SCALARS = ("scaler_G", "scaler_D", "strength", "means")  # small objects with a state_dict of numbers
+COUNTERS = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores", "path_mean")
 
 
 def states(run_dir: Path) -> list[Path]:
     """The saved states that a run directory has, newest first."""
     paths = [run_dir / "training-state.pt", run_dir / "training-state.previous.pt"]
     return [path for path in paths if path.exists()]
+
+
+def checksum(values) -> str:
+    """Of everything in nested tables of tensors and plain values. PyTorch's reader does not look at the file's own sums."""
+    digest = hashlib.sha256()
+
+    def add(value) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(value, dict):
+            for key in value:
+                digest.update(repr(key).encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add(values)
+    return digest.hexdigest()
 
 
 class TrainingState:
@@ -77,6 +100,8 @@ class TrainingState:
 
         self.nimg = 0  # images seen
         self.step = 0  # updates done
+        self.snapshot_nimg = -1  # images seen at the last snapshot
+        self.means = Means()  # of the tick that is under way
         self.seconds = 0.0  # of training, evaluation not counted
         self.first_scores: dict[str, float] = {}  # metric -> distance of the untrained generator
 
@@ -103,18 +128,19 @@ class TrainingState:
 
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
-        path = run_dir / "training-state.pt"
-        with atomic_write(path.with_suffix(".new.pt")) as file:
-            torch.save(self.state_dict(), file)
-        if path.exists():
-            os.replace(path, path.with_suffix(".previous.pt"))
-        os.replace(path.with_suffix(".new.pt"), path)
+        path, previous = run_dir / "training-state.pt", run_dir / "training-state.previous.pt"
+        values = self.state_dict()
+        with atomic_write(path, before_rename=lambda: replace_by_copy(path, previous)) as file:
+            torch.save(values | {"checksum": checksum(values)}, file)
 
     def load(self, run_dir: Path, device: torch.device | str = "cpu") -> None:
         """Continue from what `save` wrote; `InputError` where there is nothing that fits."""
         for path in states(run_dir):
             try:
-                self.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+                values = torch.load(path, map_location=device, weights_only=True)
+                if values.pop("checksum", None) != checksum(values):
+                    raise ValueError("its checksum is not that of its contents")
+                self.load_state_dict(values)
                 return
             except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
                 problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
