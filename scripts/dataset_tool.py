@@ -20,12 +20,11 @@ if __name__ == "__main__":
 
 from torch_utils.cli import BOOL, Progress, command, run
 from torch_utils.files import TEMPORARY, InputError, atomic_write
-from training.archive import METADATA, Archive, Shape
-from training.idx import IdxImages, looks_like_idx
+from training.archive import MAX_CLASSES, METADATA, Archive, Shape
+from training.idx import MAX_SIDE, IdxImages, looks_like_idx
 
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 SHOWN = 20  # skipped images that are named, before they are only counted
-MAX_SIDE = 16384
 
 
 class _Size(click.ParamType):
@@ -86,7 +85,7 @@ TRANSFORMS = {"stretch": stretch, "center-crop": center_crop, "center-crop-wide"
 
 
 def open_source(path: Path) -> Archive | IdxImages:
-    return IdxImages(path) if path.is_file() and looks_like_idx(path) else Archive(path)
+    return IdxImages(path) if os.path.isfile(path) and looks_like_idx(path) else Archive(path)
 
 
 def labels_of_folders(source: Archive) -> tuple[dict[str, int], list[str]]:
@@ -95,7 +94,10 @@ def labels_of_folders(source: Archive) -> tuple[dict[str, int], list[str]]:
         if "/" not in name:
             raise InputError(f"{source.path}: {name}: found outside of a folder, wanted one folder for each class")
     names = sorted({name.split("/")[0] for name in source.names})
-    return {name: names.index(name.split("/")[0]) for name in source.names}, names
+    if len(names) > MAX_CLASSES:
+        raise InputError(f"{source.path}: found {len(names)} folders, wanted {MAX_CLASSES} at most where they are classes")
+    classes = {name: label for label, name in enumerate(names)}
+    return {name: classes[name.split("/")[0]] for name in source.names}, names
 
 
 def survey(source: Archive | IdxImages, most: int | None, skipped: Skipped) -> dict[str, Shape]:
@@ -133,7 +135,7 @@ def require_one_size(source: Archive | IdxImages, shapes: dict[str, Shape]) -> N
 def new_dataset(dest: Path) -> Iterator[Callable[[str, bytes], None]]:
     """Gives `write(name, data)`. The zip file or folder appears when the block ends; when it fails, nothing is left behind."""
     dest = Path(os.path.abspath(dest))
-    missing = [folder for folder in dest.parents if not folder.exists()]
+    missing = [folder for folder in dest.parents if not os.path.exists(folder)]
     temporary = dest.with_name(f".{dest.name}.{os.getpid()}{TEMPORARY}")
 
     def write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -193,7 +195,7 @@ def main(source, dest, resolution, transform, resize_filter, max_images, labels_
     ignores proportions; pad puts the image in the middle of black, and makes it smaller if it must but never larger.
     Without --resolution, IDX images are padded to a square of the next power of two: 28x28 becomes 32x32.
     """
-    if dest.is_dir() and any(dest.iterdir()) or dest.exists() and not dest.is_dir():
+    if os.path.exists(dest) and not (os.path.isdir(dest) and not os.listdir(dest)):
         raise InputError(f"--dest {dest}: exists already; name another, or delete it first")
     images, skipped = open_source(source), Skipped()
     if labels_from_folders and isinstance(images, IdxImages):

@@ -123,7 +123,7 @@ def configure(changes: dict, data: Path, resolution: int, kimg: float, snap: int
 
 def run_name(config: TrainingConfig) -> str:
     """A folder's name with all that differs between runs, so that rows that are equal in several tables are run once."""
-    preset = TrainingConfig(data=config.data, **resolve("tiny", 32, dict(loss=config.loss)))
+    preset = TrainingConfig(data=config.data, **resolve("tiny", 32, {}))
     skip = ("data", "cfg", "kimg", "snap", "seed", "modulation_options", "channel_base", "d_channel_base")
     changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in skip}
     changed = {name: value for name, value in changed.items() if value != getattr(preset, name)}
@@ -294,6 +294,7 @@ def insert(page: Path, name: str, lines: list[str]) -> None:
 @click.option("--kimg", type=click.IntRange(1), default=8, help="length of each run")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="runs of each configuration")
 @click.option("--snap", type=click.IntRange(1), default=4, help="kimg between two scores")
+@click.option("--write-only", is_flag=True, help="train nothing: write from the records, and leave out what they lack")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(
     data: tuple[Path, ...],
@@ -303,6 +304,7 @@ def main(
     kimg: int,
     seeds: int,
     snap: int,
+    write_only: bool,
     device: str | None,
 ):
     """Train a table of configurations unattended, and write tables, curves and sample grids."""
@@ -323,7 +325,7 @@ def main(
     for folder in ("ablation", "images"):
         (docs / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, config) in enumerate(runs.items(), 1):
-        if read_record(config, docs / "ablation") is None:
+        if not write_only and read_record(config, docs / "ablation") is None:
             print(f"[{i}/{len(runs)}] {name}", flush=True)
             execute(config, outdir / name, device)
             write_record(config, outdir / name, docs / "ablation")

@@ -76,7 +76,7 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small)
     monkeypatch.setattr(study, "TABLES", {"noise": study.TABLES["noise"]})
     arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
-    again = lambda: study.main([str(a) for a in [*arguments, "--kimg", 1, "--snap", 1]], standalone_mode=False)
+    again = lambda *more: study.main([str(a) for a in [*arguments, "--kimg", 1, "--snap", 1, *more]], standalone_mode=False)
 
     again()
     runs = sorted((tmp_path / "runs").iterdir())
@@ -90,6 +90,8 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     again()
     assert not (tmp_path / "runs").exists()
     (tmp_path / "docs" / "ablation" / "images-adaconv-noise=False-seed0.json").unlink()  # as if it had not been run
+    again("--write-only")
+    assert not (tmp_path / "runs").exists() and "| no noise |" not in page.read_text()
     again()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["images-adaconv-noise=False-seed0"]
     assert page.read_text().startswith("# Written by hand") and page.read_text().count("| no noise |") == 1
