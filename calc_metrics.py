@@ -11,46 +11,84 @@ import torch
 
 from metrics.evaluator import Evaluator
 from metrics.features import DETECTORS
+from metrics.inception import RESIZINGS
 from metrics.names import DEFAULT_DETECTOR, parse_metric
+from metrics.torchscript import detector_name
 from metrics.yardstick import blurred
 from networks.generator import Generator
 from networks.sampling import sample
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
-from torch_utils.files import InputError, append_jsonl
+from torch_utils.files import InputError, append_jsonl, sha256
+from torch_utils.images import save_grid, to_rgb
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.rng import mix
 from torch_utils.stats import read_jsonl, share_of_way_left
 from training.dataset import ImageDataset, evaluation_batches
 
-FD_DETECTORS = [name for name in DETECTORS if name != "inception"]
+NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REALS = 256, 10, 7  # generated images looked at, and shown; real ones beside each
+LABELS = {  # of the numbers beside a metric's value, as they end a row
+    "precision": ", precision",
+    "recall": ", recall",
+    "f_score": ", their harmonic mean",
+    "density": ", density",
+    "coverage": ", coverage",
+    "std": ", deviation of its parts",
+    "extrapolated": ", of infinitely many",
+}
 
 
 @command()
-@click.option(
-    "--metrics", type=NAMES, default="fid50k_full", help="NAME,… such as fid50k_full or fd10k_full-efficientnet_lite0"
-)
+@click.option("--metrics", type=NAMES, default="fid50k_full", help="NAME,… such as fid50k_full, kid50k_full, pr50k_full, is50k")
 @click.option("--network", type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory")
 @click.option("--images", type=click.Path(path_type=Path), help="folder or zip of generated images, instead of a network")
 @click.option("--data", type=click.Path(path_type=Path), help="real images  [default: those the network was trained on]")
 @click.option("--mirror", type=BOOL, help="add the real images flipped  [default: as the network was trained]")
-@click.option("--detector", type=click.Choice(FD_DETECTORS), default=DEFAULT_DETECTOR, help="for an fd that names none")
-@click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid")
+@click.option("--detector", default=DEFAULT_DETECTOR, help="for an fd that names none: a name, or any TorchScript file")
+@click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights")
+@click.option("--resizing", type=click.Choice(list(RESIZINGS)), default="clean", help="of images for Inception")
+@click.option("--extrapolate", is_flag=True, help="also estimate Fréchet distances of infinitely many generated images")
+@click.option("--nearest", type=click.Path(path_type=Path), help="FILE.png: generated images beside the most similar real ones")
 @click.option("--yardsticks", is_flag=True, help="also score an untrained generator, and the real images blurred to 8×8")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of the generated images and of the floor's split")
+@click.option("--outdir", type=click.Path(path_type=Path), help="where to add to metric-….jsonl  [default: the network's run]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of the generated images and of all subsets")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(metrics, network, images, data, mirror, detector, inception, yardsticks, seed, device):
+def main(
+    metrics: list[str],
+    network: Path | None,
+    images: Path | None,
+    data: Path | None,
+    mirror: bool | None,
+    detector: str,
+    inception: Path | None,
+    resizing: str,
+    extrapolate: bool,
+    nearest: Path | None,
+    yardsticks: bool,
+    outdir: Path | None,
+    seed: int,
+    device: str | None,
+):
     """Score a network, or a folder of somebody's samples, against real images.
 
-    Beside each distance stands its floor: the distance of real images to other real images.
+    Beside each distance stand its 95 % interval and its floor: the distance of real images to other real images.
     """
     device = choose_device(device)
     keep_freed_memory()
-    names = [str(parse_metric(name, detector)) for name in metrics]
+    file = None if detector in DETECTORS else Path(detector)
+    if file is not None:
+        if not file.is_file():
+            known = ", ".join(name for name in DETECTORS if name != "inception")
+            raise InputError(f"--detector {file}: no such file, and no detector of that name; there are {known}")
+        detector = detector_name(file)
+    names = [str(parse_metric(name, detector, [detector])) for name in metrics]
     if not names:
         raise InputError("--metrics none: there is nothing to score")
     if (network is None) == (images is None):
         raise InputError("give either --network or --images")
+    for folder, option in ((outdir, "--outdir"), (nearest and nearest.absolute().parent, "--nearest")):
+        if folder and not folder.is_dir():
+            raise InputError(f"{option}: there is no folder {folder}")
 
     candidates: dict[str, Callable[[int], Iterable[torch.Tensor]]] = {}  # what is scored -> fakes(count)
     options = {}  # of the network's training
@@ -62,18 +100,32 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
     reals = open_reals(data, mirror, options, G)
     if G:
         candidates["generator"] = lambda count: sample(G, count, seed, reals.labels)
+        origin = dict(snapshot=network.name, snapshot_hash=sha256(network))
     else:
         fakes = ImageDataset(images)
         fakes.check()
-        count = max(parse_metric(name).count for name in names)
+        count = max(parse_metric(name, more=[detector]).count for name in names)
         if len(fakes) < count:
             raise InputError(f"{images}: {count} images are to be scored, and there are {len(fakes)}")
         candidates["images"] = lambda count: shuffled(fakes, count, seed)
+        origin = dict(images=str(images), images_content=fakes.content_hash())
     if yardsticks:
         candidates["real images blurred to 8×8"] = lambda count: blurred(shuffled(reals, count, seed, repeat=True))
 
     real_batches = lambda: evaluation_batches(reals, 32)
-    evaluator = Evaluator(names, real_batches, len(reals), reals.content_hash(), device, inception, seed)
+    evaluator = Evaluator(
+        names,
+        real_batches,
+        len(reals),
+        reals.content_hash(),
+        device,
+        inception,
+        seed,
+        inception_resizing=resizing,
+        detector_file=file,
+        interval=True,
+        extrapolate=extrapolate,
+    )
     results = {what: evaluator(fakes) for what, fakes in candidates.items()}
     if yardsticks and G:
         starts = [recorded_start(network, record) for record in results["generator"]]
@@ -83,14 +135,14 @@ def main(metrics, network, images, data, mirror, detector, inception, yardsticks
         results["untrained generator"] = starts
     for lines in zip(*results.values()):
         print_table(dict(zip(results, lines)))
-    if network and options and data is None and mirror is None:  # with other real images it would be another metric
-        info = read_snapshot(network, tensors=False).info
-        for record in results["generator"]:
-            record = dict(nimg=info.get("nimg", 0), snapshot=network.name) | record | dict(command="calc_metrics")
-            try:
-                append_jsonl(network.parent / f"metric-{record['metric']}.jsonl", record)
-            except OSError as error:
-                print(f"note: the score could not be added to {network.parent} ({error.strerror})", file=sys.stderr)
+    if nearest:
+        show_nearest(evaluator, next(iter(candidates.values())), reals, nearest)
+    if outdir is None and network and options and data is None and mirror is None:
+        outdir = network.parent  # with other real images it would be another metric than the training's
+    if outdir:
+        trained = dict(nimg=read_snapshot(network, tensors=False).info.get("nimg", 0)) if network else {}
+        origin |= dict(data=str(data or options["data"]), mirror=reals.mirror, device=str(device), command="calc_metrics")
+        write_records(outdir, [trained | record | origin for record in next(iter(results.values()))])
 
 
 def open_reals(data: Path | None, mirror: bool | None, options: dict, G: Generator | None) -> ImageDataset:
@@ -126,7 +178,7 @@ def recorded_start(network: Path, record: dict) -> dict | None:
     """The score that the network's training gave to its untrained generator, if it measured the same thing."""
     same = ("metric", "generated", "real", "floor", "detector_hash", "resizing")
     for earlier in read_jsonl(network.parent / f"metric-{record['metric']}.jsonl"):
-        if earlier["nimg"] == 0 and all(earlier.get(key) == record[key] for key in same):
+        if earlier.get("nimg") == 0 and all(earlier.get(key) == record[key] for key in same):
             return earlier
     return None
 
@@ -147,19 +199,55 @@ def shuffled(dataset: ImageDataset, count: int, seed: int, repeat: bool = False)
         yield torch.stack([dataset[j][0] for j in order[i : i + 32]])
 
 
+def show_nearest(evaluator: Evaluator, fakes: Callable[[int], Iterable[torch.Tensor]], reals: ImageDataset, path: Path) -> None:
+    """One row for each of the generated images that are closest to a real one: itself, then real ones, nearest first."""
+    drawn = torch.cat([batch.cpu() for batch in fakes(NEAREST_DRAWN)])[:NEAREST_DRAWN]
+    found = evaluator.nearest(drawn, min(NEAREST_REALS, len(reals)))
+    cells = []
+    for i in found.order[:NEAREST_ROWS]:
+        cells += [to_rgb(drawn[i][None]), *(to_rgb(reals[int(j)][0][None]) for j in found.reals[i])]
+    save_grid(path, torch.cat(cells), 1 + found.reals.shape[1])
+    print(
+        f"\n{path}: the {min(NEAREST_ROWS, len(drawn))} of {len(drawn)} generated images that come closest to a real one, "
+        f"each beside its nearest {found.reals.shape[1]}.\n"
+        f"  The nearest real image is {found.closeness:.2f} times as far from a generated one as from another real one "
+        "(medians; far below 1: copied)"
+    )
+
+
+def write_records(folder: Path, records: list[dict]) -> None:
+    """Add each to its metric's file. A score that cannot be written has still been shown."""
+    for record in records:
+        try:
+            append_jsonl(folder / f"metric-{record['metric']}.jsonl", record)
+        except OSError as error:
+            print(f"note: the score could not be added to {folder} ({error.strerror})", file=sys.stderr)
+
+
 def print_table(results: dict[str, dict]) -> None:
-    """One metric: a row for each thing that was scored."""
+    """One metric: rows for each thing that was scored, and what real images come to."""
     one = next(iter(results.values()))
-    rows = {what: result["value"] for what, result in results.items()}
-    print(f"\n{one['metric']}  ({one['generated']} images against {one['real']} real ones)")
+    against = f" against {one['real']} real ones" if one["real"] else ""
+    print(f"\n{one['metric']}  ({one['generated']} images{against}; {one['detector']}, resizing: {one['resizing']})")
+    for what, result in results.items():
+        named = {key: result[key] for key in LABELS if key in result}
+        shown = named if result.get("value_is") in named else {"value": result["value"]} | named
+        between = "   95 %: {:.4g} to {:.4g}".format(*result["interval"]) if "interval" in result else ""
+        for key, value in shown.items():
+            print_row(f"{what}{LABELS.get(key, '')}", value, between)
+            between = ""  # belongs to the first number
     if one["floor"] is not None:
-        rows["floor: real images, {} against {}".format(*one["floor_counts"])] = one["floor"]
-    for what, value in rows.items():
-        print(f"  {what:<44} {value:10.3f}")
-    if "untrained generator" in rows:
-        left = share_of_way_left(rows["generator"], one["floor"], rows["untrained generator"])
+        print_row("floor: real images, {} against {}".format(*one["floor_counts"]), one["floor"])
+    for key, value in (one.get("between_reals") or {}).items():
+        print_row("real images, {} against {}{}".format(*one["floor_counts"], LABELS[key]), value)
+    if "untrained generator" in results:
+        left = share_of_way_left(results["generator"]["value"], one["floor"], results["untrained generator"]["value"])
         if left is not None:
-            print(f"  {'share of the way left, (d − floor)/(d₀ − floor)':<44} {left:7.3f}")
+            print_row("share of the way left, (d − floor)/(d₀ − floor)", left)
+
+
+def print_row(what: str, value: float, more: str = "") -> None:
+    print(f"  {what:<50} {value:10.4g}{more}")
 
 
 if __name__ == "__main__":

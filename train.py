@@ -19,7 +19,7 @@ from metrics.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
-from torch_utils.files import InputError, remove_unfinished, write_json
+from torch_utils.files import InputError, read_json, remove_unfinished, write_json
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -56,6 +56,7 @@ from training.state import TrainingState, states
 @click.option("--subset", type=click.IntRange(1), help="train on so many of the images")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="number format of the networks  [default: fp32]")
 @click.option("--batch-gpu", type=click.IntRange(1), help="images of a process at once, to save memory  [default: all]")
+@click.option("--skip-bad", type=BOOL, default=False, help="leave out images that cannot be read")
 @click.option("--modulation", type=click.Choice(list(MODULATIONS)), help="how styles act on feature maps  [default: adaconv]")
 @click.option("--loss", type=click.Choice(LOSSES), help="R3GAN's, or StyleGAN2's  [default: relativistic]")
 @click.option("--gamma", type=click.FloatRange(0), help="weight of R1 (and of R2, if relativistic)  [default: by preset]")
@@ -104,6 +105,10 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
     progress = Progress(f"checking {dataset.name}", len(dataset), "img")
     dataset.check(progress.update)
     progress.close()
+    for why in list(dataset.skipped.values())[:20]:
+        print(f"warning: left out: {why}", file=sys.stderr)
+    if dataset.skipped:
+        print(f"warning: {len(dataset.skipped)} images cannot be read and are left out", file=sys.stderr)
     state = build_state(config, dataset, torch.device("cpu"), run_dir, snapshot)
     build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
 
@@ -121,7 +126,7 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
             if snapshot:
                 state.save(run_dir)  # what the processes begin with
             del state
-            finished = distributed.launch(work, config.gpus, chosen, config, run_dir, inception, resumed)
+            finished = distributed.launch(work, config.gpus, chosen, config, dataset, run_dir, inception, resumed)
     except InputError as error:
         if isinstance(error, Diverged):  # what was learned, and the log of it, stay
             raise
@@ -134,11 +139,17 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
 
 
 def work(
-    rank: int, world: int, device: torch.device, config: TrainingConfig, run_dir: Path, inception: Path | None, resumed: bool
+    rank: int,
+    world: int,
+    device: torch.device,
+    config: TrainingConfig,
+    dataset: ImageDataset,
+    run_dir: Path,
+    inception: Path | None,
+    resumed: bool,
 ) -> bool:
     """One process of the training; whether it came to its end."""
     keep_freed_memory()
-    dataset = open_dataset(config)
     state = build_state(config, dataset, device, run_dir if resumed else None)
     if rank == 0 and resumed:
         for path in [run_dir / "stats.jsonl", *run_dir.glob("metric-*.jsonl")]:
@@ -166,21 +177,18 @@ def resolve_config(options: dict) -> TrainingConfig:
     """Options given, over the preset for this data's resolution, over the defaults of `TrainingConfig`."""
     if not options["data"]:
         raise InputError("--data is missing: a folder or zip of images")
-    resolution = max(ImageDataset(options["data"]).resolution)
+    resolution = max(ImageDataset(options["data"], skip_bad=options["skip_bad"]).resolution)
     values = resolve(options["cfg"], resolution, options)
     if values.get("aug") == "fixed":
         values.setdefault("p", 0.2)
-    return TrainingConfig(**values | {"data": str(Path(options["data"]).absolute()), "metrics": tuple(values["metrics"])})
+    values |= {"data": str(Path(options["data"]).absolute())}
+    return TrainingConfig.from_json(values)  # what could not be resumed does not start
 
 
 def restore_config(run_dir: Path, given: dict) -> TrainingConfig:
     """The options of an earlier run, but for those given now."""
     path = run_dir / "training_options.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    config = TrainingConfig.from_json(values)
+    config = TrainingConfig.from_json(read_json(path), path)
     changes = dict(given)
     if "data" in changes:
         changes["data"] = str(Path(changes["data"]).absolute())
@@ -204,7 +212,7 @@ def find_run(outdir: Path, config: TrainingConfig) -> Path | None:
 
 
 def open_dataset(config: TrainingConfig) -> ImageDataset:
-    return ImageDataset(config.data, mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed)
+    return ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad)
 
 
 def check_processes(config: TrainingConfig, device: torch.device) -> None:
@@ -228,7 +236,7 @@ def build_state(
     """A fresh state; or that of a run directory; or one whose generator starts from a snapshot."""
     try:
         state = TrainingState(config, (dataset.height, dataset.width), dataset.channels, dataset.c_dim, device)
-    except ValueError as error:
+    except (ValueError, TypeError, MemoryError) as error:
         raise InputError(f"{config.data}: {error}") from None
     if run_dir:
         state.load(run_dir, device)

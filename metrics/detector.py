@@ -19,6 +19,7 @@ class Detector:
     device: torch.device  # where `compute` runs
     compute: Callable[[torch.Tensor], torch.Tensor]  # uint8 [N, 3, H, W] on `device` -> [N, dim]
     batch_size: int = 32  # images at a time, whatever comes in
+    logits: Callable[[torch.Tensor], torch.Tensor] | None = None  # features [N, dim] -> class logits [N, K], on the CPU
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 [N, 1|2|3|4, H, W] on any device -> float32 [N, dim] on the CPU.

@@ -8,11 +8,13 @@ import numpy as np
 import scipy.linalg
 
 
-def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray) -> float:
+def frechet_distance(
+    mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray, factor1: np.ndarray | None = None
+) -> float:
     """||mu1 - mu2||^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), for means [D] and covariances [D, D].
 
-    A covariance may be singular. Raises `ValueError` for shapes that do not fit, for values that are not finite and for
-    matrices that are not symmetric.
+    A covariance may be singular. `factor1` is `factor(sigma1)`, for callers that compare many with the first. Raises
+    `ValueError` for shapes that do not fit, for values that are not finite and for matrices that are not symmetric.
     """
     mu1, sigma1 = _gaussian("1", mu1, sigma1)
     mu2, sigma2 = _gaussian("2", mu2, sigma2)
@@ -20,14 +22,14 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
         raise ValueError(f"mu1 has {len(mu1)} dimensions and mu2 has {len(mu2)}")
     # With sigma1 = F F^T, the non-zero eigenvalues of sigma1 sigma2 are those of F^T sigma2 F. That one is symmetric, so it
     # has none that are complex or badly conditioned, as a square root of the product itself would.
-    factor = _factor(sigma1)
-    eigenvalues = scipy.linalg.eigvalsh(factor.T @ sigma2 @ factor, check_finite=False)
+    f = factor(sigma1) if factor1 is None else factor1
+    eigenvalues = scipy.linalg.eigvalsh(f.T @ sigma2 @ f, check_finite=False)
     cross = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
     distance = np.square(mu1 - mu2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * cross
     return max(float(distance), 0.0)  # rounding can bring equal Gaussians below zero
 
 
-def _factor(sigma: np.ndarray) -> np.ndarray:
+def factor(sigma: np.ndarray) -> np.ndarray:
     """F [D, R] with F F^T = sigma [D, D], R its numerical rank.
 
     Eigenvalues that rounding alone can make are dropped: the square root would lift them from 1e-16 to 1e-8, each.

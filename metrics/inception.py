@@ -4,19 +4,23 @@ import concurrent.futures
 import http.client
 import sys
 import urllib.request
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from metrics.detector import Detector
+from metrics.torchscript import is_torchscript
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, atomic_write, cache_dir, sha256
 
 NAME, DIM = "inception", 2048
 FILE = "inception-2015-12-05.pt"
-RESIZING = "clean-fid: Pillow's antialiased bicubic to 299x299, not rounded"
+RESIZINGS = {
+    "clean": "clean-fid: Pillow's antialiased bicubic to 299x299, not rounded",
+    "legacy_tensorflow": "bilinear to 299x299 without antialiasing, inside the network, as TensorFlow 1 did",
+}
 TIMEOUT = 30  # seconds without a byte until a download counts as failed
 
 
@@ -52,11 +56,8 @@ def checked(path: Path, option: str = "") -> Path:
     """The path again, if a TorchScript file is there. Reads only the archive's index, so it is quick."""
     if not path.is_file():
         raise InputError(f"{option}{path}: no such file")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            # Plain checkpoints are archives as well; only TorchScript has constants.
-            if any(name.endswith("constants.pkl") for name in archive.namelist()):
-                return path
+    if is_torchscript(path):
+        return path
     raise InputError(f"{option}{path} is no TorchScript file, and so not {FILE}; delete it, or pass --inception FILE")
 
 
@@ -76,8 +77,15 @@ def download(url: str, target: Path) -> None:
     print(f"downloaded {target} (sha256 {sha256(target)})", file=sys.stderr)
 
 
-def load(device: torch.device, path: str | Path | None = None, batch_size: int = 32) -> Detector:
-    """The network as a `Detector`: 2048 features, the same as clean-fid's in its mode "clean"."""
+def load(
+    device: torch.device,
+    path: str | Path | None = None,
+    batch_size: int = 32,
+    resizing: str = "clean",  # or "legacy_tensorflow", as most papers before 2021 have it
+) -> Detector:
+    """The network as a `Detector`: 2048 features, clean-fid's in its mode of the same name, and class logits of them."""
+    if resizing not in RESIZINGS:
+        raise ValueError(f"resizing should be one of {', '.join(RESIZINGS)}, not {resizing!r}")
     path = find(path)
     try:
         # clean-fid's own loader is not used: it imports torchvision, which the network does not need.
@@ -86,11 +94,24 @@ def load(device: torch.device, path: str | Path | None = None, batch_size: int =
     except (RuntimeError, AttributeError) as error:
         raise InputError(f"{path} is not {FILE}: {str(error).strip().splitlines()[0]}") from None
 
-    def compute(images: torch.Tensor) -> torch.Tensor:
+    def clean(images: torch.Tensor) -> torch.Tensor:
         pixels = clean_resize(images.cpu()).to(device)
         return layers((pixels - 128) / 128).flatten(1)
 
-    return Detector(NAME, DIM, sha256(path), RESIZING, device, compute, batch_size)
+    def legacy(images: torch.Tensor) -> torch.Tensor:
+        return network(images.to(torch.float32), return_features=True).flatten(1)
+
+    compute = clean if resizing == "clean" else legacy
+    return Detector(NAME, DIM, sha256(path), RESIZINGS[resizing], device, compute, batch_size, class_logits(network))
+
+
+def class_logits(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """features [N, 2048] -> logits [N, 1008], without the last layer's bias, as the first inception scores left it out."""
+    output = getattr(network, "output", None)
+    if output is None:
+        return None
+    weight = output.weight.detach().to("cpu", torch.float32)
+    return lambda features: features @ weight.T
 
 
 def clean_resize(images: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
-"""Names of metrics: `fid50k_full`, `fd10k_full-efficientnet_lite0`."""
+"""Names of metrics: `fid50k_full`, `fd10k_full-efficientnet_lite0`, `pr50k_full`."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from metrics.features import DETECTORS
@@ -9,6 +10,10 @@ from torch_utils.files import InputError
 KINDS = {
     "fid": "Fréchet distance on Inception's features",
     "fd": "Fréchet distance on another detector's features",
+    "kid": "kernel distance",
+    "pr": "precision and recall",
+    "dc": "density and coverage",
+    "is": "inception score",
 }
 DEFAULT_DETECTOR = "efficientnet_lite0"
 EXAMPLES = "fid50k_full or fd10k_full-efficientnet_lite0"
@@ -21,33 +26,39 @@ class MetricName:
     kind: str  # one of KINDS
     count: int  # generated images, a multiple of 1000
     full: bool  # against all real images; otherwise against `count` of them
-    detector: str  # one of DETECTORS
+    detector: str  # one of DETECTORS, or the name of a TorchScript file
 
     def __str__(self) -> str:
-        detector = "" if self.kind == "fid" else f"-{self.detector}"
+        detector = "" if self.detector == "inception" else f"-{self.detector}"
         return f"{self.kind}{self.count // 1000}k{'_full' if self.full else ''}{detector}"
 
 
-def parse_metric(name: str, detector: str = DEFAULT_DETECTOR) -> MetricName:
-    """Read `<metric><count>k[_full][-<detector>]`; `detector` stands in where an `fd` names none. Raises `InputError`."""
-    match = re.fullmatch(r"([a-z]+)([1-9]\d*)k(_full)?(?:-(.+))?", name)
+def parse_metric(name: str, detector: str = DEFAULT_DETECTOR, more: Collection[str] = ()) -> MetricName:
+    """Read `<metric><count>k[_full][-<detector>]`. Raises `InputError`.
+
+    Inception goes without saying, except in an `fd`, where `detector` stands in. `more` are detectors beside DETECTORS.
+    """
+    match = re.fullmatch(r"([a-z]+)([1-9]\d*)k(3?)(_full)?(?:-(.+))?", name)
     if not match:
         raise InputError(f"{name!r} is no metric: write <metric><count>k[_full][-<detector>], as in {EXAMPLES}. {listing()}")
-    kind, count, full, named = match.groups()
+    kind, count, neighbours, full, named = match.groups()
     if kind not in KINDS:
         raise InputError(f"{name!r}: there is no metric {kind!r} here. {listing()} An example is {EXAMPLES}")
     size = f"{count}k{full or ''}"
-    if kind == "fid":
-        if named not in (None, "inception"):
-            raise InputError(f"{name!r}: fid means Inception and only that; on another detector it is fd{size}-{named}")
-        chosen = "inception"
-    else:
-        chosen = named or detector
-        if chosen == "inception":
-            raise InputError(f"{name!r}: the Fréchet distance on Inception is called fid{size}")
-        if chosen not in DETECTORS:
-            known = ", ".join(name for name in DETECTORS if name != "inception")
-            raise InputError(f"{name!r}: no detector is called {chosen!r}; fd runs on {known}")
+    if neighbours and kind != "pr":
+        raise InputError(f"{name!r} is no metric: only pr counts 3 neighbours in its name, and this is {kind}{size}")
+    if kind == "is" and full:
+        raise InputError(f"{name!r}: the inception score compares with no real images; it is called is{count}k")
+    if kind == "fid" and named not in (None, "inception"):
+        raise InputError(f"{name!r}: fid means Inception and only that; on another detector it is fd{size}-{named}")
+    if kind == "is" and named not in (None, "inception"):
+        raise InputError(f"{name!r}: the inception score is Inception's and has no meaning on {named}")
+    chosen = named or (detector if kind == "fd" else "inception")
+    if kind == "fd" and chosen == "inception":
+        raise InputError(f"{name!r}: the Fréchet distance on Inception is called fid{size}")
+    if chosen not in (*DETECTORS, *more):
+        known = ", ".join(name for name in (*DETECTORS, *more) if kind != "fd" or name != "inception")
+        raise InputError(f"{name!r}: no detector is called {chosen!r}; {kind} runs on {known}")
     return MetricName(kind, int(count) * 1000, full is not None, chosen)
 
 

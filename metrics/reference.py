@@ -1,42 +1,29 @@
-"""What generated images are held against: the statistics of the real ones and their floor, computed once and kept on disk."""
+"""What generated images are held against: what is known of the real ones, and their floor, computed once and kept on disk."""
 
-import hashlib
-import json
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
-import torch
 
+from metrics import cache
 from metrics.detector import Detector
-from metrics.fid import frechet_distance
 from metrics.names import MetricName
+from metrics.reals import Reals, measured, real_features
+from metrics.scores import AGAINST_REALS, BY_MOMENTS, DISTANCES, FEWEST, Sample, score
 from metrics.statistics import FeatureStatistics, Spans
-from torch_utils.cli import Progress
-from torch_utils.files import InputError, atomic_write, cache_dir
-
-VERSION = 1  # goes up whenever the same images would give other numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    statistics: FeatureStatistics  # of the real images that a metric compares with
-    floor: float | None  # distance of real images to other real images; None where there are fewer than four
+    statistics: FeatureStatistics | None  # of the real images that a metric compares with, where it goes by moments
+    floor: float | None  # distance of real images to other real images; None where there are too few, or for no distance
     floor_counts: tuple[int, int]  # images on either side of the floor
+    features: np.ndarray | None = None  # float32 [N, D] of those images, where the metric goes by features
+    between_reals: dict[str, float] | None = None  # all numbers of the metric, real images in the place of generated ones
 
-
-@dataclass(frozen=True, eq=False)
-class Reals:
-    """The real images of a run."""
-
-    batches: Callable[[], Iterable[torch.Tensor]]  # uint8 [N, C, H, W], the same images in the same order every time
-    count: int  # how many in all
-    key: str  # changes when the images do
-    seed: int = 0  # of the permutation that subsets and floors are cut from
+    def sample(self) -> Sample:
+        return Sample(self.statistics, self.features)
 
 
 def cuts(metric: MetricName, real_count: int) -> tuple[int, int, int]:
@@ -54,106 +41,77 @@ def cuts(metric: MetricName, real_count: int) -> tuple[int, int, int]:
 def references(
     metrics: list[MetricName], detector: Detector, reals: Reals, progress: bool = True
 ) -> dict[MetricName, Reference]:
-    """The reference of each metric, all on `detector`; one pass over the real images for those that the cache does not have."""
-    found = {}
-    for metric in metrics:
-        reference = load(cache_path(metric, detector, reals), detector.dim)
-        if reference is not None:
-            found[metric] = reference
-    missing = [metric for metric in metrics if metric not in found]
+    """The reference of each metric that has one, all on `detector`; one pass over the real images for what is not kept."""
+    metrics = [metric for metric in metrics if metric.kind in AGAINST_REALS]
+    features = None
+    if any(metric.kind not in BY_MOMENTS for metric in metrics):
+        end = max(max(cuts(metric, reals.count)) for metric in metrics)
+        features = real_features(reals, detector, end, progress)
+    found = {metric: load(metric, detector, reals) for metric in metrics if metric.kind in BY_MOMENTS}
+    missing = [metric for metric, reference in found.items() if reference is None]
     if missing:
-        spans = measure(missing, detector, reals, progress)
+        spans = Spans(detector.dim, [place for metric in missing for place in cuts(metric, reals.count)])
+        for position, rows in (
+            measured(reals, detector, spans.end, progress) if features is None else chunks(features, spans.end)
+        ):
+            spans.update(position, rows)
         for metric in missing:
-            used, first, both = cuts(metric, reals.count)
-            floor = None
-            if first >= 2 and both - first >= 2:
-                one, other = spans.span(0, first), spans.span(first, both)
-                floor = frechet_distance(one.mean, one.cov, other.mean, other.cov)
-            found[metric] = Reference(spans.span(0, used), floor, (first, both - first))
-            save(cache_path(metric, detector, reals), found[metric], str(metric))
+            found[metric] = by_moments(metric, spans, reals.count)
+            save(metric, detector, reals, found[metric])
+    for metric in metrics:
+        if metric.kind not in BY_MOMENTS:
+            found[metric] = by_features(metric, features, detector, reals)
     return found
 
 
-def measure(metrics: list[MetricName], detector: Detector, reals: Reals, progress: bool) -> Spans:
-    """Statistics of the permuted reals between all places that the metrics cut at; an image in no span is not looked at."""
-    spans = Spans(detector.dim, [place for metric in metrics for place in cuts(metric, reals.count)])
-    # RandomState and not default_rng: its permutations are promised to stay the same in every NumPy.
-    places = np.argsort(np.random.RandomState(reals.seed).permutation(reals.count))  # image -> place
-    bar = Progress(f"real images through {detector.name}", reals.count, "img") if progress else None
-    seen = 0
-    for images in reals.batches():
-        position = places[seen : seen + len(images)]
-        seen += len(images)
-        if seen > reals.count:
-            break
-        wanted = np.flatnonzero(position < spans.end)
-        if len(wanted):
-            spans.update(position[wanted], detector(images[torch.from_numpy(wanted).to(images.device)]))
-        if bar:
-            bar.update(seen)
-    if bar:
-        bar.close()
-    if seen != reals.count:
-        raise InputError(f"the data should have {reals.count} images and gave {'more' if seen > reals.count else seen}")
-    return spans
+def by_moments(metric: MetricName, spans: Spans, real_count: int) -> Reference:
+    """From moments of the permuted reals between all places that the metric cuts at."""
+    used, first, both = cuts(metric, real_count)
+    floor = None
+    if first >= 2 and both - first >= 2:
+        one, other = Sample(spans.span(0, first)), Sample(spans.span(first, both))
+        floor = score(metric.kind, one, other)["distance"]
+    return Reference(spans.span(0, used), floor, (first, both - first))
+
+
+def by_features(metric: MetricName, features: np.ndarray, detector: Detector, reals: Reals) -> Reference:
+    """From features of the permuted reals; what real images score against real images is kept."""
+    used, first, both = cuts(metric, reals.count)
+    between = None
+    if min(first, both - first) >= FEWEST[metric.kind]:
+        path = cache_path(metric, detector, reals)
+        if kept := cache.load(path, "values"):
+            between = dict(zip(kept[1]["names"], kept[0]["values"].tolist()))
+        else:
+            one, other = Sample(features=features[:first]), Sample(features=features[first:both])
+            between = score(metric.kind, one, other, reals.seed)
+            cache.save(path, {"values": np.array(list(between.values()))}, metric=str(metric), names=list(between))
+    floor = between["distance"] if between and metric.kind in DISTANCES else None
+    return Reference(None, floor, (first, both - first), features[:used], between)
+
+
+def chunks(features: np.ndarray, end: int, size: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places and features as `measured` gives them."""
+    for start in range(0, end, size):
+        stop = min(start + size, end)
+        yield np.arange(start, stop), features[start:stop]
 
 
 def cache_path(metric: MetricName, detector: Detector, reals: Reals) -> Path:
-    """A file name that changes with everything the reference depends on."""
-    key = {
-        "version": VERSION,
-        "content": reals.key,
-        "real_count": reals.count,
-        "seed": reals.seed,
-        "count": metric.count,
-        "full": metric.full,
-        "detector": detector.name,
-        "hash": detector.hash,
-        "resizing": detector.resizing,
-    }
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return cache_dir() / "statistics" / f"{digest}.safetensors"
+    kind = {} if metric.kind in BY_MOMENTS else {"kind": metric.kind}  # fid and fd are kept alike
+    return cache.cache_path("statistics", **reals.identity(detector), **kind, count=metric.count, full=metric.full)
 
 
-def save(path: Path, reference: Reference, metric: str) -> None:
-    """Keep the reference. Without a place to keep it the numbers are still right, so that is a note and not an error."""
-    arrays = reference.statistics.state_dict()
-    header = {
-        "metric": metric,  # for people who look into the file
-        "floor": reference.floor,
-        "floor_counts": reference.floor_counts,
-        "digest": digest(arrays),
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            # One entry: safetensors shuffles several, and then equal references would not be equal files.
-            file.write(safetensors.numpy.save(arrays, metadata={"reference": json.dumps(header)}))
-    except OSError as error:
-        print(f"note: the statistics of the real images could not be kept ({error})", file=sys.stderr)
+def save(metric: MetricName, detector: Detector, reals: Reals, reference: Reference) -> None:
+    header = {"metric": str(metric), "floor": reference.floor, "floor_counts": reference.floor_counts}
+    cache.save(cache_path(metric, detector, reals), reference.statistics.state_dict(), **header)
 
 
-def load(path: Path, dim: int) -> Reference | None:
-    """The reference kept in `path`; None where there is none, or (with a note) none that is whole."""
-    if not path.is_file():
+def load(metric: MetricName, detector: Detector, reals: Reals) -> Reference | None:
+    """A reference by moments that was kept."""
+    kept = cache.load(cache_path(metric, detector, reals), "count", "mean", "scatter")
+    if kept is None:
         return None
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-            header = json.loads(file.metadata()["reference"])
-        statistics = FeatureStatistics.from_state_dict(arrays)
-        if header["digest"] != digest(arrays) or len(statistics.mean) != dim:
-            raise ValueError("its contents have changed")
-        first, second = header["floor_counts"]
-        return Reference(statistics, header["floor"], (first, second))
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        print(f"note: {path} is damaged ({error}); computing it anew", file=sys.stderr)
-        return None
-
-
-def digest(arrays: dict[str, np.ndarray]) -> str:
-    """sha256 of the arrays' bytes: a flipped bit in a covariance would otherwise pass as a number."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        total.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return total.hexdigest()
+    arrays, header = kept
+    first, second = header["floor_counts"]
+    return Reference(FeatureStatistics.from_state_dict(arrays), header["floor"], (first, second))

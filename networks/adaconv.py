@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 from torch_utils.ops import in_float32, widen
 
+LARGEST_KERNEL = 31
+
 
 class AdaptiveKernels(NamedTuple):
     """One depthwise-separable convolution per sample."""
@@ -162,8 +164,11 @@ class KernelPredictor(nn.Module):
     ):
         super().__init__()
         s_d, s_h, s_w = style_shape
-        if kernel_size % 2 == 0 or min(style_shape) < 1:
-            raise ValueError(f"kernel_size {kernel_size} must be odd, style_shape {tuple(style_shape)} positive")
+        if kernel_size not in range(1, LARGEST_KERNEL + 1, 2) or min(style_shape) < 1:
+            found = f"kernel_size {kernel_size!r} must be odd and at most {LARGEST_KERNEL}"
+            raise ValueError(f"{found}, style_shape {tuple(style_shape)} positive")
+        if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:
+            raise ValueError(f"identity {identity} must be in [0, 1], lr_multiplier {lr_multiplier} above 0")
         if s_h % 2 == 0 or s_h != s_w:
             raise ValueError(f"style_shape {tuple(style_shape)}: the descriptor must be square with an odd side")
         groups = in_channels // channels_per_group(in_channels) if groups is None else groups

@@ -11,6 +11,16 @@ from networks.modulation import MODULATIONS
 from networks.pyramid import channels_at, grids
 from torch_utils.ops import leaky_relu, upsample2x, widen
 
+LIMITS = {  # least and most: a file may ask for a generator, and must not ask for one that nobody could build
+    "c_dim": (0, 2**16),
+    "z_dim": (1, 2**14),
+    "style_depth": (1, 2**10),
+    "mapping_layers": (1, 64),
+    "channel_base": (1, 2**30),
+    "channel_max": (1, 2**12),
+}
+MOST_VALUES = 2**30  # of one image in a feature map: 4 GB
+
 
 class MappingNetwork(nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> ws [N, num_ws, w_dim].
@@ -104,6 +114,8 @@ class SynthesisNetwork(nn.Module):
         self.grids = grids(img_resolution)
         self.growth = growth
         widths = [channels_at(grid, channel_base, channel_max) for grid in self.grids]
+        if max(width * math.prod(grid) for width, grid in zip(widths, self.grids)) > MOST_VALUES:
+            raise ValueError(f"{widths[-1]} channels at {self.grids[-1]} pixels: feature maps would take more than 4 GB")
         layer = dict(noise=noise, modulation=MODULATIONS[modulation], **modulation_options)
         self.const = nn.Parameter(torch.randn(widths[0], *self.grids[0]))
         self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, self.grids[0], up=False, **layer)])
@@ -156,8 +168,17 @@ class Generator(nn.Module):
         super().__init__()
         if modulation not in MODULATIONS:
             raise ValueError(f"modulation {modulation!r} must be one of {', '.join(MODULATIONS)}")
-        if min(z_dim, style_depth, mapping_layers) < 1 or c_dim < 0:
-            raise ValueError(f"too small: {z_dim=}, {style_depth=}, {mapping_layers=} or {c_dim=}")
+        sizes = dict(
+            c_dim=c_dim,
+            z_dim=z_dim,
+            style_depth=style_depth,
+            mapping_layers=mapping_layers,
+            channel_base=channel_base,
+            channel_max=channel_max,
+        )
+        for name, (least, most) in LIMITS.items():
+            if type(sizes[name]) is not int or not least <= sizes[name] <= most:
+                raise ValueError(f"{name} {sizes[name]!r} must be a whole number from {least} to {most}")
         if not 1 <= img_channels <= 4:
             raise ValueError(f"img_channels {img_channels} must be 1 to 4")
         top = len(grids(img_resolution)) - 1

@@ -85,6 +85,22 @@ def set_config(**values):
         set_config(modulation_options={"surprise": 1}),
         set_config(channel_max=10**9, channel_base=10**12),
         set_config(style_depth=-1),
+        set_config(mapping_layers=10**8),  # each would be built, if only without memory
+        set_config(mapping_layers=True),
+        set_config(z_dim=8.0),
+        set_config(c_dim=10**30),
+        set_config(growth="all"),
+        set_config(modulation_options={"kernel_size": 10**9 + 1}),
+        set_config(modulation_options={"kernel_size": 1, "per_group": 10**10}, channel_max=10**10, channel_base=10**12),
+        set_config(modulation_options={"kernel_size": 1, "identity": -1}),  # its root is complex, and the shapes are right
+        set_config(modulation_options={"kernel_size": 1, "lr_multiplier": float("nan")}),
+        lambda h: h["__metadata__"].update(config="1" * 5000),
+        lambda h: h["__metadata__"].update(config="[" * 100_000),
+        lambda h: h["__metadata__"].update(info='{"a": 1, "a": 2}'),
+        lambda h: h["__metadata__"].update(info='{"nimg": "many"}'),
+        lambda h: h["__metadata__"].update(info='{"label_names": [1, 2]}'),
+        lambda h: [tensor.update(dtype="I32") for name, tensor in h.items() if name != "__metadata__"],
+        lambda h: h.update(more=dict(dtype="F4", shape=[0, 2**40], data_offsets=[0, 0])),
     ],
 )
 def test_altered_headers_are_refused(saved, change):
@@ -92,6 +108,13 @@ def test_altered_headers_are_refused(saved, change):
     rewrite(path, change)
     with pytest.raises(InputError, match="network-snapshot-000003"):
         load_generator(path)
+
+
+def test_small_file_cannot_ask_for_large_maps():
+    """Without noise no tensor grows with the image, so shapes alone would not stop it."""
+    large = dict(img_resolution=2**15, channel_base=2**22, noise=False)
+    with pytest.raises(ValueError, match="feature maps"), torch.device("meta"):
+        Generator(**SMALL | large)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"PK\x03\x04", struct.pack("<Q", 2**62) + b"{}", b"\x80\x04K\x01."])
@@ -110,10 +133,13 @@ def test_truncated_file_is_refused(saved):
 
 
 def test_pickles_are_refused_unopened(tmp_path):
-    path = tmp_path / "network.pkl"
-    path.write_bytes(b"\x80\x04")
-    with pytest.raises(InputError, match="pickle"):
-        load_generator(path)
+    for name in ("network.pkl", "network.pt"):
+        path = tmp_path / name
+        path.write_bytes(b"\x80\x04")
+        with pytest.raises(InputError, match="pickle.*runs whatever code.*wanted a .safetensors"):
+            load_generator(path)
+    with pytest.raises(InputError, match="no such network file"):
+        load_generator(tmp_path / ("x" * 300))
     with pytest.raises(InputError, match="no such network file"):
         load_generator(tmp_path / "absent.safetensors")
     with pytest.raises(InputError, match="no network-snapshot"):

@@ -80,6 +80,7 @@ def test_train_writes_everything_and_resumes(run_command, image_folder, tmp_path
         "training-state.pt",
         "training-state.previous.pt",
         "report.html",
+        ".lock",
     }
     options = json.loads((run / "training_options.json").read_text())
     assert options["cond"] and options["mirror"] and options["batch"] == 4 and options["kimg"] == 0.016
@@ -158,6 +159,8 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
         ("--grow-kimg", "grow_kimg", 0.5),
         ("--freezed", "freezed", 1),
         ("--mirror", "mirror", True),
+        ("--save-every", "save_every", 2.5),
+        ("--skip-bad", "skip_bad", True),
         ("--grow", "grow", True),
     ]
     + [("--modulation", "modulation", "adain"), ("--seed", "seed", 4), ("--tick", "tick", 2.0), ("--snap", "snap", 7)],
@@ -183,6 +186,17 @@ def test_every_option_has_a_test():
     elsewhere = "--outdir --data --cfg --gpus --device --batch --kimg --metrics --inception --cond --resume --dry-run --help"
     known = arriving | set(elsewhere.split())
     assert {option.opts[-1] for option in train.main.params} <= known
+
+
+def test_bad_images_are_left_out_if_the_user_says_so(run_command, image_folder, tmp_path):
+    folder = image_folder(8)
+    (folder / "000.png").write_bytes(b"not a picture")
+    arguments = ["--outdir", tmp_path / "o", "--data", folder, *SHORT, *NO_METRICS]
+    assert "000.png" in one_line(run_command("train.py", *arguments))
+    finished = run_command("train.py", *arguments, "--skip-bad", "1")
+    assert finished.returncode == 0, finished.stderr
+    assert "000.png" in finished.stderr and "1 images cannot be read and are left out" in finished.stderr
+    assert "7 images" in finished.stdout
 
 
 def test_dry_run_predicts_costs(run_command, image_folder, tmp_path):
@@ -315,7 +329,7 @@ def test_bad_input_to_calc_metrics(run_command, network, image_folder, tmp_path)
         ([*fd, "--network", network, "--data", EMOJI], "the network draws"),
         ([*fd, "--images", folder, "--data", tmp_path / "absent"], "absent"),
         (["--metrics", "none", "--network", network, "--data", folder], "nothing"),
-        (["--metrics", "kid50k", "--network", network, "--data", folder], "kid"),
+        (["--metrics", "mmd50k", "--network", network, "--data", folder], "mmd"),
         (["--metrics", "fid50k_full", "--network", network, "--data", folder, "--inception", EMOJI], "emoji32.zip"),
     ]
     for arguments, message in cases:

@@ -1,3 +1,4 @@
+import io
 import itertools
 import json
 import multiprocessing
@@ -7,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -228,8 +230,12 @@ def test_truncated_image_is_named(folder):
     path = folder / "1" / "5.png"
     path.write_bytes(path.read_bytes()[:60])
     data = ImageDataset(folder)
-    data.check()  # its header is whole
-    for read in (lambda: data[5], lambda: list(evaluation_batches(data, 4)), lambda: list(zip(range(9), batches(data, 1, 0)))):
+    for read in (
+        data.check,
+        lambda: data[5],
+        lambda: list(evaluation_batches(data, 4)),
+        lambda: list(zip(range(9), batches(data, 1, 0))),
+    ):
         with pytest.raises(InputError, match=r"1/5\.png: found a damaged image"):
             read()
 
@@ -240,6 +246,10 @@ def test_truncated_image_is_named(folder):
         ("{", "JSON"),
         ("\xff", "JSON"),
         ("[" * 100_000, "JSON"),
+        ("1" * 5000, "JSON"),
+        ('{"labels": [], "labels": null}', "'labels' stands there twice"),
+        (" " * (1 << 21) + "{}", "found 2097154 bytes, wanted 1054720 at most"),
+        (json.dumps({"label_names": ["x"] * 70_000}), "found 70000 label_names"),
         ("[]", "found a list"),
         ('{"labels": 3}', "labels '3'"),
         ('{"label_names": [1]}', "label_names"),
@@ -261,6 +271,9 @@ def test_malformed_metadata(folder, metadata, message):
         ([["0/0.png", -1]], "found label -1"),
         ([["0/0.png", 3]], "found label 3, wanted a whole number below 3"),
         ([["0/0.png", True]], "found label True"),
+        ([["0/0.png", float("nan")]], "found label nan"),
+        ([["0/0.png", 10**100]], "found label 10000"),
+        ([[["0/0.png"], 1]], "wanted .file name, class"),
         ([["0/0.png"]], "wanted .file name, class"),
         ([3], "wanted .file name, class"),
     ],
@@ -294,6 +307,8 @@ def test_paths_that_are_no_dataset(tmp_path, folder):
         (text, "not a zip"),
         (none, "no images"),
         (cut, "zip"),
+        (tmp_path / ("x" * 300), "does not exist"),
+        (tmp_path / "a\0b", "does not exist"),
     ]:
         with pytest.raises(InputError, match=message):
             ImageDataset(path)
@@ -318,6 +333,143 @@ def test_zip_that_is_not_as_wanted(tmp_path, folder, monkeypatch):
     (tmp_path / "changed.zip").write_bytes(data[:end] + b"IENX" + data[end + 4 :])  # the zip's checksum finds it
     with pytest.raises(InputError, match="changed.zip: a.png: found a damaged image .*CRC"):
         ImageDataset(tmp_path / "changed.zip")[0]
+
+
+def png(*shape) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise(*shape)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def zip_of(path: Path, entries: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_zip_entry_that_lies_about_its_size_is_not_unpacked(tmp_path):
+    """2 GB of zeros in 2 MB, and the directory says 300 bytes: zipfile would unpack all and then cut it."""
+    path = zip_of(tmp_path / "a.zip", {"a.png": png(4, 6, 3)}, zipfile.ZIP_DEFLATED)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(1 << 28)) + packer.flush()
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr("bomb.png", bomb)
+        entry = archive.getinfo("bomb.png")
+    data = bytearray(path.read_bytes())
+    directory = data.rindex(b"PK\x01\x02")
+    for at in (entry.header_offset + 8, directory + 10):
+        data[at : at + 2] = zipfile.ZIP_DEFLATED.to_bytes(2, "little")
+    data[directory + 24 : directory + 28] = (300).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="bomb.png: found a damaged image .*CRC"):
+            Archive(path).read("bomb.png")
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["a.png", "dataset.json"])
+def test_zip_entries_that_are_packed_strangely_or_locked(tmp_path, name):
+    entries = {"a.png": png(4, 6, 3), "dataset.json": b"{}"}
+    path = zip_of(tmp_path / "lzma.zip", {"b.png": b""} | entries, zipfile.ZIP_LZMA)
+    with pytest.raises(InputError, match="lzma.zip: .* found it packed by method 14, wanted it stored or deflated"):
+        Archive(path).image(name)
+    data = bytearray(zip_of(tmp_path / "locked.zip", entries).read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.rindex(signature + data[data.index(signature) + 4 : data.index(signature) + 6])
+        data[(at if name == "dataset.json" else data.index(signature)) + flags] |= 1
+    (tmp_path / "locked.zip").write_bytes(data)
+    with pytest.raises(InputError, match=f"locked.zip: {name}: found it encrypted"):
+        Archive(tmp_path / "locked.zip").image(name)
+
+
+def test_zip_entries_that_are_no_images(tmp_path):
+    link = zipfile.ZipInfo("link.png")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    inner = zip_of(tmp_path / "inner.zip", {"a.png": png(4, 6, 3)}).read_bytes()
+    for name, data in [("empty.png", b""), (link, b"/etc/passwd"), ("zip.png", inner), ("b\x1b[2J\n.png", b"")]:
+        path = zip_of(tmp_path / "a.zip", {"a.png": png(4, 6, 3), name: data})
+        with pytest.raises(InputError, match="found") as caught:
+            ImageDataset(path).check()
+        assert str(caught.value).isprintable()
+    with pytest.raises(InputError, match="no images among 1 files"):
+        Archive(zip_of(tmp_path / "outer.zip", {"inner.zip": inner}))
+    path = zip_of(tmp_path / "nameless.zip", {"a.png": png(4, 6, 3), "b.txt": b""})
+    path.write_bytes(path.read_bytes().replace(b"b.txt", b"\0.txt"))  # names end at a zero
+    assert len(ImageDataset(path)) == 1
+
+
+def test_sixteen_bits_are_found_wherever_the_header_stands(folder):
+    patch_png_header(folder / "0" / "0.png", 24, b"\x10")
+    data = (folder / "0" / "0.png").read_bytes()
+    comment = b"tEXta\0b"
+    chunk = (len(comment) - 4).to_bytes(4, "big") + comment + zlib.crc32(comment).to_bytes(4, "big")
+    (folder / "0" / "0.png").write_bytes(data[:8] + chunk + data[8:])
+    with pytest.raises(InputError, match="found 16 bits"):
+        ImageDataset(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize("name", ["1/9.png", "dataset.json"])
+def test_pipes_and_devices_are_not_waited_for(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"{name}: found no ordinary file"):
+        ImageDataset(folder).check()
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name}: found no ordinary file"):
+        ImageDataset(folder).check()
+
+
+def test_file_that_cannot_be_read_is_named(folder):
+    (folder / "1" / "9.png").symlink_to(folder / "gone.png")
+    for read in (ImageDataset(folder).check, ImageDataset(folder).content_hash):
+        with pytest.raises(InputError, match="1/9.png: No such file"):
+            read()
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_bad_images_are_left_out_where_that_is_wanted(folder, pack):
+    whole = ImageDataset(folder, use_labels=True)
+    pixels = [image for image, _ in whole]
+    names = [f"{i % 2}/{i}.png" for i in (0, 2, 4, 1, 3, 5)]
+    (folder / names[0]).write_text("no image")  # the first one, whose size the others are held against
+    (folder / names[4]).write_bytes((folder / names[4]).read_bytes()[:60])  # its header is whole
+    path = zipped(folder) if pack else folder
+    with pytest.raises(InputError, match=names[0]):
+        ImageDataset(path, use_labels=True)
+    data, seen = ImageDataset(path, use_labels=True, mirror=True, skip_bad=True), []
+    before = data.content_hash()
+    data.check(seen.append)
+    assert seen == [1, 2, 3, 4, 5, 6] and list(data.skipped) == [names[0], names[4]]
+    assert all(name in why for name, why in data.skipped.items())
+    kept = [1, 2, 3, 5]
+    assert len(data) == 8 and data.labels[:4] == [whole.labels[i] for i in kept] and data.c_dim == 3
+    for copy in (data, pickle.loads(pickle.dumps(data))):
+        for i, image in enumerate(kept):
+            assert torch.equal(copy[i][0], pixels[image]) and torch.equal(copy[4 + i][0], pixels[image].flip(2))
+    assert data.content_hash() != before
+    data.check()
+    assert len(data) == 8 and len(data.skipped) == 2
+
+
+def test_bad_images_are_all_or_of_another_size(folder):
+    Image.fromarray(noise(5, 6, 3)).save(folder / "1" / "5.png")
+    with pytest.raises(InputError, match="1/5.png: found 6x5"):
+        ImageDataset(folder, skip_bad=True).check()
+    (folder / "1" / "5.png").unlink()
+    for path in folder.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match="none of 5 images can be read; the first: .*0/0.png"):
+        ImageDataset(folder, skip_bad=True).check()
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="none of 5 images can be read"):
+        ImageDataset(folder, skip_bad=True)
 
 
 def test_pickles_without_its_file_handle(folder):

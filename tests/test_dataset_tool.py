@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -124,6 +125,34 @@ def test_damaged_idx(tmp_path):
     assert not leftovers(tmp_path, source.name, labels.name)
 
 
+@pytest.mark.parametrize(
+    ("shape", "data", "message"),
+    [
+        ((1, 2**31 - 1, 1), b"", "2147483647 bytes unpacked, wanted 16780416 at most"),  # asks for 2 GB, and has nothing
+        ((1, 1 << 24, 1), bytes(1 << 24), "1 images of 1x16777216 pixels"),  # as a square it would take 280 TB
+        ((1 << 23, 1, 1), bytes(1 << 23), "8388608 images"),
+        ((16, 2048, 2048), bytes(1 << 26), "bytes unpacked"),  # 64 MB in 64 kB
+    ],
+)
+def test_idx_that_asks_for_too_much(tmp_path, shape, data, message):
+    content = b"\0\0\x08\x03" + struct.pack(">3I", *shape) + data
+    (tmp_path / "images.gz").write_bytes(gzip.compress(content, 9) if data else content + bytes(0))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=message):
+            tool(tmp_path / "images.gz", tmp_path / "a.zip")
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+    assert not leftovers(tmp_path, "images.gz")
+
+
+def test_too_many_classes(tmp_path, classes, monkeypatch):
+    monkeypatch.setattr(dataset_tool, "MAX_CLASSES", 1)
+    with pytest.raises(InputError, match="2 folders, wanted 1 at most"):
+        tool(classes, tmp_path / "a.zip", "--labels-from-folders", "1")
+
+
 @pytest.mark.skipif("ADACONV_TEST_DATA" not in os.environ, reason="ADACONV_TEST_DATA is not set")
 def test_fashion_mnist(tmp_path):
     source = Path(os.environ["ADACONV_TEST_DATA"]) / "data/fashion-mnist/t10k-images-idx3-ubyte.gz"
@@ -199,8 +228,9 @@ def test_existing_destinations(tmp_path, classes):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b" / "file").read_bytes() == b"precious"
     with pytest.raises(InputError, match="exists already"):
         tool(classes, classes)
-    with pytest.raises(InputError, match="cannot be written"):
-        tool(classes, tmp_path / "a.zip" / "c")
+    for dest in (tmp_path / "a.zip" / "c", tmp_path / ("x" * 300) / "c", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match="cannot be written"):
+            tool(classes, dest)
     tool(classes, tmp_path / "empty")
     assert len(ImageDataset(tmp_path / "empty")) == 6
 

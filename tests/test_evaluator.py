@@ -1,19 +1,26 @@
 """Names of metrics, and the evaluator: what it counts, keeps and refuses."""
 
+import dataclasses
 import json
 import zipfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from PIL import Image
 
 from metrics import evaluator as evaluator_module
+from metrics import features as features_module
 from metrics import reference
+from metrics.density_coverage import density_coverage
 from metrics.detector import Detector
 from metrics.evaluator import Evaluator
 from metrics.fid import frechet_distance
+from metrics.inception_score import inception_score
+from metrics.kid import kernel_distance
 from metrics.names import parse_metric
+from metrics.precision_recall import precision_recall
 from metrics.yardstick import blurred
 from torch_utils.files import InputError
 from torch_utils.stats import share_of_way_left
@@ -49,10 +56,11 @@ class Reals:
 def setting(tmp_path, monkeypatch):
     """An empty cache, and the weightless detector in both detectors' places."""
     monkeypatch.setenv("ADACONV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(evaluator_module, "require_detector", lambda name, path: None)
+    monkeypatch.setattr(evaluator_module, "require_detector", lambda name, path, file: None)
 
-    def load(name, device, path, batch_size):
-        return Detector(name, DIM, "hash of " + name, "none", torch.device(device), cells, batch_size)
+    def load(name, device, path, batch_size, file, resizing):
+        head = (lambda features: features @ torch.eye(DIM)[:, :4] / 20) if name == "inception" else None
+        return Detector(name, DIM, "hash of " + name, "none", torch.device(device), cells, batch_size, head)
 
     monkeypatch.setattr(evaluator_module, "load_detector", load)
 
@@ -73,6 +81,14 @@ def score(evaluator: Evaluator, fakes: torch.Tensor, batch: int = 100) -> list[d
         ("fid1k-inception", "fid1k", ("fid", 1000, False, "inception")),
         ("fd2k_full", "fd2k_full-efficientnet_lite0", ("fd", 2000, True, "efficientnet_lite0")),
         ("fd10k-efficientnet_lite0", "fd10k-efficientnet_lite0", ("fd", 10_000, False, "efficientnet_lite0")),
+        ("kid50k_full", "kid50k_full", ("kid", 50_000, True, "inception")),
+        ("kid5k-inception", "kid5k", ("kid", 5000, False, "inception")),
+        ("kid1k_full-efficientnet_lite0", "kid1k_full-efficientnet_lite0", ("kid", 1000, True, "efficientnet_lite0")),
+        ("pr50k3_full", "pr50k_full", ("pr", 50_000, True, "inception")),
+        ("pr50k_full", "pr50k_full", ("pr", 50_000, True, "inception")),
+        ("dc10k_full", "dc10k_full", ("dc", 10_000, True, "inception")),
+        ("dc10k-dinov2_vitl14", "dc10k-dinov2_vitl14", ("dc", 10_000, False, "dinov2_vitl14")),
+        ("is50k", "is50k", ("is", 50_000, False, "inception")),
     ],
 )
 def test_names(name, canonical, parts):
@@ -87,7 +103,12 @@ def test_names(name, canonical, parts):
         ("fid10k_full-efficientnet_lite0", "only that.*fd10k_full-efficientnet_lite0"),
         ("fd10k_full-inception", "called fid10k_full"),
         ("fd10k_full-vgg", "runs on efficientnet_lite0"),
-        ("kid50k_full", "no metric 'kid'.*fid .*fd .*fid50k_full"),
+        ("ppl50k_full", "no metric 'ppl'.*fid .*kid .*fid50k_full"),
+        ("kid50k3_full", "only pr counts 3 neighbours.*kid50k_full"),
+        ("pr50k5_full", "write <metric>"),
+        ("is50k_full", "no real images; it is called is50k"),
+        ("is50k-efficientnet_lite0", "Inception's and has no meaning"),
+        ("kid1k-vgg", "kid runs on inception, efficientnet_lite0"),
         ("fid0k", "write <metric>"),
         ("fid05k", "write <metric>"),
         ("fid_full", "write <metric>"),
@@ -184,7 +205,7 @@ def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
     if damage == "flipped":
         path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
     elif damage == "foreign":
-        path.write_bytes(reference.safetensors.numpy.save({"weight": np.zeros(3)}))
+        path.write_bytes(safetensors.numpy.save({"weight": np.zeros(3)}))
     else:
         path.write_bytes(whole[: {"cut": 300, "empty": 0}[damage]])
     reals = Reals(pictures(1500))
@@ -260,9 +281,151 @@ def test_no_metrics_no_work():
 
 
 def test_a_detector_that_is_not_here_is_missed_at_once(monkeypatch):
-    def missing(name, path):
+    def missing(name, path, file):
         raise InputError("not here")
 
     monkeypatch.setattr(evaluator_module, "require_detector", missing)
-    with pytest.raises(InputError, match="not here"):
+    with pytest.raises(InputError, match="fd1k_full-efficientnet_lite0: not here"):
         build(Reals(pictures(100)))
+
+
+# ---------------------------------------------------------------- metrics that go by features
+
+
+EVERY = ["fid1k_full", "kid1k_full", "pr1k3_full", "dc1k_full", "is1k"]
+
+
+def test_every_metric_from_one_pass_over_either_side():
+    reals, fakes = pictures(1500), pictures(1300, seed=1, contrast=0.97)
+    source, drawn = Reals(reals), []
+
+    def fake_batches(count):
+        drawn.append(count)
+        return fakes.split(130)
+
+    records = build(source, EVERY, seed=4)(fake_batches, progress=False)
+    assert drawn == [1000] and source.reads == 1
+    order = np.random.RandomState(4).permutation(1500)
+    real, fake = cells(reals[order]).numpy(), cells(fakes[:1000]).numpy()
+    fid, kid, pr, dc, score_of_classes = records
+    assert [record["metric"] for record in records] == ["fid1k_full", "kid1k_full", "pr1k_full", "dc1k_full", "is1k"]
+    expected = frechet_distance(fake.mean(0), np.cov(fake.T), real.mean(0), np.cov(real.T))
+    assert fid["value"] == pytest.approx(expected, rel=1e-4)  # here of float32 means
+    assert (kid["value"], kid["std"]) == kernel_distance(fake, real, seed=4) and kid["value_is"] == "distance"
+    assert (pr["precision"], pr["recall"]) == precision_recall(fake, real)
+    assert pr["value"] == pytest.approx(2 / (1 / pr["precision"] + 1 / pr["recall"])) and pr["value_is"] == "f_score"
+    assert (dc["density"], dc["value"]) == density_coverage(fake, real) and dc["value_is"] == "coverage"
+    logits = fake @ np.eye(DIM, 4, dtype=np.float32) / 20
+    assert score_of_classes["value"] == pytest.approx(inception_score(logits)[0], rel=1e-6)
+    assert [record["real"] for record in records] == [1500] * 4 + [0]
+    json.dumps(records)
+
+
+def test_what_real_images_score_against_real_images():
+    reals = pictures(1500)
+    records = score(build(Reals(reals), EVERY), pictures(1000, seed=1, contrast=0.8))
+    real = cells(reals[np.random.RandomState(0).permutation(1500)]).numpy()
+    fid, kid, pr, dc, score_of_classes = records
+    assert kid["floor"] == kernel_distance(real[:750], real[750:])[0] and abs(kid["floor"]) < 0.1 * kid["value"]
+    assert pr["floor"] is dc["floor"] is score_of_classes["floor"] is None
+    precision, recall = precision_recall(real[:750], real[750:])
+    assert (pr["between_reals"]["precision"], pr["between_reals"]["recall"]) == (precision, recall)
+    assert dc["between_reals"]["coverage"] == density_coverage(real[:750], real[750:])[1]
+    assert kid["floor_counts"] == pr["floor_counts"] == [750, 750]
+
+
+def test_features_of_the_reals_are_kept_for_all_metrics_that_go_by_them(tmp_path):
+    fakes, reals = pictures(1000, seed=1), Reals(pictures(1500))
+    first = score(build(reals, ["dc1k_full", "pr1k_full"]), fakes)
+    again = score(build(reals, ["fid1k_full", "dc1k_full", "pr1k_full", "kid1k_full"]), fakes)
+    assert reals.reads == 1 and [record["value"] for record in again[1:3]] == [record["value"] for record in first]
+    score(build(reals, ["pr1k_full"], key="other content"), fakes)
+    assert reals.reads == 2
+    for path in (tmp_path / "cache").glob("*/*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-5])
+    assert score(build(reals, ["dc1k_full", "pr1k_full"]), fakes) == [
+        record | {"seconds": pytest.approx(0, abs=60)} for record in first
+    ]
+    assert reals.reads == 3
+
+
+def test_a_subset_of_the_reals_is_all_that_is_looked_at(tmp_path):
+    (record,) = score(build(Reals(pictures(5000)), ["kid1k"]), pictures(1000, seed=1))
+    assert record["real"] == 1000 and record["floor_counts"] == [1000, 1000]
+    (path,) = (tmp_path / "cache" / "features").iterdir()
+    assert path.stat().st_size < 2100 * DIM * 4
+
+
+def test_moments_alone_keep_no_features(tmp_path):
+    evaluator = build(Reals(pictures(1500)), ["fid1k_full"])
+    score(evaluator, pictures(1000, seed=1))
+    assert not (tmp_path / "cache" / "features").exists()
+    assert all(reference.features is None for reference in evaluator.references.values())
+
+
+def test_intervals_and_extrapolation_where_they_are_asked_for():
+    reals, fakes = pictures(1500), pictures(1000, seed=1, contrast=0.9)
+    plain = score(build(Reals(reals), EVERY), fakes)
+    assert not any("interval" in record or "extrapolated" in record for record in plain)
+    full = score(build(Reals(reals), EVERY, interval=True, extrapolate=True), fakes)
+    for record, before in zip(full, plain):
+        assert record["value"] == pytest.approx(before["value"], rel=1e-9)
+        assert ("interval" in record) == (record["metric"] in ("fid1k_full", "kid1k_full"))
+        assert ("extrapolated" in record) == (record["metric"] == "fid1k_full")
+    for record in full[:2]:
+        low, high = record["interval"]
+        assert low < record["value"] < high < 1.5 * record["value"]
+    assert 0.9 * full[0]["value"] < full[0]["extrapolated"] < full[0]["value"]
+
+
+def test_the_interval_holds_other_draws():
+    evaluator = build(Reals(pictures(1500)), ["fid1k_full"], interval=True)
+    first, *others = (score(evaluator, pictures(1000, seed=seed, contrast=0.9))[0] for seed in range(100, 110))
+    low, high = first["interval"]
+    assert sum(low <= other["value"] <= high for other in others) >= 7
+
+
+def test_the_inception_score_needs_classes(monkeypatch):
+    evaluator = build(Reals(pictures(100)), ["is1k"])
+    load = evaluator_module.load_detector
+    monkeypatch.setattr(evaluator_module, "load_detector", lambda *a: dataclasses.replace(load(*a), logits=None))
+    with pytest.raises(InputError, match="needs class probabilities"):
+        evaluator.prepare(progress=False)
+
+
+@pytest.mark.parametrize("name, count", [("pr1k_full", 3), ("dc1k_full", 5)])
+def test_neighbours_need_real_images(name, count):
+    with pytest.raises(InputError, match=f"{name} needs {count + 1} real images at least, and the data has {count}"):
+        build(Reals(pictures(count)), [name])
+    (record,) = score(build(Reals(pictures(count + 1)), [name]), pictures(1000, seed=1))
+    assert record["between_reals"] is None
+
+
+def test_a_torchscript_file_is_a_detector_by_its_name(tmp_path, monkeypatch):
+    for name in ("require_detector", "load_detector"):
+        monkeypatch.setattr(evaluator_module, name, getattr(features_module, name))
+    path = tmp_path / "mean colour.pt"
+    torch.jit.script(MeanColour()).save(str(path))
+    evaluator = build(Reals(pictures(1100)), ["fd1k_full-mean_colour", "kid1k_full-mean_colour"], detector_file=path)
+    records = score(evaluator, pictures(1000, seed=1, contrast=0.9))
+    assert [record["metric"] for record in records] == ["fd1k_full-mean_colour", "kid1k_full-mean_colour"]
+    assert records[0]["value"] > 10 * records[0]["floor"] and records[0]["resizing"] == "by the network itself"
+
+
+class MeanColour(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3))
+
+
+def test_nearest_finds_copies():
+    reals = pictures(300)
+    fakes = torch.cat([pictures(5, seed=1), reals[[7, 250]], pictures(5, seed=2)])
+    found = build(Reals(reals), seed=3).nearest(fakes, 4, progress=False)
+    assert set(found.order[:2]) == {5, 6} and found.reals.shape == found.distances.shape == (12, 4)
+    assert (found.reals[[5, 6], 0] == [7, 250]).all() and (found.distances[[5, 6], 0] == 0).all()
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    expected = np.linalg.norm(cells(fakes)[:1].double() - cells(reals).double(), axis=1)
+    assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-6) and found.reals[0, 0] == expected.argmin()
+    assert 0.5 < found.closeness < 2
+    copies = build(Reals(reals)).nearest(reals[:50], 1, progress=False)
+    assert copies.closeness == 0

@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics import inception
-from metrics.efficientnet import find, resize
+from metrics import dinov2, inception, torchscript
+from metrics.efficientnet import find
 from metrics.features import load_detector, require_detector
+from metrics.resize import resize
 from torch_utils.files import InputError, sha256
 
 EMOJI = "datasets/emoji32.zip"
@@ -36,15 +37,21 @@ class Response(io.BytesIO):
 
 
 class StandIn(torch.nn.Module):
-    """The outside of the Inception file: TorchScript with `.layers`, [N, 3, 299, 299] -> [N, 2048]."""
+    """The outside of the Inception file: TorchScript with `.layers`, [N, 3, 299, 299] -> [N, 2048], and `.output`."""
 
     def __init__(self, dim: int = 2048):
         super().__init__()
         pooled = torch.nn.AvgPool2d(23)  # -> 13 x 13
         self.layers = torch.nn.Sequential(pooled, torch.nn.Flatten(), torch.nn.Linear(3 * 13 * 13, dim), torch.nn.ReLU())
+        self.output = torch.nn.Linear(dim, 10)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images)
+    def forward(self, images: torch.Tensor, return_features: bool = False, no_output_bias: bool = False) -> torch.Tensor:
+        images = torch.nn.functional.interpolate(images, size=(299, 299), mode="bilinear")
+        features = self.layers((images - 128) / 128)
+        if return_features:
+            return features
+        logits = features @ self.output.weight.T if no_output_bias else self.output(features)
+        return logits.softmax(1)
 
 
 @pytest.fixture
@@ -89,6 +96,102 @@ def test_inception_gives_what_clean_fids_own_model_gives(stand_in, tmp_path):
     images = noise(4, size=48)
     theirs = module.InceptionV3W(str(tmp_path), download=False)(inception.clean_resize(images)).detach()
     assert torch.allclose(detector(images), theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_inception_resizes_inside_where_that_is_asked_for(stand_in, tmp_path):
+    images = noise(4, size=48)
+    legacy = load_detector("inception", "cpu", stand_in, inception_resizing="legacy_tensorflow")
+    clean = load_detector("inception", "cpu", stand_in)
+    with torch.inference_mode():
+        assert torch.allclose(legacy(images), torch.jit.load(str(stand_in))(images.float(), return_features=True), rtol=1e-6)
+    assert not torch.allclose(legacy(images), clean(images), rtol=1e-3)
+    assert legacy.resizing != clean.resizing, "or else one would be taken for the other in the cache"
+    with pytest.raises(ValueError, match="clean, legacy_tensorflow"):
+        load_detector("inception", "cpu", stand_in, inception_resizing="bilinear")
+
+    module = pytest.importorskip("cleanfid.inception_torchscript", exc_type=ImportError)
+    stand_in.rename(tmp_path / inception.FILE)
+    theirs = module.InceptionV3W(str(tmp_path), download=False, resize_inside=True)(images.float()).detach()
+    assert torch.allclose(legacy(images), theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_inceptions_logits_are_those_of_its_probabilities_without_bias(stand_in):
+    images = noise(4, size=48)
+    detector = load_detector("inception", "cpu", stand_in, inception_resizing="legacy_tensorflow")
+    with torch.inference_mode():
+        expected = torch.jit.load(str(stand_in))(images.float(), no_output_bias=True)
+    assert torch.allclose(detector.logits(detector(images)).softmax(1), expected, rtol=1e-5)
+
+
+class Colours(torch.nn.Module):
+    """A detector of the user's own: [N, 3, H, W] in 0..255 -> mean colours, [N, 3, 1, 1]."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3), keepdim=True)
+
+
+def test_any_torchscript_file_is_a_detector(tmp_path):
+    path = tmp_path / "my colours, v2.pt"
+    torch.jit.script(Colours()).save(str(path))
+    assert torchscript.detector_name(path) == "my_colours_v2"
+    detector = load_detector("my_colours_v2", "cpu", file=path)
+    images = noise(3, channels=1)
+    assert (detector.name, detector.dim, detector.hash) == ("my_colours_v2", 3, sha256(path))
+    assert torch.allclose(detector(images), images.float().mean((2, 3)).expand(-1, 3))
+
+
+def test_a_torchscript_file_that_is_no_detector(tmp_path):
+    missing, text, other, flat, efficientnet = (tmp_path / f"{n}.pt" for n in ("missing", "text", "other", "flat", "inception"))
+    text.write_text("hello")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(other))
+    torch.jit.script(torch.nn.Identity()).save(str(flat))
+    torch.jit.script(Colours()).save(str(efficientnet))
+    for path, message in [(missing, "no such file"), (text, "no TorchScript"), (efficientnet, "name of another detector")]:
+        with pytest.raises(InputError, match=message):
+            require_detector(path.stem, file=path)
+    for path, message in [(other, "does not take float32 images"), (flat, r"not features \[1, D\]")]:
+        with pytest.raises(InputError, match=message) as caught:
+            load_detector(path.stem, "cpu", file=path)
+        assert "\n" not in str(caught.value)
+
+
+def test_dinov2_without_a_connection_says_what_to_do(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "load", unreachable)
+    dinov2.find.cache_clear()
+    with pytest.raises(InputError, match="facebookresearch/dinov2 into .*is unreachable.*--detector efficientnet_lite0"):
+        require_detector("dinov2_vitl14")
+
+
+def test_dinov2_gives_the_network_what_it_was_trained_on(monkeypatch):
+    """With a stand-in behind torch.hub: 224x224, normalised as ImageNet; the hash is of the weights."""
+    asked = []
+
+    class Hub(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.arange(1024.0))
+
+        def forward(self, images):
+            assert images.shape[1:] == (3, 224, 224)
+            return images.mean((1, 2, 3))[:, None] * self.weight
+
+    monkeypatch.setattr(torch.hub, "load", lambda repository, name, **options: asked.append((repository, name)) or Hub())
+    dinov2.find.cache_clear()
+    require_detector("dinov2_vitl14")
+    detector = load_detector("dinov2_vitl14", "cpu")
+    dinov2.find.cache_clear()
+    assert asked == [("facebookresearch/dinov2", "dinov2_vitl14")]
+    images = torch.full((2, 3, 40, 30), 51, dtype=torch.uint8)
+    mean = np.mean([(0.2 - m) / d for m, d in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+    assert torch.allclose(detector(images), torch.full((2, 1), mean).float() * torch.arange(1024.0), rtol=1e-4)
+    network = Hub()
+    before = dinov2.weights_hash(network)
+    assert before == detector.hash
+    network.weight.data[3] += 1
+    assert dinov2.weights_hash(network) != before
 
 
 def test_features_do_not_depend_on_the_batch(stand_in):

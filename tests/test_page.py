@@ -282,3 +282,9 @@ def test_rewriting_changes_nothing_and_failing_neither(run_dir, monkeypatch):
 def test_template_is_packaged():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert page.TEMPLATE.name in project["tool"]["setuptools"]["package-data"]["training"]
+
+
+def test_half_a_character_is_no_obstacle(tmp_path):
+    (tmp_path / "training_options.json").write_text('{"data": "\\ud800"}')
+    write_page(tmp_path)
+    assert (tmp_path / "report.html").is_file()

@@ -4,6 +4,7 @@ Nothing in a snapshot can run code. Shapes are compared before any memory is tak
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from torch_utils.files import InputError, atomic_write, first_line
+from torch_utils.files import InputError, atomic_write, first_line, parse_json
 
 FORMAT = "adaconv/1"
 
@@ -38,21 +39,31 @@ def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, **info)
 def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
     """Read a file that `save_snapshot` wrote; `InputError` for anything else. Without `tensors`, only what the header says."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such network file")
-    if path.suffix in (".pkl", ".pickle"):
-        raise InputError(f"{path}: a pickle runs whatever code it carries, so it is not opened; networks are .safetensors here")
+    if path.suffix in (".pkl", ".pickle", ".pt", ".pth", ".ckpt"):
+        raise InputError(
+            f"{path}: a pickle, as StyleGAN's networks are, runs whatever code it carries, so it is not opened; wanted a "
+            ".safetensors as train.py writes it"
+        )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
                 raise InputError(f"{path}: found format {header.get('format')!r}, wanted {FORMAT!r} as train.py writes it")
             contents = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118  not a dict
-            config, info = json.loads(header["config"]), json.loads(header["info"])
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, RecursionError, OSError) as error:
+            config, info = (
+                parse_json(header[name], f"{path}: not a network snapshot: its {name}") for name in ("config", "info")
+            )
+    except InputError:
+        raise
+    except Exception as error:  # safetensors passes on whatever torch says to a strange shape or dtype
         raise InputError(f"{path}: not a network snapshot ({first_line(error)})") from None
     if not isinstance(config, dict) or not isinstance(info, dict):
         raise InputError(f"{path}: not a network snapshot (its configuration is not a table)")
+    names = info.get("label_names") or []
+    if type(info.get("nimg", 0)) is not int or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise InputError(f"{path}: not a network snapshot (its nimg is no number, or its label_names are no names)")
     return Snapshot(header.get("kind", ""), config, info, contents)
 
 
@@ -61,6 +72,9 @@ def build(snapshot: Snapshot, constructor: Callable[..., torch.nn.Module], path:
     try:
         with torch.device("meta"):
             network = constructor(**snapshot.config)
+        for name, wanted in network.state_dict().items():
+            if name in snapshot.tensors and snapshot.tensors[name].dtype != wanted.dtype:
+                raise TypeError(f"{name} is {snapshot.tensors[name].dtype}, wanted {wanted.dtype}")
         network.load_state_dict(snapshot.tensors, assign=True)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise InputError(
@@ -83,7 +97,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
 def newest_snapshot(path: str | Path) -> Path:
     """A file as it is; of a run directory, or of a folder with run directories, the last snapshot of the last run."""
     path, pattern = Path(path), "network-snapshot-*.safetensors"
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return path
     snapshots = sorted(path.glob(pattern)) or sorted(path.glob(f"[0-9]*-*/{pattern}"))
     if not snapshots:

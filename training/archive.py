@@ -146,7 +146,7 @@ class Archive:
         for entry in entries:
             if entry.filename in files:
                 raise InputError(f"{self.path}: found {entry.filename} twice; wanted every name once")
-            if not entry.is_dir():
+            if not entry.filename.endswith("/"):  # a folder; is_dir() fails on an empty name
                 files.add(entry.filename)
         return files
 

@@ -24,6 +24,7 @@ class TrainingConfig:
     cond: bool = False  # use the labels of dataset.json
     mirror: bool = False  # add flipped copies
     subset: int | None = None  # train on this many images
+    skip_bad: bool = False  # leave out images that cannot be read
     workers: int = 2  # processes that read images
 
     # networks

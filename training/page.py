@@ -78,8 +78,9 @@ def write_page(run_dir: Path) -> None:
     template = TEMPLATE.read_text(encoding="utf-8")
     script = re.search(r"<script>(.*?)</script>", template, re.S)[1]
     values["script_hash"] = "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    with atomic_write(run_dir / "report.html", "w") as file:
-        file.write(re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template))  # one pass: no name is a placeholder
+    page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)  # one pass: no name is a placeholder
+    with atomic_write(run_dir / "report.html") as file:
+        file.write(page.encode(errors="replace"))  # JSON may hold half a character, which UTF-8 has no bytes for
 
 
 # What the run directory holds
@@ -374,7 +375,9 @@ def _pictures(newest: dict | None, reals: str | None, count: int) -> str:
 def _score_table(scores: dict[str, list[dict]]) -> str:
     rows = []
     for name, records in scores.items():
-        last, best = records[-1], min(records, key=lambda record: record["value"])
+        last = records[-1]
+        pick = min if re.match("fid|fd|kid", name) else max  # distances; of precision, coverage and the like more is better
+        best = pick(records, key=lambda record: record["value"])
         rows.append(
             [
                 name,

@@ -137,13 +137,13 @@ class Reporter:
             first = self.state.first_scores.setdefault(name, value)
             left = share_of_way_left(value, floor, first)
             self.records.write(f"metric-{name}", dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
-            line = f"{name} {value:.2f} at {self.state.nimg / 1000:.1f} kimg"
+            line = f"{name} {value:.4g} at {self.state.nimg / 1000:.1f} kimg"
             if floor is not None:
                 line += (
-                    f"; floor {floor:.2f} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
+                    f"; floor {floor:.4g} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
                 )
             if snapshot and left is not None:
-                line += f"; at the start {first:.2f}; {100 * left:.0f} % of the way left"
+                line += f"; at the start {first:.4g}; {100 * left:.0f} % of the way left"
             self.log(line)
 
     def _samples(self, count: int) -> Iterator[torch.Tensor]:

@@ -5,7 +5,6 @@ Random generators and the data order are missing on purpose: both are functions 
 
 import copy
 import hashlib
-import pickle
 import sys
 from pathlib import Path
 
@@ -142,7 +141,7 @@ class TrainingState:
                     raise ValueError("its checksum is not that of its contents")
                 self.load_state_dict(values)
                 return
-            except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            except Exception as error:  # whatever a damaged file makes PyTorch say
                 problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
                 print(f"note: {problem}", file=sys.stderr)
         raise InputError(problem if states(run_dir) else f"{run_dir}: there is no training-state.pt to resume from")

@@ -1,0 +1,53 @@
+"""What each kind of metric makes of generated and real images, once their features are known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metrics.density_coverage import density_coverage
+from metrics.fid import frechet_distance
+from metrics.inception_score import inception_score
+from metrics.kid import kernel_distance
+from metrics.precision_recall import precision_recall
+from metrics.statistics import FeatureStatistics
+
+DISTANCES = ("fid", "fd", "kid")  # lower is better, and real images have a floor; of the others higher is better
+BY_MOMENTS = ("fid", "fd")  # of these features only mean and covariance are kept
+AGAINST_REALS = ("fid", "fd", "kid", "pr", "dc")
+FEWEST = {"kid": 2, "pr": 4, "dc": 6}  # images on either side; a neighbour more than the k of pr and dc
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One side of a comparison: by its moments or by its features, as the metric needs it."""
+
+    statistics: FeatureStatistics | None = None
+    features: np.ndarray | None = None  # float32 [N, D]; [N, K] class logits for the inception score
+
+    @property
+    def count(self) -> int:
+        return self.statistics.count if self.features is None else len(self.features)
+
+
+def score(kind: str, fake: Sample, real: Sample | None = None, seed: int = 0) -> dict[str, float]:
+    """All numbers of a metric by name, the one that stands for it first; `seed` draws the subsets of a kernel distance.
+
+    Of precision and recall that is their harmonic mean, as torch-fidelity has it; of density and coverage, coverage.
+    """
+    if kind in BY_MOMENTS:
+        one, other = fake.statistics, real.statistics
+        return {"distance": frechet_distance(one.mean, one.cov, other.mean, other.cov)}
+    if kind == "kid":
+        mean, std = kernel_distance(fake.features, real.features, seed=seed)
+        return {"distance": mean, "std": std}
+    if kind == "pr":
+        precision, recall = precision_recall(fake.features, real.features)
+        f_score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        return {"f_score": f_score, "precision": precision, "recall": recall}
+    if kind == "dc":
+        density, coverage = density_coverage(fake.features, real.features)
+        return {"coverage": coverage, "density": density}
+    if kind == "is":
+        mean, std = inception_score(fake.features)
+        return {"score": mean, "std": std}
+    raise ValueError(f"there is no metric {kind!r}")

@@ -1,0 +1,88 @@
+"""`calc_metrics.py` with every metric at once, a detector of the user's own, and pictures of nearest neighbours."""
+
+import json
+
+import click
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import calc_metrics
+from metrics.names import parse_metric
+from torch_utils.files import InputError
+
+
+class Cells(torch.nn.Module):
+    """float32 [N, 3, H, W] -> [N, 12]: the mean colours of four quarters."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """1000 generated images of 8x8, the first eight of which copy the last of 60 real ones; and the detector's file."""
+    rng = np.random.RandomState(0)
+    real, fake = rng.randint(0, 256, (60, 8, 8, 3), dtype=np.uint8), rng.randint(0, 230, (1000, 8, 8, 3), dtype=np.uint8)
+    fake[:8] = real[-8:]
+    for name, images in [("real", real), ("fake", fake)]:
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / name / f"{i:04d}.png")
+    torch.jit.script(Cells()).save(str(tmp_path / "cells.pt"))
+    return tmp_path
+
+
+def test_every_metric_of_a_folder_by_a_detector_of_ones_own(run_command, folders):
+    names = "fd1k_full,kid1k_full-cells,pr1k3_full-cells,dc1k_full-cells"
+    finished = run_command(
+        "calc_metrics.py",
+        *("--metrics", names, "--detector", folders / "cells.pt", "--device", "cpu", "--extrapolate", "--seed", "2"),
+        *("--images", folders / "fake", "--data", folders / "real", "--outdir", folders),
+        *("--nearest", folders / "nearest.png"),
+        env={"ADACONV_CACHE": str(folders / "cache")},
+    )
+    assert finished.returncode == 0, finished.stderr
+    for shown in ("fd1k_full-cells", "95 %", "infinitely many", "precision", "recall", "coverage", "floor: real images, 30"):
+        assert shown in finished.stdout, finished.stdout
+    records = {}
+    for path in folders.glob("metric-*.jsonl"):
+        (record,) = map(json.loads, path.read_text().splitlines())
+        assert path.name == f"metric-{record['metric']}.jsonl"
+        records[record["metric"]] = record
+        assert (record["detector"], record["seed"], record["mirror"], record["real"]) == ("cells", 2, False, 60)
+        assert record["data"] == str(folders / "real") and record["images"] == str(folders / "fake")
+        assert {"detector_hash", "resizing", "versions", "images_content", "real_content", "device"} <= set(record)
+    assert set(records) == {"fd1k_full-cells", "kid1k_full-cells", "pr1k_full-cells", "dc1k_full-cells"}
+    low, high = records["fd1k_full-cells"]["interval"]
+    assert low < records["fd1k_full-cells"]["value"] < high
+
+    picture = np.array(Image.open(folders / "nearest.png"))
+    assert picture.shape == (80, 64, 3)
+    copies = [(picture[8 * row : 8 * row + 8, :8] == picture[8 * row : 8 * row + 8, 8:16]).all() for row in range(10)]
+    assert copies == sorted(copies, reverse=True), "the closest come first"
+
+
+def test_bad_input(folders):
+    plain = ["--images", folders / "fake", "--data", folders / "real", "--device", "cpu"]
+    cases = [
+        (["--metrics", "fd1k", "--detector", folders / "absent.pt"], "no such file"),
+        (["--metrics", "fd1k", "--detector", "vgg"], "there are efficientnet_lite0, dinov2_vitl14"),
+        (["--metrics", "kid1k_full-vgg"], "kid runs on"),
+        (["--metrics", "fid1k-efficientnet_lite0"], "only that"),
+        (["--metrics", "fd1k", "--outdir", folders / "absent"], "no folder"),
+        (["--metrics", "fd1k", "--nearest", folders / "absent" / "a.png"], "no folder"),
+        (["--metrics", "fid1k", "--resizing", "bilinear"], "legacy_tensorflow"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises((InputError, click.ClickException), match=message):
+            calc_metrics.main.main([str(argument) for argument in (*arguments, *plain)], standalone_mode=False)
+    assert not list(folders.glob("metric-*")) and not list(folders.glob("*.png"))
+
+
+def test_a_detector_of_ones_own_has_its_own_name():
+    assert str(parse_metric("fd1k", "cells", ["cells"])) == "fd1k-cells"
+    assert str(parse_metric("kid1k", "cells", ["cells"])) == "kid1k"  # Inception, whatever --detector says
+    with pytest.raises(InputError, match="pr runs on inception, efficientnet_lite0, dinov2_vitl14, cells"):
+        parse_metric("pr1k-cell", more=["cells"])
