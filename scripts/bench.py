@@ -276,10 +276,13 @@ def plot(results: list[dict], path: Path) -> None:
         for variant in rows[0]["variants"]:
             if variant != BASELINE:
                 shown = [r for r in rows if "training step" in r["variants"].get(variant, ())]
+                if not shown:
+                    continue
                 ratios = [r["variants"][variant]["training step"]["time_ratio"][BASELINE] for r in shown]
                 axis.plot([r["case"][key[sweep]] for r in shown], ratios, "o-", label=variant)
         axis.axhline(1, color="grey", lw=0.8)
-        axis.set(xscale="log", xlabel=sweep, ylabel=f"training step, time : {BASELINE}", ylim=(0, None))
+        axis.set(xscale="log", xlabel=sweep, ylabel=f"training step, time : {BASELINE}")
+        axis.set_ylim(0, 1.1 * axis.dataLim.ymax)
         axis.set_xticks([r["case"][key[sweep]] for r in rows], [str(r["case"][key[sweep]]) for r in rows])
         axis.minorticks_off()
     axes[0][0].legend()

@@ -183,11 +183,10 @@ def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
     points = [dict(kimg=s["nimg"] / 1000) | {key: round(s[key], 4) for key in keys} for s in scores]
     record = dict(settings=settings(config.to_json()), metric=metric, sec_per_kimg=round(pace, 3), points=points)
     write_json(records / f"{run_name(config)}.json", record)
-    for point in points[1:]:
-        kimg = int(point["kimg"])
-        with Image.open(run_dir / f"fakes{kimg:06d}.png") as picture, atomic_write(strip_of(config, kimg, records)) as file:
-            side = picture.width // 16
-            picture.convert("RGB").crop((0, 0, picture.width, side)).save(file, format="PNG", optimize=True)
+    kimg = int(points[-1]["kimg"])
+    with Image.open(run_dir / f"fakes{kimg:06d}.png") as picture, atomic_write(strip_of(config, kimg, records)) as file:
+        side = picture.width // 16
+        picture.convert("RGB").crop((0, 0, picture.width, side)).save(file, format="PNG", optimize=True)
 
 
 def strip_of(config: TrainingConfig, kimg: int, records: Path) -> Path:
@@ -234,13 +233,14 @@ def section(table: str, data: Path, kimg: int, seeds: int, docs: Path) -> list[s
         for axis, unit in zip(axes, (1, pace)):
             for j, record in enumerate(found):
                 x, y = zip(*((unit * point["kimg"], point["value"]) for point in record["points"]))
-                axis.plot(x, y, "o-", ms=3, lw=1.2, color=f"C{i}", label=None if j else row)
+                axis.plot(x, y, "o-", ms=3, lw=1.2, color=plt.cm.tab20(i % 20), label=None if j else row)
             axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
-            axis.set(xlabel="thousand images seen" if unit == 1 else "seconds of training", ylim=(0, None))
         strips.append(strip_of(configs[0], kimg, records))
     if not strips:
         return []
-    axes[0].set_ylabel(found[0]["metric"] if found else "")
+    axes[0].set(xlabel="thousand images seen", ylabel=configs[0].metrics[0])
+    axes[1].set(xlabel="seconds of training")
+    axes[0].set_ylim(0, 1.05 * axes[0].dataLim.ymax)
     axes[0].legend(fontsize=8)
     stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
     with atomic_write(docs / "images" / f"{stem}.png") as file:
