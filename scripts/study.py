@@ -336,7 +336,7 @@ def main(
             execute(config, outdir / name, device)
             write_record(config, outdir / name, docs / "ablation")
     for table in tables:
-        names = [f"--data {shlex.quote(path.name if path != EMOJI else 'datasets/emoji32.zip')}" for path in data]
+        names = [f"--data {shlex.quote(path.name if path.resolve() != EMOJI else 'datasets/emoji32.zip')}" for path in data]
         words = [f"--table {shlex.quote(table)} --kimg {kimg} --seeds {seeds} --snap {snap} --docs docs"]
         lines = [f"`python -m scripts.study {' '.join(names + words)}`", ""]
         for path in data:
