@@ -69,7 +69,7 @@ TABLES: dict[str, dict[str, dict]] = {
         "adain": adain(64.0),
         "demod": demod(64.0),
     },
-    "modulation, same parameters": {
+    "same parameters": {
         "adaconv": dict(),
         "adain, wider": adain(64.0, channel_base=488, channel_max=244),
         "demod, wider": demod(64.0, channel_base=536, channel_max=268),

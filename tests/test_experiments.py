@@ -61,7 +61,7 @@ def test_rows_of_a_study_are_distinct_runs():
 
 
 def test_same_parameters_are_the_same():
-    rows = study.TABLES["modulation, same parameters"]
+    rows = study.TABLES["same parameters"]
     counts = {row: study.parameters(study.configure(rows[row], Path("x.zip"), 32, 8, 4, 0), 32, 3) for row in rows}
     for row in ("adain, wider", "demod, wider"):
         assert abs(counts[row] / counts["adaconv"] - 1) < 0.02, counts
