@@ -87,7 +87,8 @@ def test_stopped_and_resumed_is_uninterrupted(image_folder, tmp_path, recipe, mo
         assert whole[2].strength.p > 0 and whole[2].path_mean > 0
 
 
-def test_score_that_was_cut_off_is_made_after_all(image_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("during", [1, 2])  # the untrained generator's score, which is finished; that of the first snapshot
+def test_score_that_was_cut_off_is_made_after_all(image_folder, tmp_path, monkeypatch, during):
     """A stop while images are being scored saves the state at once; the resumed run scores them."""
     metric = "fd1k_full-efficientnet_lite0"
     config, dataset, state = make(image_folder(10), metrics=(metric,))
@@ -99,7 +100,7 @@ def test_score_that_was_cut_off_is_made_after_all(image_folder, tmp_path, monkey
         return [dict(metric=metric, value=1.0, floor=0.5, floor_counts=[1, 1])]
 
     class During(StopRequest):
-        requested = property(lambda self: len(calls) == 2)  # the second score, that of the first snapshot
+        requested = property(lambda self: len(calls) == during)
 
         def __enter__(self):
             self.signal = signal.SIGTERM

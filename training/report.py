@@ -148,7 +148,7 @@ class Reporter:
 
     def _samples(self, count: int) -> Iterator[torch.Tensor]:
         for images in sample(self.state.ema, count, self.config.seed, self.dataset.labels):
-            if self.stop_request.requested:
+            if self.stop_request.requested and self.state.nimg:  # the untrained generator's score cannot be made later
                 raise _AskedToStop
             yield images
 
