@@ -84,10 +84,14 @@ def adaconv(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bia
     x [N, C_in, H, W], spatial [N, C_out, C_in/groups, k, k], pointwise [N, C_out, C_out/groups], bias [N, C_out]
     -> [N, C_out, H, W]. Borders are replicated. With k = 1, groups = C and pointwise = 1 this is AdaIN.
     """
+    return convolve(*centre(x, eps), spatial, pointwise, bias)
+
+
+def convolve(x: torch.Tensor, scale: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bias: torch.Tensor):
+    """`adaconv` of a map that `centre` has split into x − μ(x) [N, C_in, H, W] and 1/σ [N, C_in, 1, 1]."""
     n, c_in, height, width = x.shape
     _, c_out, in_per_group, k, _ = spatial.shape
     groups, out_per_group = c_in // in_per_group, c_out // (c_in // in_per_group)
-    x, scale = centre(x, eps)
 
     # All that follows is linear, so pointwise, spatial and the division by σ compose into one small kernel per sample.
     kernel = compose(spatial, pointwise).view(n, groups, out_per_group, in_per_group, k, k)

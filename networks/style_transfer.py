@@ -1,0 +1,166 @@
+"""Arbitrary style transfer with AdaConv (Chandran et al. 2021, section 4), and AdaIN's (Huang and Belongie 2017) beside it.
+
+A frozen VGG turns both images into features (`networks.vgg`). The style's become a descriptor W (style encoder E_S), W becomes
+kernels at four scales (kernel predictors), and a decoder, mirrored from VGG, convolves the content's features with them.
+AdaIN is the same decoder with one "kernel" at its entrance: a scale and a shift for each channel.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from networks.adaconv import AdaptiveKernels, KernelPredictor, centre, compose, convolve
+from networks.layers import Conv2d, Linear
+from networks.vgg import CONVOLUTIONS, STRIDE
+
+LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, ordinary convolutions
+PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
+TRANSFERS = ("adaconv", "adain")
+
+
+class StyleEncoder(nn.Module):
+    """E_S (section 4.1): relu4_1 of the style image [N, 512, h, w] -> W [N, s_d, 3, 3].
+
+    Three blocks of 3×3 convolution, average pooling and LeakyReLU, then a fully connected layer. The paper's form takes
+    images of 256×256, which leave 4×4 cells; the adaptive one averages whatever is left to 4×4, and takes any size.
+    """
+
+    def __init__(self, style_depth: int, width: int, adaptive: bool):
+        super().__init__()
+        self.convs = nn.ModuleList(Conv2d(LEVELS[0][0] if i == 0 else width, width, gain=2**0.5) for i in range(3))
+        self.linear = Linear(width * 16, style_depth * 9)
+        self.style_depth, self.adaptive = style_depth, adaptive
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        side = PAPER_STYLE_SIDE // STRIDE
+        if not self.adaptive and features.shape[2:] != (side, side):
+            height, width = (STRIDE * n for n in features.shape[2:])
+            raise ValueError(
+                f"found a style image of about {width}×{height} pixels; the paper's style encoder takes {PAPER_STYLE_SIDE}×"
+                f"{PAPER_STYLE_SIDE}, the adaptive one any size"
+            )
+        x = features - 1  # the encoder's channels have unit mean
+        for conv in self.convs:
+            x = F.leaky_relu(F.avg_pool2d(conv(x), 2, ceil_mode=True), 0.2)
+        x = F.adaptive_avg_pool2d(x, 4)
+        return self.linear(x.flatten(1)).unflatten(1, (self.style_depth, 3, 3))
+
+
+class Level(nn.Module):
+    """One scale of the decoder: nearest-neighbour ×2 (but for the first), predicted kernels, ordinary convolutions."""
+
+    def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool):
+        super().__init__()
+        widths = [channels] * convolutions + [out_channels]
+        self.convs = nn.ModuleList(
+            Conv2d(n_in, n_out, gain=1 if last and i == convolutions - 1 else 2**0.5)
+            for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))
+        )
+        self.up, self.last = up, last
+
+    def forward(self, x: torch.Tensor, kernels: AdaptiveKernels | None = None) -> torch.Tensor:
+        return self.decode(*centre(x), kernels) if kernels else self.decode(x, None, None)
+
+    def decode(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
+        """With statistics from outside, see `centre`; enlarging by repetition does not change them."""
+        if self.up:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        if kernels:
+            x = convolve(x, scale, *kernels)
+        for i, conv in enumerate(self.convs):
+            x = F.conv2d(F.pad(x, [1] * 4, mode="replicate"), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
+            x = x if self.last and i == len(self.convs) - 1 else F.relu(x)
+        return x
+
+    @property
+    def halo(self) -> int:
+        """How many cells of the incoming map a cell's result looks at beyond its own, at most."""
+        reach = len(self.convs) + 2  # predicted kernels have 5×5 taps at most
+        return -(-reach // 2) if self.up else reach
+
+
+class StyleTransfer(nn.Module):
+    """relu4_1 of a content image, and a style's descriptor -> an image, RGB about [-1, 1].
+
+    The encoder is not part of it: its mean activations are, so that a snapshot can be used with weights from elsewhere.
+    """
+
+    def __init__(
+        self,
+        transfer: str = "adaconv",  # one of TRANSFERS
+        encoder: str = "vgg19",  # one of networks.vgg.CONVOLUTIONS
+        style_depth: int = 512,  # s_d of the descriptor [s_d, 3, 3]
+        style_width: int = 512,  # channels of the style encoder
+        adaptive: bool = True,  # style images of any size; False: 256×256, as in the paper
+        kernel_size: int = 3,  # of the predicted kernels: 1, 3 or 5
+        identity: float = 0.5,  # share of the initial kernels in a fixed identity
+        lr_multiplier: float = 1.0,  # of the kernel predictors
+    ):
+        super().__init__()
+        if transfer not in TRANSFERS or encoder not in CONVOLUTIONS:
+            raise ValueError(f"found transfer {transfer!r} and encoder {encoder!r}, wanted {TRANSFERS}, {tuple(CONVOLUTIONS)}")
+        if not 1 <= style_depth <= 4096 or not 1 <= style_width <= 4096 or kernel_size not in (1, 3, 5):
+            found = f"style_depth {style_depth}, style_width {style_width}, kernel_size {kernel_size}"
+            raise ValueError(f"found {found}, wanted at most 4096, 4096, and 1, 3 or 5")
+        self.config = dict(
+            transfer=transfer,
+            encoder=encoder,
+            style_depth=style_depth,
+            style_width=style_width,
+            adaptive=adaptive,
+            kernel_size=kernel_size,
+            identity=identity,
+            lr_multiplier=lr_multiplier,
+        )
+        self.transfer, self.encoder, self.adaptive = transfer, encoder, adaptive
+        convolutions = CONVOLUTIONS[encoder]
+        self.register_buffer("encoder_means", torch.ones(sum(n * c for n, (c, _) in zip(convolutions, reversed(LEVELS)))))
+        self.register_buffer("encoder_norms", torch.ones(sum(convolutions)))  # of its weights: which ones these means are of
+        if transfer == "adaconv":
+            self.style_encoder = StyleEncoder(style_depth, style_width, adaptive)
+            self.predictors = nn.ModuleList(
+                KernelPredictor(
+                    (style_depth, 3, 3), channels, channels, kernel_size, lr_multiplier=lr_multiplier, identity=identity
+                )
+                for channels, _ in LEVELS
+            )
+        outs = [channels for channels, _ in LEVELS[1:]] + [3]
+        self.levels = nn.ModuleList(
+            Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1)
+            for i, ((channels, count), out) in enumerate(zip(LEVELS, outs))
+        )
+
+    def describe(self, features: torch.Tensor) -> torch.Tensor:
+        """relu4_1 of style images [N, 512, h, w] -> descriptors: W [N, s_d, 3, 3]; with AdaIN σ and μ [N, 2, 512, 1]."""
+        if self.transfer == "adaconv":
+            return self.style_encoder(features)
+        variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
+        return torch.stack([(variance + 1e-5).sqrt(), mean], dim=1)[..., None]
+
+    def kernels(self, descriptor: torch.Tensor) -> list[AdaptiveKernels | None]:
+        """What each level of the decoder convolves with. AdaIN is AdaConv with 1×1 kernels, a group for every channel."""
+        if self.transfer == "adaconv":
+            return [predictor(descriptor) for predictor in self.predictors]
+        std, mean = descriptor[..., 0].unbind(1)
+        one = torch.ones_like(std)
+        return [AdaptiveKernels(std[:, :, None, None, None], one[:, :, None], mean), *[None] * (len(LEVELS) - 1)]
+
+    def decode(self, features: torch.Tensor, kernels: Sequence[AdaptiveKernels | None]) -> torch.Tensor:
+        """relu4_1 of content images [N, 512, h, w] -> images [N, 3, 8h, 8w]."""
+        for level, own in zip(self.levels, kernels):
+            features = level(features, own)
+        return features
+
+    def forward(self, features: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
+        return self.decode(features, self.kernels(descriptor))
+
+
+def with_statistics(structure: AdaptiveKernels, statistics: AdaptiveKernels) -> AdaptiveKernels:
+    """The shape of one style's kernels, with the mean and the spread that another's give to each channel.
+
+    On a white map the spread of an output channel is the norm of its composed kernel, and its mean is the bias.
+    """
+    own, other = (compose(k.spatial, k.pointwise).flatten(1, 2).norm(dim=2, keepdim=True) for k in (structure, statistics))
+    return AdaptiveKernels(structure.spatial, structure.pointwise * other / own.clamp(min=1e-8), statistics.bias)

@@ -1,0 +1,69 @@
+"""Style transfer of images that do not fit in memory as a whole.
+
+Tiles overlap by what a result looks at, so cutting changes nothing but at one place: the mean and the variance that AdaConv
+divides by are the whole image's. So each level of the decoder is a pass of its own over all tiles, with the map between two
+levels kept whole, and measured there.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+
+from networks.adaconv import AdaptiveKernels
+from networks.style_transfer import StyleTransfer
+from networks.vgg import STRIDE, VGG
+
+
+def stylize_in_tiles(
+    encoder: VGG,
+    network: StyleTransfer,
+    contents: torch.Tensor,  # [N, 3, H, W], sides multiples of STRIDE
+    kernels: Sequence[AdaptiveKernels | None],
+    tile: int,  # side, in pixels of the image
+) -> torch.Tensor:
+    """What `network.decode(encoder(contents)[-1], kernels)` gives, to rounding."""
+    tile = max(tile // STRIDE * STRIDE, STRIDE)
+    x = map_tiles(lambda part: encoder(part)[-1], contents, tile, encoder.halo, 1 / STRIDE)
+    cell = tile // STRIDE  # side of a tile in cells of the map
+    for level, own in zip(network.levels, kernels):
+        scale = centre_in_place(x) if own else None
+        factor = 2 if level.up else 1
+        decode = functools.partial(level.decode, scale=scale, kernels=own)
+        x = map_tiles(decode, x, cell, level.halo, factor)
+        cell *= factor
+    return x
+
+
+def map_tiles(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    tile: int,
+    halo: int,  # cells around a tile that are shown to `function` as well; what comes out for them is dropped
+    factor: float,  # size of the result / size of x
+) -> torch.Tensor:
+    """function(x), tile by tile. `tile` and `halo` times `factor` must be whole numbers."""
+    height, width = x.shape[2:]
+    size = lambda n: round(n * factor)
+    result = None
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            above, before = max(top - halo, 0), max(left - halo, 0)
+            part = function(x[:, :, above : bottom + halo, before : right + halo])
+            if result is None:
+                result = part.new_empty(*part.shape[:2], size(height), size(width))
+            cut = part[:, :, size(top - above) :, size(left - before) :]
+            core = cut[:, :, : size(bottom - top), : size(right - left)]
+            result[:, :, size(top) : size(bottom), size(left) : size(right)] = core
+    return result
+
+
+def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) [N, C, 1, 1]. One channel at a time: no copy."""
+    scale = x.new_empty(*x.shape[:2], 1, 1)
+    for sample, scales in zip(x, scale):
+        for channel, one in zip(sample, scales):
+            channel -= channel.mean()
+            one.fill_((channel.square().mean() + eps).rsqrt())
+    return scale

@@ -1,0 +1,140 @@
+"""The first layers of VGG (Simonyan and Zisserman 2015), frozen: the eyes with which content and style are compared.
+
+Weights are torchvision's, from a local file or fetched once. Nothing here needs torchvision itself.
+"""
+
+import urllib.error
+from collections.abc import Iterable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from torch_utils.files import InputError, first_line
+
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 1), "vgg19": (2, 2, 4, 1)}  # at each resolution, up to conv4_1
+WIDTHS = (64, 128, 256, 512)
+STRIDE = 8  # of relu4_1
+URLS = {
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class VGG(nn.Module):
+    """RGB [N, 3, H, W] in [-1, 1] -> relu1_1 … relu4_1, with 64, 128, 256, 512 channels at 1, 1/2, 1/4, 1/8 of the size.
+
+    Layers and their names are torchvision's `features.0` …; weights are not learned.
+    """
+
+    def __init__(self, name: str = "vgg19"):
+        super().__init__()
+        self.name = name
+        layers, channels, self.outputs = [], 3, []
+        for level, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS[name])):
+            layers += [nn.MaxPool2d(2)] if level else []
+            self.outputs.append(len(layers) + 1)  # the first ReLU of this resolution
+            for _ in range(count):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+        self.features = nn.Sequential(*layers)
+        self.register_buffer("shift", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        x, found = ((images + 1) / 2 - self.shift) / self.scale, []
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in self.outputs:
+                found.append(x)
+        return found
+
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        return [layer for layer in self.features if isinstance(layer, nn.Conv2d)]
+
+    @property
+    def halo(self) -> int:
+        """How many pixels around its own STRIDE × STRIDE a cell of relu4_1 looks at, at most; a multiple of STRIDE."""
+        reach = sum(count * 2**level for level, count in enumerate(CONVOLUTIONS[self.name]))
+        return -(-reach // STRIDE) * STRIDE
+
+    def norms(self) -> torch.Tensor:
+        """Norm of each convolution's weights: tells one set of weights from another, whatever they were rounded to."""
+        return torch.stack([layer.weight.float().norm() for layer in self.convolutions])
+
+    @torch.no_grad()
+    def mean_activations(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Mean of every channel after every ReLU, over images in [-1, 1] and positions: [all channels]."""
+        total, weight = 0, 0
+        for images in batches:
+            x, means = ((images + 1) / 2 - self.shift) / self.scale, []
+            for layer in self.features:
+                x = layer(x)
+                if isinstance(layer, nn.ReLU):
+                    means.append(x.mean(dim=(0, 2, 3)))
+            total, weight = total + torch.cat(means).double() * len(images), weight + len(images)
+        return (total / weight).float()
+
+    def rescale(self, means: torch.Tensor) -> None:
+        """Divide every channel by its mean activation (Gatys et al. 2016, section 2): what the network computes stays the same.
+
+        Works as ReLU and pooling commute with positive factors. Channels that are nearly always off are divided by less.
+        """
+        before = torch.ones(3, device=means.device)
+        for layer, mean in zip(self.convolutions, means.split([layer.out_channels for layer in self.convolutions])):
+            mean = mean.clamp(min=0.01 * mean.mean().clamp(min=1e-8).item())
+            layer.weight.data *= before.view(1, -1, 1, 1) / mean.view(-1, 1, 1, 1)
+            layer.bias.data /= mean
+            before = mean
+
+
+def load_vgg(name: str, path: Path | None = None) -> VGG:
+    """With ImageNet weights, as torchvision has them; `InputError` where they cannot be had."""
+    network = VGG(name)
+    found = _read(path) if path else _fetch(name)
+    where = path or URLS[name]
+    for key, own in network.state_dict().items():
+        if key not in found:
+            raise InputError(f"{where}: found no {key}, wanted the keys of torchvision's {name}")
+        if found[key].shape != own.shape:
+            shapes = f"{key} of shape {list(found[key].shape)}, wanted {list(own.shape)} as {name} has"
+            raise InputError(f"{where}: found {shapes}")
+        if not found[key].isfinite().all():
+            raise InputError(f"{where}: {key} is not finite")
+    network.load_state_dict({key: found[key].float() for key in network.state_dict()})
+    return network.to(memory_format=torch.channels_last)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file with an encoder's weights")
+    try:
+        if path.suffix == ".safetensors":
+            values = safetensors.torch.load_file(path)
+        else:
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: value for key, value in values.items() if isinstance(value, torch.Tensor)}
+    except Exception as error:  # whatever a damaged file makes the readers say
+        raise InputError(f"{path}: cannot be read as an encoder's weights ({first_line(error)[:200]})") from None
+
+
+def _fetch(name: str) -> dict[str, torch.Tensor]:
+    """From PyTorch's server, once: its hub keeps the file, and compares it with the hash in its name."""
+    try:
+        return torch.hub.load_state_dict_from_url(URLS[name], map_location="cpu", check_hash=True, weights_only=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"the weights of {name} could not be fetched ({first_line(error)[:200]}); download {URLS[name]} elsewhere and give "
+            "the file with --encoder-weights"
+        ) from None
+
+
+def cover(images: torch.Tensor) -> torch.Tensor:
+    """Grow [N, C, H, W] to multiples of STRIDE by repeating the last row and column, so that no pixel is lost in pooling."""
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
