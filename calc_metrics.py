@@ -3,28 +3,35 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import torch
 
+from metrics import lpips, saved
+from metrics.ahead import default_workers, in_order
 from metrics.evaluator import Evaluator
-from metrics.features import DETECTORS
+from metrics.features import DETECTORS, require_detector
 from metrics.inception import RESIZINGS
-from metrics.names import DEFAULT_DETECTOR, parse_metric
+from metrics.names import DEFAULT_DETECTOR, OF_PATHS, parse_metric
+from metrics.perceptual_path_length import path_record
+from metrics.shards import Shards
 from metrics.torchscript import detector_name
 from metrics.yardstick import blurred
 from networks.generator import Generator
 from networks.sampling import sample
+from torch_utils import distributed
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
 from torch_utils.files import InputError, append_jsonl, sha256
 from torch_utils.images import save_grid, to_rgb
+from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.rng import mix
 from torch_utils.stats import read_jsonl, share_of_way_left
-from training.dataset import ImageDataset, evaluation_batches
+from training.dataset import ImageDataset
 
 NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REALS = 256, 10, 7  # generated images looked at, and shown; real ones beside each
 LABELS = {  # of the numbers beside a metric's value, as they end a row
@@ -43,106 +50,193 @@ LABELS = {  # of the numbers beside a metric's value, as they end a row
 @click.option("--network", type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory")
 @click.option("--images", type=click.Path(path_type=Path), help="folder or zip of generated images, instead of a network")
 @click.option("--data", type=click.Path(path_type=Path), help="real images  [default: those the network was trained on]")
+@click.option("--reference", type=click.Path(path_type=Path), help="FILE that --save-reference wrote, instead of real images")
+@click.option("--save-reference", type=click.Path(path_type=Path), help="FILE.safetensors: keep what the real images come to")
 @click.option("--mirror", type=BOOL, help="add the real images flipped  [default: as the network was trained]")
 @click.option("--detector", default=DEFAULT_DETECTOR, help="for an fd that names none: a name, or any TorchScript file")
 @click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights")
 @click.option("--resizing", type=click.Choice(list(RESIZINGS)), default="clean", help="of images for Inception")
+@click.option("--vgg", type=click.Path(path_type=Path), help="NVIDIA's vgg16.pt, for ppl2_wend")
 @click.option("--extrapolate", is_flag=True, help="also estimate Fréchet distances of infinitely many generated images")
 @click.option("--nearest", type=click.Path(path_type=Path), help="FILE.png: generated images beside the most similar real ones")
 @click.option("--yardsticks", is_flag=True, help="also score an untrained generator, and the real images blurred to 8×8")
 @click.option("--outdir", type=click.Path(path_type=Path), help="where to add to metric-….jsonl  [default: the network's run]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of the generated images and of all subsets")
+@click.option("--gpus", type=click.IntRange(1), default=1, help="number of processes, one per GPU")
+@click.option("--workers", type=click.IntRange(0, 256), help="threads that read and resize images  [default: one a core]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(
-    metrics: list[str],
-    network: Path | None,
-    images: Path | None,
-    data: Path | None,
-    mirror: bool | None,
-    detector: str,
-    inception: Path | None,
-    resizing: str,
-    extrapolate: bool,
-    nearest: Path | None,
-    yardsticks: bool,
-    outdir: Path | None,
-    seed: int,
-    device: str | None,
-):
+def main(device: str | None, gpus: int, **options):
     """Score a network, or a folder of somebody's samples, against real images.
 
     Beside each distance stand its 95 % interval and its floor: the distance of real images to other real images.
     """
-    device = choose_device(device)
-    keep_freed_memory()
-    file = None if detector in DETECTORS else Path(detector)
-    if file is not None:
-        if not file.is_file():
-            known = ", ".join(name for name in DETECTORS if name != "inception")
-            raise InputError(f"--detector {file}: no such file, and no detector of that name; there are {known}")
-        detector = detector_name(file)
-    names = [str(parse_metric(name, detector, [detector])) for name in metrics]
-    if not names:
-        raise InputError("--metrics none: there is nothing to score")
-    if (network is None) == (images is None):
-        raise InputError("give either --network or --images")
-    for folder, option in ((outdir, "--outdir"), (nearest and nearest.absolute().parent, "--nearest")):
-        if folder and not folder.is_dir():
-            raise InputError(f"{option}: there is no folder {folder}")
+    chosen = choose_device(device)
+    if gpus > 1 and (chosen.type not in ("cpu", "cuda") or chosen.index is not None):
+        raise InputError(f"--gpus {gpus} goes with --device cpu or cuda, not {chosen}")
+    if chosen.type == "cuda" and gpus > torch.cuda.device_count():
+        raise InputError(f"--gpus {gpus}: there are {torch.cuda.device_count()}")
+    if gpus > 1 and options["nearest"]:
+        raise InputError("--nearest is drawn by one process: leave --gpus away")
+    request = Request(**options)
+    if not distributed.launch(score, gpus, chosen, request):
+        sys.exit(STATUS)
 
-    candidates: dict[str, Callable[[int], Iterable[torch.Tensor]]] = {}  # what is scored -> fakes(count)
+
+@dataclass
+class Request:
+    """What stood on the command line, after a look at whether it makes sense."""
+
+    metrics: list[str]
+    network: Path | None
+    images: Path | None
+    data: Path | None
+    reference: Path | None
+    save_reference: Path | None
+    mirror: bool | None
+    detector: str
+    inception: Path | None
+    resizing: str
+    vgg: Path | None
+    extrapolate: bool
+    nearest: Path | None
+    yardsticks: bool
+    outdir: Path | None
+    seed: int
+    workers: int | None
+
+    def __post_init__(self):
+        """What can be found out without reading an image or weights is found out here, before any process is started."""
+        self.workers = default_workers() if self.workers is None else self.workers
+        self.file = None if self.detector in DETECTORS else Path(self.detector)
+        if self.file is not None:
+            if not self.file.is_file():
+                known = ", ".join(name for name in DETECTORS if name != "inception")
+                raise InputError(f"--detector {self.file}: no such file, and no detector of that name; there are {known}")
+            self.detector = detector_name(self.file)
+        more = [self.detector] if self.vgg is None else [self.detector, lpips.network_name(self.vgg)]
+        wanted = list(dict.fromkeys(parse_metric(name, self.detector, more) for name in self.metrics))
+        self.paths = [metric for metric in wanted if metric.kind in OF_PATHS]
+        self.names = [str(metric) for metric in wanted if metric.kind not in OF_PATHS]
+        self.most = max((metric.count for metric in wanted), default=0)
+        if not wanted:
+            raise InputError("--metrics none: there is nothing to score")
+        if self.network and self.images or not (self.network or self.images or self.save_reference):
+            raise InputError("give either --network or --images")
+        if self.paths and not self.network:
+            raise InputError(f"{self.paths[0]} needs the generator itself: give --network, not --images")
+        if self.reference and (self.data or self.save_reference or self.nearest or self.yardsticks or self.mirror is not None):
+            raise InputError("--reference stands for the real images, which --data, --mirror, --nearest, --yardsticks need")
+        for option in ("save_reference", "nearest"):
+            if getattr(self, option) and not self.names:
+                raise InputError(f"--{option.replace('_', '-')} needs another metric: a path length looks at no real images")
+        folders = [(self.outdir, "--outdir")]
+        files = ((self.nearest, "--nearest"), (self.save_reference, "--save-reference"))
+        folders += [(file.absolute().parent, option) for file, option in files if file]
+        for folder, option in folders:
+            if folder and not folder.is_dir():
+                raise InputError(f"{option}: there is no folder {folder}")
+        for metric in self.paths:
+            lpips.find(self.vgg, ours=metric.kind == "ppl2_wend")
+        for name in dict.fromkeys(parse_metric(name, more=more).detector for name in self.names):
+            require_detector(name, self.inception, self.file)
+
+
+def score(rank: int, world: int, device: torch.device, request: Request) -> bool:
+    """One process of the scoring; all of them come to the same end."""
+    keep_freed_memory()
+    candidates: dict[str, Callable[[int], Iterable[torch.Tensor]]] = {}  # what is scored -> fakes(count), this process's share
     options = {}  # of the network's training
-    G = None
+    G, network, reals, labels, origin = None, request.network, None, None, {}
+    shards, share, seed, workers, reference = (
+        Shards(rank, world),
+        (rank, world),
+        request.seed,
+        request.workers,
+        request.reference,
+    )
     if network:
         network = newest_snapshot(network)
         G = load_generator(network, device)
         options = training_options(network)
-    reals = open_reals(data, mirror, options, G)
+    known = saved.load(reference) if reference else None
+    if known:
+        labels = known.labels
+        fits(reference, known.shape, labels, G)
+        if G and G.c_dim and labels is None:
+            raise InputError(f"--reference {reference} has no labels, which {network.name} draws by: save it with --network")
+    elif request.names or (G and G.c_dim):
+        reals = open_reals(request.data, request.mirror, options, G)
+        labels = reals.labels
     if G:
-        candidates["generator"] = lambda count: sample(G, count, seed, reals.labels)
+        candidates["generator"] = lambda count: sample(G, count, seed, labels, share=share)
         origin = dict(snapshot=network.name, snapshot_hash=sha256(network))
-    else:
-        fakes = ImageDataset(images)
+    elif request.images:
+        fakes = ImageDataset(request.images)
         fakes.check()
-        count = max(parse_metric(name, more=[detector]).count for name in names)
-        if len(fakes) < count:
-            raise InputError(f"{images}: {count} images are to be scored, and there are {len(fakes)}")
-        candidates["images"] = lambda count: shuffled(fakes, count, seed)
-        origin = dict(images=str(images), images_content=fakes.content_hash())
-    if yardsticks:
-        candidates["real images blurred to 8×8"] = lambda count: blurred(shuffled(reals, count, seed, repeat=True))
+        if len(fakes) < request.most:
+            raise InputError(f"{request.images}: {request.most} images are to be scored, and there are {len(fakes)}")
+        candidates["images"] = lambda count: read(fakes, shuffled(len(fakes), count, seed), workers, share)
+        origin = dict(images=str(request.images), images_content=fakes.content_hash())
+    if request.yardsticks and request.names:
+        candidates["real images blurred to 8×8"] = lambda count: blurred(
+            read(reals, shuffled(len(reals), count, seed), workers, share)
+        )
 
-    real_batches = lambda: evaluation_batches(reals, 32)
-    evaluator = Evaluator(
-        names,
-        real_batches,
-        len(reals),
-        reals.content_hash(),
-        device,
-        inception,
-        seed,
-        inception_resizing=resizing,
-        detector_file=file,
-        interval=True,
-        extrapolate=extrapolate,
-    )
-    results = {what: evaluator(fakes) for what, fakes in candidates.items()}
-    if yardsticks and G:
-        starts = [recorded_start(network, record) for record in results["generator"]]
+    evaluator = None
+    if request.names:
+        evaluator = Evaluator(
+            request.names,
+            None if known else lambda: read(reals, range(len(reals)), workers, share),
+            known.real_count if known else len(reals),
+            known.content if known else reals.content_hash(),
+            device,
+            request.inception,
+            seed,
+            inception_resizing=request.resizing,
+            detector_file=request.file,
+            interval=True,
+            extrapolate=request.extrapolate,
+            workers=workers,
+            shards=shards,
+            saved=known,
+        )
+    perceptual = lpips.load(request.vgg, device) if request.paths else None
+    if request.save_reference:
+        shape = (reals.height, reals.width, reals.channels)
+        evaluator.save_reference(request.save_reference, reals.mirror, shape, reals.labels)
+        if rank == 0:
+            kept = ", ".join(map(str, evaluator.references))
+            print(f"{request.save_reference}: in the place of {len(reals)} real images, for {kept}")
+    results = {what: evaluator(fakes) for what, fakes in candidates.items()} if evaluator else {}
+    if request.yardsticks and G and evaluator:
+        starts = shards.from_first([recorded_start(network, record) for record in results["generator"]])
         if not all(starts):
             start = untrained(G, options.get("seed", 0))
-            starts = evaluator(lambda count: sample(start, count, seed, reals.labels))
+            starts = evaluator(lambda count: sample(start, count, seed, labels, share=share))
         results["untrained generator"] = starts
+    lengths = [path_record(metric, G, perceptual, seed, labels, shards=shards) for metric in request.paths]
+    if rank != 0:
+        return True
+
     for lines in zip(*results.values()):
         print_table(dict(zip(results, lines)))
-    if nearest:
-        show_nearest(evaluator, next(iter(candidates.values())), reals, nearest)
-    if outdir is None and network and options and data is None and mirror is None:
+    for record in lengths:
+        print_table({"generator": record})
+    if request.nearest and candidates:
+        show_nearest(evaluator, next(iter(candidates.values())), reals, request.nearest)
+    outdir, usual = request.outdir, request.data is None and request.mirror is None and reference is None
+    if outdir is None and network and options and usual:
         outdir = network.parent  # with other real images it would be another metric than the training's
     if outdir:
         trained = dict(nimg=read_snapshot(network, tensors=False).info.get("nimg", 0)) if network else {}
-        origin |= dict(data=str(data or options["data"]), mirror=reals.mirror, device=str(device), command="calc_metrics")
-        write_records(outdir, [trained | record | origin for record in next(iter(results.values()))])
+        origin |= dict(device=str(device), processes=world, command="calc_metrics")
+        if known:
+            origin |= dict(reference=str(reference), reference_hash=known.hash, reference_seed=known.seed, mirror=known.mirror)
+        elif reals:
+            origin |= dict(data=str(request.data or options["data"]), mirror=reals.mirror)
+        records = next(iter(results.values()), []) + lengths
+        write_records(outdir, [trained | record | origin for record in records])
+    return True
 
 
 def open_reals(data: Path | None, mirror: bool | None, options: dict, G: Generator | None) -> ImageDataset:
@@ -156,13 +250,28 @@ def open_reals(data: Path | None, mirror: bool | None, options: dict, G: Generat
     progress = Progress(f"checking {reals.name}", len(reals), "img")
     reals.check(progress.update)
     progress.close()
-    if G:
-        found, wanted = (reals.height, reals.width, reals.channels), (G.img_resolution, G.img_resolution, G.img_channels)
-        if G.c_dim and max(reals.labels) >= G.c_dim:
-            raise InputError(f"{path}: has {reals.c_dim} classes, and the network draws {G.c_dim}")
-        if found != wanted:
-            raise InputError(f"{path}: images are (height, width, channels) = {found}, and the network draws {wanted}")
+    fits(path, (reals.height, reals.width, reals.channels), reals.labels, G)
     return reals
+
+
+def fits(path: Path, shape: tuple[int, int, int], labels: list[int] | None, G: Generator | None) -> None:
+    """Raises `InputError` where the real images are not what the network draws."""
+    if G:
+        size = G.img_resolution
+        wanted = (*((size, size) if isinstance(size, int) else size), G.img_channels)
+        if G.c_dim and labels and max(labels) >= G.c_dim:
+            raise InputError(f"{path}: has {max(labels) + 1} classes, and the network draws {G.c_dim}")
+        if shape != wanted:
+            raise InputError(f"{path}: images are (height, width, channels) = {shape}, and the network draws {wanted}")
+
+
+def read(
+    dataset: ImageDataset, indices: Sequence[int], workers: int, share: tuple[int, int] = (0, 1)
+) -> Iterator[torch.Tensor]:
+    """Those images, uint8 [≤ 32, C, H, W], read by threads ahead of whoever looks at them."""
+    rank, world = share
+    batches = (indices[i : i + 32] for i in range(32 * rank, len(indices), 32 * world))
+    return in_order(lambda batch: torch.stack([dataset[i][0] for i in batch]), batches, workers, ahead=workers + 1)
 
 
 def training_options(network: Path) -> dict:
@@ -191,12 +300,10 @@ def untrained(G: Generator, seed: int) -> Generator:
     return new.to(device=next(G.parameters()).device, memory_format=torch.channels_last)
 
 
-def shuffled(dataset: ImageDataset, count: int, seed: int, repeat: bool = False) -> Iterator[torch.Tensor]:
-    """`count` images in a random order, so that a folder sorted by class is not cut; fewer where there are not as many."""
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
-    order = (order * (-(-count // len(order)) if repeat else 1))[:count]
-    for i in range(0, len(order), 32):
-        yield torch.stack([dataset[j][0] for j in order[i : i + 32]])
+def shuffled(images: int, count: int, seed: int) -> list[int]:
+    """`count` of so many images in a random order, so that a folder sorted by class is not cut; again and again if need be."""
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed)).tolist()
+    return (order * -(-count // images))[:count]
 
 
 def show_nearest(evaluator: Evaluator, fakes: Callable[[int], Iterable[torch.Tensor]], reals: ImageDataset, path: Path) -> None:

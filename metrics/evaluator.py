@@ -9,15 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from metrics.ahead import default_workers, one_ahead, threads
 from metrics.detector import Detector
 from metrics.features import load_detector, require_detector
 from metrics.frechet_parts import GROUPS, FrechetParts
 from metrics.kid import kernel_interval
-from metrics.names import MetricName, parse_metric
+from metrics.names import OF_PATHS, MetricName, parse_metric
 from metrics.nearest import Neighbours, neighbours
 from metrics.reals import Reals
 from metrics.reference import Reference, references
+from metrics.saved import SavedReference
+from metrics.saved import save as save_references
 from metrics.scores import AGAINST_REALS, BY_MOMENTS, DISTANCES, FEWEST, Sample, score
+from metrics.shards import ALONE, Shards
 from metrics.statistics import Spans
 from metrics.torchscript import detector_name
 from torch_utils.cli import Progress
@@ -32,7 +36,7 @@ class Evaluator:
     def __init__(
         self,
         names: list[str],  # as `parse_metric` reads them; repetitions are dropped
-        real_batches: Callable[[], Iterable[torch.Tensor]],  # uint8 [N, C, H, W], in the same order every time
+        real_batches: Callable[[], Iterable[torch.Tensor]] | None,  # uint8 [N, C, H, W], in the same order every time
         real_count: int,  # images that `real_batches` gives
         content_key: str,  # names the real images' content: another key, other statistics
         device: torch.device | str,  # of the detectors
@@ -43,10 +47,16 @@ class Evaluator:
         detector_file: Path | None = None,  # TorchScript; metrics on it carry its name
         interval: bool = False,  # 95 % intervals of distances: ten more Fréchet distances for each
         extrapolate: bool = False,  # Fréchet distances at infinitely many generated images: nineteen more for each
+        workers: int | None = None,  # threads that resize while the network runs; how many there are changes no bit
+        shards: Shards = ALONE,  # processes that all call it at once
+        saved: SavedReference | None = None,  # in the place of `real_batches`, which is not asked for then
     ):
         """Raises `InputError` for a name that is no metric, a detector that is not here and too few real images."""
         more = [] if detector_file is None else [detector_name(detector_file)]
         self.metrics = list(dict.fromkeys(parse_metric(name, more=more) for name in names))
+        for metric in self.metrics:
+            if metric.kind in OF_PATHS:
+                raise InputError(f"{metric} needs the generator and not its images alone: python calc_metrics.py --network …")
         if self.metrics and real_count < 2:
             raise InputError(f"a distance needs two real images at least, and the data has {real_count}")
         for metric in self.metrics:
@@ -60,7 +70,11 @@ class Evaluator:
                 require_detector(name, inception_path, detector_file)
             except InputError as error:
                 raise InputError(f"{', '.join(map(str, self._metrics_on(name)))}: {error}") from None
-        self.reals = Reals(real_batches, real_count, content_key, seed)
+        workers = default_workers() if workers is None else workers
+        self.reals = Reals(real_batches, real_count, content_key, seed, workers, shards)
+        self.saved = saved
+        if saved:
+            saved.require(self.metrics)
         self.detectors: dict[str, Detector] = {}
         self.references: dict[MetricName, Reference] = {}
 
@@ -74,21 +88,26 @@ class Evaluator:
                 metrics = self._metrics_on(name)
                 if detector.logits is None and any(metric.kind == "is" for metric in metrics):
                     raise InputError(f"the inception score needs class probabilities, and this {name} ends before them")
-                self.references |= references(metrics, detector, self.reals, progress)
+                found = self.saved.on(metrics, detector) if self.saved else references(metrics, detector, self.reals, progress)
+                self.references |= found
                 self.detectors[name] = detector
-                self._note_small_counts(detector)
+                if self.reals.shards.first:
+                    self._note_small_counts(detector)
 
     def __call__(self, fake_batches: Callable[[int], Iterable[torch.Tensor]], progress: bool = True) -> list[dict]:
         """One record per metric, in the order of the names.
 
         `fake_batches(count)` gives uint8 [N, C, H, W], `count` images or more in all; it is called once, and what is over is
-        dropped. Raises `InputError` where it gives fewer.
+        dropped. Raises `InputError` where it gives fewer. Where there are several processes, all call this at once, each with
+        its share of the batches (see `Shards`), and only the first gets records.
         """
         if not self.metrics:
             return []
         self.prepare(progress)
         began = time.monotonic()
         spans, features = self._measure(fake_batches, progress)
+        if not self.reals.shards.first:
+            return []
         drawn = time.monotonic() - began
         records = []
         for metric in self.metrics:
@@ -102,6 +121,16 @@ class Evaluator:
         """The k real images nearest to each of uint8 [N, C, H, W], by the detector of the first metric."""
         self.prepare(progress)
         return neighbours(images, self.detectors[self.metrics[0].detector], self.reals, k, progress)
+
+    def save_reference(
+        self, path: Path, mirror: bool, shape: tuple[int, int, int], labels: list[int] | None, progress: bool = True
+    ) -> None:
+        """Write what is known of the real images to a file that another evaluator takes as `saved`."""
+        self.prepare(progress)
+        if not self.reals.shards.first:
+            return
+        known = {metric: self.references[metric] for metric in self.metrics if metric in self.references}
+        save_references(path, known, self.detectors, self.reals, mirror, shape, labels)
 
     def _scores(self, metric: MetricName, spans: Spans, features: np.ndarray) -> dict:
         """Every number of one metric: `value` is the one that stands for it, `value_is` says what that is."""
@@ -173,24 +202,36 @@ class Evaluator:
             spans[name] = Spans(detector.dim, [p for m in metrics if m.kind in BY_MOMENTS for p in self._places(m)])
             kept = max((metric.count for metric in metrics if metric.kind not in BY_MOMENTS), default=0)
             features[name] = np.empty((kept, detector.dim), dtype=np.float32)
-        bar = Progress("generated images", count, "img") if progress else None
+        bar = Progress("generated images", count, "img") if progress and self.reals.shards.first else None
         seen = 0
-        for images in fake_batches(count):
-            for name, detector in self.detectors.items():
-                position = np.arange(seen, min(seen + len(images), max(spans[name].end, len(features[name]))))
-                if len(position):
-                    found = detector(images[: len(position)]).numpy()
+        with threads(self.reals.workers) as pool:
+
+            def begun():
+                drawn = 0  # in all processes, before this batch; fewer than there are, if anything
+                for images in fake_batches(count):
+                    started = {}
+                    for name, detector in self.detectors.items():
+                        wanted = max(spans[name].end, len(features[name])) - drawn
+                        if wanted > 0:
+                            started[name] = detector.start(images[:wanted], pool)
+                    yield len(images), started
+                    drawn += len(images) * self.reals.shards.world
+                    if drawn >= count:
+                        return
+
+            measured = ((n, {k: finish().numpy() for k, finish in started.items()}) for n, started in one_ahead(begun()))
+            for n, batch in self.reals.shards.gathered(measured):
+                for name, found in batch.items():
+                    position = np.arange(seen, seen + len(found))
                     for_spans, for_features = position < spans[name].end, position < len(features[name])
                     spans[name].update(position[for_spans], found[for_spans])
                     features[name][position[for_features]] = found[for_features]
-            seen += len(images)
-            if bar:
-                bar.update(min(seen, count))
-            if seen >= count:
-                break
+                seen += n
+                if bar:
+                    bar.update(min(seen, count))
         if bar:
             bar.close()
-        if seen < count:
+        if seen < count and self.reals.shards.first:
             names = ", ".join(str(metric) for metric in self.metrics if metric.count > seen)
             raise InputError(f"{names}: {count} images are to be scored, and there are {seen}")
         return spans, features

@@ -1,6 +1,5 @@
 """The field's Inception network as a detector: the weights file that clean-fid names, behind clean-fid's resizing."""
 
-import concurrent.futures
 import http.client
 import sys
 import urllib.request
@@ -9,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from metrics.detector import Detector
 from metrics.torchscript import is_torchscript
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, atomic_write, cache_dir, sha256
+from torch_utils.platform import keep_freed_memory
 
 NAME, DIM = "inception", 2048
 FILE = "inception-2015-12-05.pt"
+SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # of the field's own file
+SIZE = 299
 RESIZINGS = {
     "clean": "clean-fid: Pillow's antialiased bicubic to 299x299, not rounded",
     "legacy_tensorflow": "bilinear to 299x299 without antialiasing, inside the network, as TensorFlow 1 did",
@@ -73,8 +76,11 @@ def download(url: str, target: Path) -> None:
                 progress.update(file.tell() / 1e6)
             progress.close()
             if size and file.tell() != size:
-                raise OSError(f"{file.tell()} bytes came instead of {size}")
-    print(f"downloaded {target} (sha256 {sha256(target)})", file=sys.stderr)
+                raise http.client.HTTPException(f"{file.tell()} bytes came instead of {size}")
+            file.flush()
+            if (found := sha256(file.name)) != SHA256:
+                raise http.client.HTTPException(f"another file came: its sha256 is {found}, not {SHA256}")
+    print(f"downloaded {target} (sha256 {SHA256})", file=sys.stderr)
 
 
 def load(
@@ -90,19 +96,24 @@ def load(
     try:
         # clean-fid's own loader is not used: it imports torchvision, which the network does not need.
         network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
-        layers = network.layers
+        layers = network.layers.to(memory_format=torch.channels_last)
     except (RuntimeError, AttributeError) as error:
         raise InputError(f"{path} is not {FILE}: {str(error).strip().splitlines()[0]}") from None
 
-    def clean(images: torch.Tensor) -> torch.Tensor:
-        pixels = clean_resize(images.cpu()).to(device)
-        return layers((pixels - 128) / 128).flatten(1)
+    digest = sha256(path)
+    if digest != SHA256:
+        print(f"note: {path} is not the field's {FILE} (its sha256 is {digest}): no score by it is a FID", file=sys.stderr)
+
+    def clean(pixels: torch.Tensor) -> torch.Tensor:
+        return layers(((pixels - 128) / 128).contiguous(memory_format=torch.channels_last)).flatten(1)
 
     def legacy(images: torch.Tensor) -> torch.Tensor:
         return network(images.to(torch.float32), return_features=True).flatten(1)
 
-    compute = clean if resizing == "clean" else legacy
-    return Detector(NAME, DIM, sha256(path), RESIZINGS[resizing], device, compute, batch_size, class_logits(network))
+    compute, prepare = (clean, clean_resize) if resizing == "clean" else (legacy, None)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return Detector(NAME, DIM, digest, RESIZINGS[resizing], device, compute, batch_size, class_logits(network), prepare)
 
 
 def class_logits(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -114,11 +125,10 @@ def class_logits(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Ten
     return lambda features: features @ weight.T
 
 
-def clean_resize(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [N, 3, H, W] -> float32 [N, 3, 299, 299] in 0..255, with clean-fid's own function, images in parallel."""
-    from cleanfid.resize import build_resizer
-
-    arrays = images.permute(0, 2, 3, 1).numpy()
-    with concurrent.futures.ThreadPoolExecutor(torch.get_num_threads()) as pool:  # Pillow works outside of Python's lock
-        resized = list(pool.map(build_resizer("clean"), arrays))
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()
+def clean_resize(image: torch.Tensor) -> torch.Tensor:
+    """uint8 [3, H, W] -> float32 [3, 299, 299] in 0..255, bit for bit what `cleanfid.resize` gives, channels first."""
+    resized = np.empty((len(image), SIZE, SIZE), dtype=np.float32)
+    for channel, target in zip(image.numpy().astype(np.float32), resized):
+        found = Image.fromarray(channel).resize((SIZE, SIZE), resample=Image.Resampling.BICUBIC)
+        np.clip(np.asarray(found), 0, 255, out=target)
+    return torch.from_numpy(resized)

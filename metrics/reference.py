@@ -41,24 +41,30 @@ def cuts(metric: MetricName, real_count: int) -> tuple[int, int, int]:
 def references(
     metrics: list[MetricName], detector: Detector, reals: Reals, progress: bool = True
 ) -> dict[MetricName, Reference]:
-    """The reference of each metric that has one, all on `detector`; one pass over the real images for what is not kept."""
+    """The reference of each metric that has one, all on `detector`; one pass over the real images for what is not kept.
+
+    Of several processes only the first gets any; the others help it to measure.
+    """
     metrics = [metric for metric in metrics if metric.kind in AGAINST_REALS]
     features = None
     if any(metric.kind not in BY_MOMENTS for metric in metrics):
         end = max(max(cuts(metric, reals.count)) for metric in metrics)
         features = real_features(reals, detector, end, progress)
-    found = {metric: load(metric, detector, reals) for metric in metrics if metric.kind in BY_MOMENTS}
-    missing = [metric for metric, reference in found.items() if reference is None]
+    first = reals.shards.first
+    found = {metric: load(metric, detector, reals) for metric in metrics if first and metric.kind in BY_MOMENTS}
+    missing = reals.shards.from_first([metric for metric, reference in found.items() if reference is None])
     if missing:
         spans = Spans(detector.dim, [place for metric in missing for place in cuts(metric, reals.count)])
-        for position, rows in (
-            measured(reals, detector, spans.end, progress) if features is None else chunks(features, spans.end)
-        ):
+        if features is None:
+            passing = measured(reals, detector, spans.end, progress)
+        else:
+            passing = chunks(features, spans.end) if first else ()  # the others have none
+        for position, rows in passing:
             spans.update(position, rows)
-        for metric in missing:
+        for metric in missing if first else ():
             found[metric] = by_moments(metric, spans, reals.count)
             save(metric, detector, reals, found[metric])
-    for metric in metrics:
+    for metric in metrics if first else ():
         if metric.kind not in BY_MOMENTS:
             found[metric] = by_features(metric, features, detector, reals)
     return found
@@ -76,13 +82,19 @@ def by_moments(metric: MetricName, spans: Spans, real_count: int) -> Reference:
 
 def by_features(metric: MetricName, features: np.ndarray, detector: Detector, reals: Reals) -> Reference:
     """From features of the permuted reals; what real images score against real images is kept."""
+
+    def numbers(arrays: dict[str, np.ndarray], header: dict) -> dict[str, float]:
+        values = arrays["values"]
+        if values.shape != (len(header["names"]),) or not np.isfinite(values).all():
+            raise ValueError("it has not the numbers that it names")
+        return dict(zip(header["names"], values.tolist()))
+
     used, first, both = cuts(metric, reals.count)
     between = None
     if min(first, both - first) >= FEWEST[metric.kind]:
         path = cache_path(metric, detector, reals)
-        if kept := cache.load(path, "values"):
-            between = dict(zip(kept[1]["names"], kept[0]["values"].tolist()))
-        else:
+        between = cache.load(path, "values", understand=numbers)
+        if between is None:
             one, other = Sample(features=features[:first]), Sample(features=features[first:both])
             between = score(metric.kind, one, other, reals.seed)
             cache.save(path, {"values": np.array(list(between.values()))}, metric=str(metric), names=list(between))
@@ -109,9 +121,19 @@ def save(metric: MetricName, detector: Detector, reals: Reals, reference: Refere
 
 def load(metric: MetricName, detector: Detector, reals: Reals) -> Reference | None:
     """A reference by moments that was kept."""
-    kept = cache.load(cache_path(metric, detector, reals), "count", "mean", "scatter")
-    if kept is None:
-        return None
-    arrays, header = kept
-    first, second = header["floor_counts"]
-    return Reference(FeatureStatistics.from_state_dict(arrays), header["floor"], (first, second))
+    path = cache_path(metric, detector, reals)
+    return cache.load(path, "count", "mean", "scatter", understand=lambda *kept: moments(*kept, detector.dim))
+
+
+def moments(arrays: dict[str, np.ndarray], header: dict, dim: int) -> Reference:
+    """What `save` kept. Raises `ValueError`, `KeyError` or `TypeError` where it is not that."""
+    statistics, floor, (first, second) = FeatureStatistics.from_state_dict(arrays), header["floor"], header["floor_counts"]
+    if len(statistics.mean) != dim or statistics.count < 2:
+        raise ValueError(f"it has {statistics.count} images by {len(statistics.mean)} features, wanted 2 or more by {dim}")
+    if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.scatter).all()):
+        raise ValueError("its moments are not finite")
+    if not (floor is None or type(floor) in (int, float) and np.isfinite(floor)):
+        raise ValueError(f"its floor {floor!r} is no number")
+    if not (type(first) is type(second) is int):
+        raise ValueError(f"its floor_counts {first!r}, {second!r} are no counts")
+    return Reference(statistics, floor, (first, second))

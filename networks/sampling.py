@@ -21,6 +21,7 @@ def sample(
     seed: int = 0,  # the same seed gives the same images, whatever the batch
     classes: Sequence[int] | None = None,  # to draw from evenly, e.g. the labels of the training images; conditional G only
     batch: int = 32,
+    share: tuple[int, int] = (0, 1),  # (rank, world): only the batches rank, rank + world, …
 ) -> Iterator[torch.Tensor]:
     """`count` images in all, uint8 [≤ batch, C, H, W], on the generator's device."""
     device = next(G.parameters()).device
@@ -30,6 +31,7 @@ def sample(
         classes = range(G.c_dim) if classes is None else classes
         picks = torch.randint(len(classes), (count,), generator=torch.Generator().manual_seed(seed))
         c = one_hot([classes[i] for i in picks.tolist()], G.c_dim)
-    for i in range(0, count, batch):
+    rank, world = share
+    for i in range(rank * batch, count, world * batch):
         labels = None if c is None else c[i : i + batch].to(device)
         yield to_uint8(G(z[i : i + batch].to(device), labels))

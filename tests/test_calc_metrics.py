@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_features import StandIn
 
 import calc_metrics
+from metrics import reference
 from metrics.names import parse_metric
 from torch_utils.files import InputError
 
@@ -86,3 +88,56 @@ def test_a_detector_of_ones_own_has_its_own_name():
     assert str(parse_metric("kid1k", "cells", ["cells"])) == "kid1k"  # Inception, whatever --detector says
     with pytest.raises(InputError, match="pr runs on inception, efficientnet_lite0, dinov2_vitl14, cells"):
         parse_metric("pr1k-cell", more=["cells"])
+
+
+def test_the_whole_path_of_inception_with_a_stand_in(folders, monkeypatch):
+    """Read, resized, mirrored, kept: the score of a folder with the mirrored images in it; and again, from disk."""
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    torch.manual_seed(0)
+    torch.jit.script(StandIn()).save(str(folders / "inception.pt"))
+    (folders / "both").mkdir()
+    for i, path in enumerate(sorted((folders / "real").iterdir())):
+        image = Image.open(path)
+        image.save(folders / "both" / f"a{i:04d}.png")
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folders / "both" / f"b{i:04d}.png")
+
+    def command(out, *arguments):
+        out.mkdir()
+        fixed = [
+            "--metrics",
+            "fid1k_full",
+            "--images",
+            folders / "fake",
+            "--inception",
+            folders / "inception.pt",
+            "--outdir",
+            out,
+        ]
+        calc_metrics.main.main([str(a) for a in (*fixed, "--device", "cpu", *arguments)], standalone_mode=False)
+        return json.loads((out / "metric-fid1k_full.jsonl").read_text())
+
+    mirrored = command(folders / "1", "--data", folders / "real", "--mirror", "1")
+    by_hand = command(folders / "2", "--data", folders / "both")
+    assert (mirrored["mirror"], mirrored["real"], by_hand["mirror"], by_hand["real"]) == (True, 120, False, 120)
+    assert mirrored["value"] == pytest.approx(by_hand["value"], rel=1e-9)
+    assert mirrored["resizing"].startswith("clean-fid") and mirrored["detector_hash"] == by_hand["detector_hash"]
+
+    def nothing(*_):
+        raise AssertionError("the real images were measured again")
+
+    monkeypatch.setattr(reference, "measured", nothing)
+    again = command(folders / "3", "--data", folders / "real", "--mirror", "1", "--workers", "0")
+    assert (again["value"], again["floor"]) == (mirrored["value"], mirrored["floor"])
+
+
+@pytest.mark.parametrize("where", ["real", "fake"])
+def test_one_unreadable_image_is_one_line(folders, where, monkeypatch):
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    path = folders / where / "0033.png"
+    path.write_bytes(path.read_bytes()[:60])
+    arguments = ["--metrics", "fd1k_full", "--detector", folders / "cells.pt", "--device", "cpu", "--outdir", folders]
+    arguments += ["--images", folders / "fake", "--data", folders / "real", "--save-reference", folders / "reals.safetensors"]
+    with pytest.raises(InputError, match="0033.png") as caught:
+        calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
+    assert "\n" not in str(caught.value)
+    assert not list(folders.glob("metric-*")) and not list(folders.glob("*.safetensors")) and not (folders / "cache").exists()

@@ -10,9 +10,9 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
+from metrics import cache, reference
 from metrics import evaluator as evaluator_module
 from metrics import features as features_module
-from metrics import reference
 from metrics.density_coverage import density_coverage
 from metrics.detector import Detector
 from metrics.evaluator import Evaluator
@@ -89,6 +89,8 @@ def score(evaluator: Evaluator, fakes: torch.Tensor, batch: int = 100) -> list[d
         ("dc10k_full", "dc10k_full", ("dc", 10_000, True, "inception")),
         ("dc10k-dinov2_vitl14", "dc10k-dinov2_vitl14", ("dc", 10_000, False, "dinov2_vitl14")),
         ("is50k", "is50k", ("is", 50_000, False, "inception")),
+        ("ppl2_wend", "ppl2_wend50k", ("ppl2_wend", 50_000, False, "vgg16")),
+        ("ppl2_wend1k", "ppl2_wend1k", ("ppl2_wend", 1000, False, "vgg16")),
     ],
 )
 def test_names(name, canonical, parts):
@@ -103,7 +105,11 @@ def test_names(name, canonical, parts):
         ("fid10k_full-efficientnet_lite0", "only that.*fd10k_full-efficientnet_lite0"),
         ("fd10k_full-inception", "called fid10k_full"),
         ("fd10k_full-vgg", "runs on efficientnet_lite0"),
-        ("ppl50k_full", "no metric 'ppl'.*fid .*kid .*fid50k_full"),
+        ("mmd50k_full", "no metric 'mmd'.*fid .*kid .*fid50k_full"),
+        ("ppl2_wend50k_full", "no real images; write ppl2_wend50k"),
+        ("ppl2_wend1k-mine", "only that; on another network it is ppl1k-mine"),
+        ("ppl1k", "on NVIDIA's VGG16 write ppl2_wend1k"),
+        ("ppl1k-vgg16", "on NVIDIA's VGG16 write ppl2_wend1k"),
         ("kid50k3_full", "only pr counts 3 neighbours.*kid50k_full"),
         ("pr50k5_full", "write <metric>"),
         ("is50k_full", "no real images; it is called is50k"),
@@ -196,7 +202,18 @@ def test_a_kept_reference_gives_the_same_floats_without_a_look_at_the_reals():
     assert third.reads == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign"])
+HEADERS = {  # what a kept reference may say of itself that is no reference
+    "floor": {"floor": "12"},
+    "floor nan": {"floor": float("nan")},
+    "floor true": {"floor": True},
+    "no floor": {"floor": ...},
+    "counts": {"floor_counts": [750]},
+    "counts of text": {"floor_counts": "ab"},
+    "a list": [],
+}
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "dimensions", "not finite", "header", *HEADERS])
 def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
     fakes = pictures(1000, seed=1)
     wanted = score(build(Reals(pictures(1500))), fakes)[0]
@@ -206,6 +223,20 @@ def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
         path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
     elif damage == "foreign":
         path.write_bytes(safetensors.numpy.save({"weight": np.zeros(3)}))
+    elif damage == "header":
+        path.write_bytes(whole.replace(b'floor_counts\\": [750', b'floor_counts\\": [751'))
+        assert path.read_bytes() != whole
+    elif damage in HEADERS or damage in ("dimensions", "not finite"):  # with a checksum that is right
+        arrays, header = cache.read(path)
+        if damage == "dimensions":
+            arrays |= {"mean": arrays["mean"][:-1].copy(), "scatter": arrays["scatter"][:-1, :-1].copy()}
+        elif damage == "not finite":
+            arrays["scatter"][0, 0] = np.nan
+        elif damage == "a list":
+            header = {}
+        else:
+            header = {key: value for key, value in (header | HEADERS[damage]).items() if value is not ...}
+        cache.write(path, arrays, **header)
     else:
         path.write_bytes(whole[: {"cut": 300, "empty": 0}[damage]])
     reals = Reals(pictures(1500))
@@ -231,6 +262,26 @@ def test_neither_batches_nor_order_matter():
     )
     backwards = build(Reals(reals.flip(0)), key="b")
     assert score(backwards, fakes.flip(0))[0]["value"] == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_threads_change_no_bit(monkeypatch, prepared):
+    """Nor does it matter whether a detector has its images prepared by them, or is handed them as they are."""
+    reals, fakes = pictures(1500), pictures(1000, seed=1, contrast=0.9)
+    load = evaluator_module.load_detector
+    if prepared:
+        halves = dict(prepare=lambda image: image.float() / 2, compute=lambda images: cells(images * 2))
+        monkeypatch.setattr(evaluator_module, "load_detector", lambda *a: dataclasses.replace(load(*a), **halves))
+    names = ["fid1k_full", "pr1k_full", "fd1k"]
+    found = [score(build(Reals(reals), names, key=str(n), workers=n), fakes, batch=33) for n in (0, 1, 3)]
+    for records in found[1:]:
+        for record, wanted in zip(records, found[0]):
+            assert record["value"] == wanted["value"] and record["floor"] == wanted["floor"]
+
+
+def test_paths_are_not_for_an_evaluator():
+    with pytest.raises(InputError, match="ppl2_wend50k needs the generator.*calc_metrics.py --network"):
+        build(Reals(pictures(10)), ["ppl2_wend"])
 
 
 def test_the_distance_grows_with_the_blur(pytestconfig):

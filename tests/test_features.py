@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from metrics import dinov2, inception, torchscript
+from metrics.ahead import threads
 from metrics.efficientnet import find
 from metrics.features import load_detector, require_detector
 from metrics.resize import resize
@@ -79,7 +80,7 @@ def test_inception_resizes_as_clean_fid_does_bit_for_bit(stand_in):
     images = noise(3, size=20)
     resizer = build_resizer("clean")
     expected = np.stack([resizer(image) for image in images.permute(0, 2, 3, 1).numpy()]).transpose(0, 3, 1, 2)
-    assert np.array_equal(inception.clean_resize(images).numpy(), expected)
+    assert np.array_equal(torch.stack([inception.clean_resize(image) for image in images]).numpy(), expected)
 
     detector = load_detector("inception", "cpu", stand_in)
     assert (detector.name, detector.dim, detector.hash) == ("inception", 2048, sha256(stand_in))
@@ -89,12 +90,30 @@ def test_inception_resizes_as_clean_fid_does_bit_for_bit(stand_in):
     assert torch.allclose(detector(images), wanted, rtol=1e-6, atol=1e-7)
 
 
+def test_another_file_in_inceptions_place_is_said_to_be_one(stand_in, monkeypatch, capsys):
+    load_detector("inception", "cpu", stand_in)
+    assert "is not the field's inception-2015-12-05.pt" in capsys.readouterr().err
+    monkeypatch.setattr(inception, "SHA256", sha256(stand_in))
+    load_detector("inception", "cpu", stand_in)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_inception_is_the_same_with_threads(stand_in, workers):
+    images = noise(7, size=20)
+    detector = load_detector("inception", "cpu", stand_in, batch_size=3)
+    with threads(workers) as pool:
+        assert torch.equal(detector.start(images, pool)(), detector(images))
+
+
 def test_inception_gives_what_clean_fids_own_model_gives(stand_in, tmp_path):
     module = pytest.importorskip("cleanfid.inception_torchscript", exc_type=ImportError)
     stand_in.rename(tmp_path / inception.FILE)
     detector = load_detector("inception", "cpu", tmp_path / inception.FILE)
     images = noise(4, size=48)
-    theirs = module.InceptionV3W(str(tmp_path), download=False)(inception.clean_resize(images)).detach()
+    theirs = module.InceptionV3W(str(tmp_path), download=False)(
+        torch.stack([inception.clean_resize(image) for image in images])
+    ).detach()
     assert torch.allclose(detector(images), theirs, rtol=1e-6, atol=1e-7)
 
 
@@ -238,10 +257,14 @@ def test_inception_is_downloaded_whole_or_not_at_all(stand_in, nowhere, tmp_path
     with pytest.raises(InputError, match="bytes came instead of"):
         require_detector("inception")
     assert not list((tmp_path / "cache").iterdir())
+    with pytest.raises(InputError, match="another file came: its sha256 is .*, not f58cb9"):
+        require_detector("inception")
+    assert not list((tmp_path / "cache").iterdir())
+    monkeypatch.setattr(inception, "SHA256", sha256(stand_in))
     require_detector("inception")
     assert sha256(stand_in) in capsys.readouterr().err
     require_detector("inception")
-    assert len(opened) == 2 and opened[0][0].endswith(inception.FILE) and opened[0][1] > 0
+    assert len(opened) == 3 and opened[0][0].endswith(inception.FILE) and opened[0][1] > 0
 
 
 def test_no_inception_anywhere_says_where_it_looked_and_the_ways_out(nowhere, tmp_path):
@@ -259,9 +282,11 @@ def test_a_file_that_is_not_inception(tmp_path):
     text.write_text("<html>not found</html>")
     torch.save({"weight": torch.zeros(2)}, checkpoint)
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(other))
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(other.read_bytes()[:-50])
     with pytest.raises(InputError, match="no such file"):
         require_detector("inception", missing)
-    for path in (text, checkpoint):
+    for path in (text, checkpoint, cut):
         with pytest.raises(InputError, match="no TorchScript"):
             require_detector("inception", path)
     with pytest.raises(InputError, match="is not inception-2015"):

@@ -1,0 +1,155 @@
+"""Perceptual path length: how much a generated image changes, to the eye, where its latent begins to move to another one.
+
+Karras, Laine and Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", 2019, section 4.1, as
+Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020, and the field after it measure it: in W, at the
+ends of paths, on whole images, without the lowest and the highest hundredth. Short paths go with round shapes.
+"""
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import scipy.special
+import torch
+import torch.nn.functional as F
+
+from metrics.lpips import Lpips
+from metrics.names import MetricName
+from metrics.shards import ALONE, Shards
+from networks.sampling import one_hot
+from torch_utils.cli import Progress
+from torch_utils.rng import normal
+
+EPSILON = 1e-4  # of the way from one w to another
+DROPPED = 1  # per cent at either end
+LARGEST = 256  # side up to which the distance looks at pixels; larger images are averaged down
+GROUPS = 10  # of the interval's jackknife
+PACKAGES = ("torch", "numpy")
+
+
+def path_length(distances: np.ndarray) -> float:
+    """Mean of distances [N] (over ε² already) between the percentiles 1 and 99, both of them values that occur, and counted."""
+    distances = np.asarray(distances, dtype=np.float64)
+    if distances.ndim != 1 or not len(distances) or not np.isfinite(distances).all():
+        raise ValueError("path lengths are the mean of distances [N] that are finite")
+    low = np.percentile(distances, DROPPED, method="lower")
+    high = np.percentile(distances, 100 - DROPPED, method="higher")
+    return float(distances[(low <= distances) & (distances <= high)].mean())
+
+
+def interval(distances: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Offsets (low, high) around `path_length`, by the delete-a-group jackknife over ten groups."""
+    groups = np.array_split(np.asarray(distances), GROUPS)
+    replicates = np.array([path_length(np.concatenate(groups[:i] + groups[i + 1 :])) for i in range(GROUPS)])
+    error = np.sqrt((GROUPS - 1) / GROUPS * np.square(replicates - replicates.mean()).sum())
+    half = float(scipy.special.stdtrit(GROUPS - 1, (1 + level) / 2) * error)
+    return -half, half
+
+
+def path_distances(
+    G: torch.nn.Module,
+    embed: Callable[[torch.Tensor], torch.Tensor],  # float32 [N, 3, H, W] in 0..255 -> [N, D]; squared distances count
+    count: int,  # paths
+    seed: int = 0,  # the same seed gives the same paths, whatever the batch
+    classes: Sequence[int] | None = None,  # to draw from evenly, e.g. the labels of the training images; conditional G only
+    batch: int = 8,  # paths at a time
+    epsilon: float = EPSILON,
+    progress: bool = True,
+    shards: Shards = ALONE,  # processes that do it together
+) -> np.ndarray:
+    """float64 [count], of several processes in the first: ‖embed(G(w₀)) − embed(G(w₀ + ε(w₁ − w₀)))‖² / ε².
+
+    Both ends have the same class and the same noise.
+    """
+    device = next(G.parameters()).device
+    z = normal((count, 2, G.z_dim), "path", seed)
+    labels = None
+    if G.c_dim:
+        classes = range(G.c_dim) if classes is None else classes
+        picks = torch.randint(len(classes), (count,), generator=torch.Generator().manual_seed(seed))
+        labels = one_hot([classes[i] for i in picks.tolist()], G.c_dim)
+    bar = Progress("paths", count, "path") if progress and shards.first else None
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+    def measured() -> Iterator[np.ndarray]:
+        for start in range(shards.rank * batch, count, shards.world * batch):
+            rows = range(start, min(start + batch, count))
+            c = None if labels is None else labels[rows.start : rows.stop].to(device)
+            w0, w1 = (G.mapping(end.to(device), c) for end in z[rows.start : rows.stop].unbind(1))
+            ws = torch.cat([w0, w0.lerp(w1, epsilon)])
+            images = torch.func.functional_call(G.synthesis, noises(G.synthesis, rows, seed), (ws,))
+            one, other = embed(for_eyes(images)).double().chunk(2)
+            yield ((one - other).square().sum(1) / epsilon**2).cpu().numpy()
+
+    found = []
+    with torch.inference_mode(), exact:
+        for distances in shards.gathered(measured()):
+            found.append(distances)
+            if bar:
+                bar.update(sum(map(len, found)))
+    if bar:
+        bar.close()
+    return np.concatenate(found or [np.empty(0)])
+
+
+def noises(synthesis: torch.nn.Module, rows: Sequence[int], seed: int) -> dict[str, torch.Tensor]:
+    """In the place of each layer's noise one for every path, twice over: [2 · len(rows), 1, H, W]."""
+    drawn = {}
+    for name, buffer in synthesis.named_buffers():
+        if name.endswith("noise_const"):
+            each = torch.stack([normal((1, *buffer.shape[-2:]), "path noise", seed, name, i) for i in rows])
+            drawn[name] = torch.cat([each, each]).to(buffer.device)
+    return drawn
+
+
+def for_eyes(images: torch.Tensor) -> torch.Tensor:
+    """[N, 1 to 4, H, W] in [-1, 1] -> float32 [N, 3, h, w] in 0..255, not rounded; grey is repeated, alpha laid over white."""
+    factor = min(images.shape[2:]) // LARGEST
+    images = F.avg_pool2d(images.float(), factor) if factor > 1 else images.float()
+    images = (images + 1) * 127.5
+    if images.shape[1] in (2, 4):
+        alpha = images[:, -1:] / 255
+        images = images[:, :-1] * alpha + 255 * (1 - alpha)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def path_record(
+    metric: MetricName,
+    G: torch.nn.Module,
+    lpips: Lpips,
+    seed: int,
+    classes: Sequence[int] | None,
+    progress: bool = True,
+    shards: Shards = ALONE,
+) -> dict | None:
+    """The score with everything that is needed to measure it again, as an evaluator's records have it.
+
+    Of several processes the first gets it, and the others None.
+    """
+    if metric.detector != lpips.name:
+        raise ValueError(f"{metric} is measured on {metric.detector}, not on {lpips.name}")
+    began = time.monotonic()
+    distances = path_distances(G, lpips.embed, metric.count, seed, classes, progress=progress, shards=shards)
+    if not shards.first:
+        return None
+    value = path_length(distances)
+    low, high = (value + offset for offset in interval(distances))
+    return {
+        "metric": str(metric),
+        "value": value,
+        "value_is": "path_length",
+        "floor": None,
+        "floor_counts": None,
+        "interval": [max(low, 0.0), high],
+        "generated": metric.count,
+        "real": 0,
+        "real_content": None,
+        "detector": lpips.name,
+        "detector_hash": lpips.hash,
+        "resizing": f"averaged down by whole factors to no less than {LARGEST} pixels",
+        "epsilon": EPSILON,
+        "seed": seed,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "seconds": round(time.monotonic() - began, 3),
+    }
