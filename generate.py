@@ -13,6 +13,7 @@ from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapsho
 from torch_utils.cli import SEEDS, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import save_grid, save_png, to_uint8
+from torch_utils.kernel_picture import kernel_picture
 from torch_utils.platform import choose_device, keep_freed_memory
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
@@ -33,8 +34,11 @@ PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetenso
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
 @click.option("--grid", type=click.Path(dir_okay=False, path_type=Path), help="also put all images into one picture")
+@click.option(
+    "--show-kernels", type=click.Path(dir_okay=False, path_type=Path), help="draw the kernels of the one seed (AdaConv only)"
+)
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, device):
+def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, device):
     """Draw one image per seed from a trained generator.
 
     The same seed gives the same picture whatever the other seeds are.
@@ -43,8 +47,12 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, device):
     keep_freed_memory()
     network = newest_snapshot(network)
     G = load_generator(network, chosen)
+    if show_kernels and len(seeds) > 1:
+        raise InputError(f"--show-kernels: found {len(seeds)} seeds, wanted one")
+    if show_kernels and G.config["modulation"] != "adaconv":
+        raise InputError(f"--show-kernels: {network} predicts no kernels: its modulation is {G.config['modulation']}")
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
-    for folder in {outdir, grid.parent if grid else outdir}:
+    for folder in {outdir, *(path.parent for path in (grid, show_kernels) if path)}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -60,16 +68,32 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, device):
     progress.close()
     if grid:
         save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
+    if show_kernels:
+        save_png(show_kernels, kernel_picture(predicted_kernels(G, seeds[0], c, psi, cutoff)))
     print(f"{len(seeds)} images in {outdir}" + (f", all of them in {grid}" if grid else ""))
 
 
 @torch.inference_mode()
 def draw(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None, noise_mode: str) -> torch.Tensor:
     """uint8 [C, H, W]. One image a forward, with its own random numbers, so that no other seed can change it."""
+    ws = styles(G, seed, c, psi, cutoff)
+    torch.manual_seed(seed)  # of random noise
+    return to_uint8(G.synthesis(ws, noise_mode))[0]
+
+
+def styles(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
+    """ws [1, num_ws, w_dim] of a seed."""
     device = next(G.parameters()).device
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).float().to(device)
-    torch.manual_seed(seed)  # of random noise
-    return to_uint8(G(z, None if c is None else c.to(device), psi, cutoff, noise_mode))[0]
+    return G.mapping(z, None if c is None else c.to(device), psi, cutoff)
+
+
+@torch.inference_mode()
+def predicted_kernels(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> list[tuple[str, torch.Tensor]]:
+    """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator."""
+    layers = zip(G.synthesis.layers, styles(G, seed, c, psi, cutoff).unbind(1))
+    kernels = [layer.modulation.kernels(w).composed()[0] for layer, w in layers]
+    return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
 
 
 def class_vector(c_dim: int, label: str | None, names: list[str] | None, network: Path) -> torch.Tensor | None:

@@ -23,6 +23,10 @@ class AdaptiveKernels(NamedTuple):
     pointwise: torch.Tensor  # [N, C_out, C_out / groups]
     bias: torch.Tensor  # [N, C_out]
 
+    def composed(self) -> torch.Tensor:
+        """`spatial` and `pointwise` as the one kernel that they amount to: [N, C_out, C_in / groups, k, k]."""
+        return compose(self.spatial, self.pointwise).view(self.spatial.shape)
+
 
 def centre(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tensor]:
     """x − μ(x) [N, C, H, W] and 1 / sqrt(σ²(x) + ε) [N, C, 1, 1], per sample and channel, biased variance."""

@@ -7,7 +7,7 @@ grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N
 import torch
 import torch.nn as nn
 
-from networks.adaconv import KernelPredictor, adaconv, centre, demodulated, largest_divisor
+from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, centre, demodulated, largest_divisor
 from networks.layers import Conv2d, Linear
 from torch_utils.ops import in_float32, upsample2x
 
@@ -38,9 +38,12 @@ class AdaConv(nn.Module):
         self.conv = Conv2d(in_channels, out_channels, bias=False)
         self.up, self.demodulate = up, demodulate
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    def kernels(self, w: torch.Tensor) -> AdaptiveKernels:
         kernels = self.predictor(w.unflatten(1, self.style_shape))
-        x = adaconv(x, *(demodulated(kernels) if self.demodulate else kernels))
+        return demodulated(kernels) if self.demodulate else kernels
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        x = adaconv(x, *self.kernels(w))
         return self.conv(upsample2x(x) if self.up else x)
 
 

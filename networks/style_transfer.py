@@ -5,6 +5,7 @@ kernels at four scales (kernel predictors), and a decoder, mirrored from VGG, co
 AdaIN is the same decoder with one "kernel" at its entrance: a scale and a shift for each channel.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,10 @@ from networks.vgg import CONVOLUTIONS, STRIDE
 
 LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, ordinary convolutions
 PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
+PAPER_STYLE_SIZE = f"wanted {PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE} for the paper's style encoder (the adaptive one takes any)"
 TRANSFERS = ("adaconv", "adain")
+LIMITS = {"style_depth": 2**12, "style_width": 2**12}  # a file may ask for a network, and must not ask for an absurd one
+KERNEL_SIZES = (1, 3, 5)
 
 
 class StyleEncoder(nn.Module):
@@ -37,10 +41,7 @@ class StyleEncoder(nn.Module):
         side = PAPER_STYLE_SIDE // STRIDE
         if not self.adaptive and features.shape[2:] != (side, side):
             height, width = (STRIDE * n for n in features.shape[2:])
-            raise ValueError(
-                f"found a style image of about {width}×{height} pixels; the paper's style encoder takes {PAPER_STYLE_SIDE}×"
-                f"{PAPER_STYLE_SIDE}, the adaptive one any size"
-            )
+            raise ValueError(f"found a style image of about {width}×{height} pixels, {PAPER_STYLE_SIZE}")
         x = features - 1  # the encoder's channels have unit mean
         for conv in self.convs:
             x = F.leaky_relu(F.avg_pool2d(conv(x), 2, ceil_mode=True), 0.2)
@@ -77,7 +78,7 @@ class Level(nn.Module):
     @property
     def halo(self) -> int:
         """How many cells of the incoming map a cell's result looks at beyond its own, at most."""
-        reach = len(self.convs) + 2  # predicted kernels have 5×5 taps at most
+        reach = len(self.convs) + max(KERNEL_SIZES) // 2
         return -(-reach // 2) if self.up else reach
 
 
@@ -101,9 +102,15 @@ class StyleTransfer(nn.Module):
         super().__init__()
         if transfer not in TRANSFERS or encoder not in CONVOLUTIONS:
             raise ValueError(f"found transfer {transfer!r} and encoder {encoder!r}, wanted {TRANSFERS}, {tuple(CONVOLUTIONS)}")
-        if not 1 <= style_depth <= 4096 or not 1 <= style_width <= 4096 or kernel_size not in (1, 3, 5):
-            found = f"style_depth {style_depth}, style_width {style_width}, kernel_size {kernel_size}"
-            raise ValueError(f"found {found}, wanted at most 4096, 4096, and 1, 3 or 5")
+        for name, value in (("style_depth", style_depth), ("style_width", style_width)):
+            if type(value) is not int or not 1 <= value <= LIMITS[name]:
+                raise ValueError(f"{name} {value!r} must be a whole number from 1 to {LIMITS[name]}")
+        if type(kernel_size) is not int or kernel_size not in KERNEL_SIZES:
+            raise ValueError(f"kernel_size {kernel_size!r} must be one of {KERNEL_SIZES}")
+        if type(adaptive) is not bool:
+            raise ValueError(f"adaptive {adaptive!r} must be true or false")
+        if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:  # AdaIN builds no predictor that would look at them
+            raise ValueError(f"identity {identity} must be in [0, 1], lr_multiplier {lr_multiplier} above 0")
         self.config = dict(
             transfer=transfer,
             encoder=encoder,
@@ -114,7 +121,8 @@ class StyleTransfer(nn.Module):
             identity=identity,
             lr_multiplier=lr_multiplier,
         )
-        self.transfer, self.encoder, self.adaptive = transfer, encoder, adaptive
+        self.transfer, self.encoder = transfer, encoder
+        self.adaptive = adaptive or transfer == "adain"  # which has no style encoder
         convolutions = CONVOLUTIONS[encoder]
         self.register_buffer("encoder_means", torch.ones(sum(n * c for n, (c, _) in zip(convolutions, reversed(LEVELS)))))
         self.register_buffer("encoder_norms", torch.ones(sum(convolutions)))  # of its weights: which ones these means are of
@@ -131,6 +139,10 @@ class StyleTransfer(nn.Module):
             Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1)
             for i, ((channels, count), out) in enumerate(zip(LEVELS, outs))
         )
+
+    @property
+    def descriptor_shape(self) -> tuple[int, int, int]:
+        return (self.config["style_depth"], 3, 3) if self.transfer == "adaconv" else (2, LEVELS[0][0], 1)
 
     def describe(self, features: torch.Tensor) -> torch.Tensor:
         """relu4_1 of style images [N, 512, h, w] -> descriptors: W [N, s_d, 3, 3]; with AdaIN σ and μ [N, 2, 512, 1]."""

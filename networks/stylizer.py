@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from networks.adaconv import AdaptiveKernels
-from networks.style_transfer import StyleTransfer
-from networks.tiles import stylize_in_tiles
-from networks.vgg import VGG, cover, load_vgg
+from networks.style_transfer import PAPER_STYLE_SIDE, PAPER_STYLE_SIZE, StyleTransfer
+from networks.tiles import decode_in_tiles, encode_in_tiles
+from networks.vgg import URLS, VGG, cover, load_vgg
 from torch_utils.checkpoint import build, read_snapshot
 from torch_utils.files import InputError
 
@@ -23,24 +23,40 @@ class Stylizer:
         encoder.rescale(network.encoder_means)
 
     @torch.no_grad()
-    def describe(self, styles: torch.Tensor) -> torch.Tensor:
-        """Descriptors of style images. `ValueError` for a size that the style encoder does not take."""
-        return self.network.describe(self.encoder(cover(styles))[-1])
+    def encode(self, images: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+        """relu4_1 [N, 512, H/8, W/8], rounded up."""
+        images = cover(images)
+        return encode_in_tiles(self.encoder, images, tile) if tile else self.encoder(images)[-1]
 
     @torch.no_grad()
+    def describe(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+        """Descriptors of style images. `ValueError` for a size that the style encoder does not take."""
+        height, width = styles.shape[2:]
+        if not self.network.adaptive and (height, width) != (PAPER_STYLE_SIDE, PAPER_STYLE_SIDE):  # `cover` would hide it
+            raise ValueError(f"found a style image of {width}×{height} pixels, {PAPER_STYLE_SIZE}")
+        return self.network.describe(self.encode(styles, tile))
+
+    @torch.no_grad()
+    def decode(
+        self,
+        features: torch.Tensor,  # of `encode`
+        kernels: Sequence[AdaptiveKernels | None],
+        size: Sequence[int],  # height and width of the images
+        tile: int | None = None,
+    ) -> torch.Tensor:
+        if tile:
+            images = decode_in_tiles(self.network, features, kernels, tile)
+        else:
+            images = self.network.decode(features, kernels)
+        return images[:, :, : size[0], : size[1]]
+
     def stylize(
         self,
         contents: torch.Tensor,
         kernels: Sequence[AdaptiveKernels | None],  # of `network.kernels(descriptor)`; one style for each content
         tile: int | None = None,  # side of the tiles that go through the networks at once; None: the whole image
     ) -> torch.Tensor:
-        height, width = contents.shape[2:]
-        contents = cover(contents)
-        if tile:
-            images = stylize_in_tiles(self.encoder, self.network, contents, kernels, tile)
-        else:
-            images = self.network.decode(self.encoder(contents)[-1], kernels)
-        return images[:, :, :height, :width]
+        return self.decode(self.encode(contents, tile), kernels, contents.shape[2:], tile)
 
 
 def load_stylizer(path: str | Path, encoder_weights: Path | None = None, device: torch.device | str = "cpu") -> Stylizer:
@@ -50,9 +66,13 @@ def load_stylizer(path: str | Path, encoder_weights: Path | None = None, device:
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted one of train_style.py")
     halves = {name: tensor.float() for name, tensor in snapshot.tensors.items() if tensor.dtype == torch.float16}
     network = build(dataclasses.replace(snapshot, tensors=snapshot.tensors | halves), StyleTransfer, path)
+    for name, tensor in network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {name} is not finite")
     network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
     encoder = load_vgg(network.encoder, encoder_weights).to(device=device, memory_format=torch.channels_last)
-    check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {encoder_weights}")
+    where = encoder_weights or URLS[network.encoder]
+    check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {where}")
     return Stylizer(network, encoder)
 
 

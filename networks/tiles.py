@@ -15,17 +15,20 @@ from networks.style_transfer import StyleTransfer
 from networks.vgg import STRIDE, VGG
 
 
-def stylize_in_tiles(
-    encoder: VGG,
+def encode_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> torch.Tensor:
+    """What `encoder(images)[-1]` gives, to rounding. Sides are multiples of STRIDE; `tile` is one in pixels of the image."""
+    return map_tiles(lambda part: encoder(part)[-1], images, cells(tile) * STRIDE, encoder.halo, 1 / STRIDE)
+
+
+def decode_in_tiles(
     network: StyleTransfer,
-    contents: torch.Tensor,  # [N, 3, H, W], sides multiples of STRIDE
+    features: torch.Tensor,  # [N, 512, H/8, W/8]
     kernels: Sequence[AdaptiveKernels | None],
-    tile: int,  # side, in pixels of the image
+    tile: int,
 ) -> torch.Tensor:
-    """What `network.decode(encoder(contents)[-1], kernels)` gives, to rounding."""
-    tile = max(tile // STRIDE * STRIDE, STRIDE)
-    x = map_tiles(lambda part: encoder(part)[-1], contents, tile, encoder.halo, 1 / STRIDE)
-    cell = tile // STRIDE  # side of a tile in cells of the map
+    """What `network.decode(features, kernels)` gives, to rounding."""
+    x = features.clone()  # the caller's stay as they are; those of the levels after the first are ours
+    cell = cells(tile)
     for level, own in zip(network.levels, kernels):
         scale = centre_in_place(x) if own else None
         factor = 2 if level.up else 1
@@ -33,6 +36,11 @@ def stylize_in_tiles(
         x = map_tiles(decode, x, cell, level.halo, factor)
         cell *= factor
     return x
+
+
+def cells(tile: int) -> int:
+    """Side of a tile in cells of relu4_1, of which it has one at least."""
+    return max(tile // STRIDE, 1)
 
 
 def map_tiles(

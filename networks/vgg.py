@@ -4,6 +4,7 @@ Weights are torchvision's, from a local file or fetched once. Nothing here needs
 """
 
 import urllib.error
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -114,10 +115,12 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file with an encoder's weights")
     try:
-        if path.suffix == ".safetensors":
-            values = safetensors.torch.load_file(path)
-        else:
-            values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what torch finds strange in a damaged file; an error follows
+            if path.suffix == ".safetensors":
+                values = safetensors.torch.load_file(path)
+            else:
+                values = torch.load(path, map_location="cpu", weights_only=True)
         return {key: value for key, value in values.items() if isinstance(value, torch.Tensor)}
     except Exception as error:  # whatever a damaged file makes the readers say
         raise InputError(f"{path}: cannot be read as an encoder's weights ({first_line(error)[:200]})") from None

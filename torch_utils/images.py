@@ -37,6 +37,12 @@ def to_pil(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
 
 
+def from_pil(image: Image.Image) -> torch.Tensor:
+    """Pillow image with 1 to 4 channels of 8 bits -> uint8 [C, H, W]."""
+    array = np.array(image)
+    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
 def save_png(path: str | Path, image: torch.Tensor) -> None:
     """Write uint8 [C, H, W] as PNG, atomically."""
     buffer = io.BytesIO()
