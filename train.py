@@ -4,26 +4,22 @@
 import contextlib
 import dataclasses
 import json
-import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import filelock
 import torch
 import torch.nn.functional as F
 
 from metrics.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
-from torch_utils.cli import BOOL, NAMES, Progress, command, run
-from torch_utils.files import InputError, read_json, remove_unfinished, write_json
+from torch_utils.cli import BOOL, NAMES, Progress, command, given, run
+from torch_utils.files import InputError, read_json, write_json
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.stats import drop_after
 from training.augment import AUGPIPES
 from training.config import PRESETS, TrainingConfig, resolve
 from training.dataset import ImageDataset, batches, evaluation_batches
@@ -32,7 +28,11 @@ from training.health import Diverged
 from training.loop import train
 from training.losses import LOSSES
 from training.precision import PRECISIONS, prepare
-from training.state import TrainingState, states
+from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
+from training.saved import states
+from training.state import TrainingState
+
+CHECKED = "data.json"  # in a run directory: which files were looked at, and which of them are left out
 
 
 @command()
@@ -94,40 +94,33 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
         if not Path(resume).exists():
             raise InputError(f"--resume {resume}: no such run directory or network file")
         run_dir, snapshot = (Path(resume), None) if Path(resume).is_dir() else (None, Path(resume))
-    if run_dir and "cfg" in _given(options):
+    if run_dir and "cfg" in given(options):
         raise InputError(f"--cfg belongs to new runs; {run_dir} has its options already")
-    config = restore_config(run_dir, _given(options)) if run_dir else resolve_config(options)
+    config = restore_config(run_dir, given(options)) if run_dir else resolve_config(options)
     if resume == "auto":
         run_dir = find_run(outdir, config)
     check_processes(config, chosen)
 
     dataset = open_dataset(config)
-    progress = Progress(f"checking {dataset.name}", len(dataset), "img")
-    dataset.check(progress.update)
-    progress.close()
-    for why in list(dataset.skipped.values())[:20]:
-        print(f"warning: left out: {why}", file=sys.stderr)
-    if dataset.skipped:
-        print(f"warning: {len(dataset.skipped)} images cannot be read and are left out", file=sys.stderr)
-    state = build_state(config, dataset, torch.device("cpu"), run_dir, snapshot)
+    check_images(dataset, run_dir)
+    saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
+    state = build_state(config, dataset, torch.device("cpu"), saved, snapshot)
     build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
 
-    describe(config, dataset, state, chosen, run_dir, resume)
+    describe(config, dataset, state, chosen, saved, resume)
     if dry_run:
         describe_costs(config, dataset, chosen)
         return
-    resumed = run_dir is not None or snapshot is not None
+    resumed = saved is not None or snapshot is not None
     new = None if run_dir else make_run_dir(outdir, config, dataset)
     run_dir = run_dir or new
     try:
-        with only_trainer(run_dir):
-            write_json(run_dir / "training_options.json", config.to_json())
-            print(f"Run directory: {run_dir}")
-            if snapshot:
-                state.save(run_dir)  # what the processes begin with
-            del state
-            finished = distributed.launch(work, config.gpus, chosen, config, dataset, run_dir, inception, resumed)
-    except InputError as error:
+        print(f"Run directory: {run_dir}")
+        if snapshot:
+            state.save(run_dir)  # what the processes begin with
+        del state
+        finished = distributed.launch(work, config.gpus, chosen, config, dataset, run_dir, inception, resumed)
+    except (InputError, OSError) as error:
         if isinstance(error, Diverged):  # what was learned, and the log of it, stay
             raise
         if new and not states(new):  # nothing was learned: do not leave it lying about
@@ -148,29 +141,16 @@ def work(
     inception: Path | None,
     resumed: bool,
 ) -> bool:
-    """One process of the training; whether it came to its end."""
+    """One process of the training; whether it came to its end. The first one writes, and so holds the lock."""
     keep_freed_memory()
-    state = build_state(config, dataset, device, run_dir if resumed else None)
-    if rank == 0 and resumed:
-        for path in [run_dir / "stats.jsonl", *run_dir.glob("metric-*.jsonl")]:
-            drop_after(path, state.nimg)
-    evaluator = build_evaluator(config, dataset, device, inception) if rank == 0 else None
-    return train(config, dataset, state, run_dir, evaluator, device, rank, world)
-
-
-@contextlib.contextmanager
-def only_trainer(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory's lock, which dies with this process, and clear away what a killed one left half-written."""
-    lock = filelock.FileLock(run_dir / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InputError(f"{run_dir}: another training is writing there") from None
-    try:
-        remove_unfinished(run_dir)
-        yield
-    finally:
-        lock.release()
+    evaluator = None
+    with only_trainer(run_dir) if rank == 0 else contextlib.nullcontext():
+        if rank == 0:
+            write_json(run_dir / OPTIONS, config.to_json())
+            write_json(run_dir / CHECKED, dataset.findings())
+            evaluator = build_evaluator(config, dataset, device, inception)
+        state = build_state(config, dataset, device, run_dir if resumed else None)
+        return train(config, dataset, state, run_dir, evaluator, device, rank, world)
 
 
 def resolve_config(options: dict) -> TrainingConfig:
@@ -187,32 +167,30 @@ def resolve_config(options: dict) -> TrainingConfig:
 
 def restore_config(run_dir: Path, given: dict) -> TrainingConfig:
     """The options of an earlier run, but for those given now."""
-    path = run_dir / "training_options.json"
-    config = TrainingConfig.from_json(read_json(path), path)
     changes = dict(given)
     if "data" in changes:
         changes["data"] = str(Path(changes["data"]).absolute())
     if "metrics" in changes:
         changes["metrics"] = tuple(changes["metrics"])
-    return dataclasses.replace(config, **changes)
-
-
-def find_run(outdir: Path, config: TrainingConfig) -> Path | None:
-    """The newest run directory with these options and a saved state; how long and how chatty a run is does not count."""
-    free = dict(kimg=0, tick=0, snap=0, save_every=0, metrics=(), workers=0)
-    for path in sorted(outdir.glob("[0-9]" * 5 + "-*"), reverse=True):
-        if states(path):
-            try:
-                found = restore_config(path, {})
-            except InputError:
-                continue  # not a run of ours
-            if dataclasses.replace(found, **free) == dataclasses.replace(config, **free):
-                return path
-    return None
+    return dataclasses.replace(stored_options(TrainingConfig, run_dir), **changes)
 
 
 def open_dataset(config: TrainingConfig) -> ImageDataset:
     return ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad)
+
+
+def check_images(dataset: ImageDataset, run_dir: Path | None) -> None:
+    """Decode them all; not again for a run that goes on with the same files."""
+    with contextlib.suppress(InputError):  # not there, or damaged
+        if run_dir and dataset.trust(read_json(run_dir / CHECKED)):
+            return
+    progress = Progress(f"checking {dataset.name}", len(dataset), "img")
+    dataset.check(progress.update)
+    progress.close()
+    for why in list(dataset.skipped.values())[:20]:
+        print(f"warning: left out: {why}", file=sys.stderr)
+    if dataset.skipped:
+        print(f"warning: {len(dataset.skipped)} images cannot be read and are left out", file=sys.stderr)
 
 
 def check_processes(config: TrainingConfig, device: torch.device) -> None:
@@ -285,25 +263,10 @@ def describe_costs(config: TrainingConfig, dataset: ImageDataset, device: torch.
 
 
 def make_run_dir(outdir: Path, config: TrainingConfig, dataset: ImageDataset) -> Path:
-    """OUTDIR/00000-<data>-<cfg>-…, with the next free number."""
-    try:
-        outdir.mkdir(parents=True, exist_ok=True)
-        numbers = [int(match[1]) for path in outdir.iterdir() if (match := re.match(r"(\d{5})-", path.name))]
-        traits = [config.cfg, *(name for name in ("cond", "mirror", "grow") if getattr(config, name)), config.modulation]
-        traits += [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
-        traits += [f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
-        name = re.sub(r"[^\w.-]", "_", dataset.name)
-        run_dir = outdir / "-".join([f"{max(numbers, default=-1) + 1:05d}", name, *traits])
-        run_dir.mkdir()
-    except OSError as error:
-        raise InputError(f"--outdir {outdir}: {error.strerror}") from None
-    return run_dir
-
-
-def _given(options: dict) -> dict:
-    """The options that stood on the command line."""
-    default = click.core.ParameterSource.DEFAULT
-    return {name: value for name, value in options.items() if click.get_current_context().get_parameter_source(name) != default}
+    traits = [config.cfg, *(name for name in ("cond", "mirror", "grow") if getattr(config, name)), config.modulation]
+    traits += [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
+    traits += [f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
+    return new_run_dir(outdir, dataset.name, *traits)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,12 @@ from metrics.evaluator import Evaluator
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, atomic_write, write_json
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.stats import drop_after, read_jsonl
+from torch_utils.stats import read_jsonl
 from training.config import TrainingConfig, resolve
 from training.dataset import ImageDataset, evaluation_batches
 from training.loop import train
-from training.state import TrainingState, states
+from training.saved import states
+from training.state import TrainingState
 
 EMOJI = Path(__file__).resolve().parents[1] / "datasets" / "emoji32.zip"
 
@@ -147,8 +148,6 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
     state = TrainingState(config, (dataset.height, dataset.width), dataset.channels, dataset.c_dim, device)
     if states(run_dir):
         state.load(run_dir, device)
-        for path in run_dir.glob("*.jsonl"):
-            drop_after(path, state.nimg)
         if state.nimg >= config.kimg * 1000:
             return
     elif run_dir.exists():  # stopped before anything was saved

@@ -71,6 +71,7 @@ def test_train_writes_everything_and_resumes(run_command, image_folder, tmp_path
     names = {path.name for path in run.iterdir() if not path.name.startswith("events.")}
     assert names == {
         "training_options.json",
+        "data.json",
         "log.txt",
         "stats.jsonl",
         "reals.png",

@@ -320,6 +320,12 @@ def readers(tmp_path_factory) -> dict[str, Reader]:
     records = [{"nimg": 1000 * i, "loss_D": 0.5, "value": 3.25, "floor": 1.0, "seconds": 0.1 * i} for i in range(4)]
     log = "".join(json.dumps(record) + "\n" for record in records).encode()
 
+    (folder / "images").mkdir()
+    (folder / "images" / "0.png").write_bytes(entries["a/0.png"])
+    (folder / "images" / "1.png").write_bytes(b"")
+    images = ImageDataset(folder / "images", skip_bad=True)
+    images.check()
+
     def read_statistics(path: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()):
             if kept := cache.load(path, *arrays):  # what is damaged is measured anew
@@ -349,6 +355,10 @@ def readers(tmp_path_factory) -> dict[str, Reader]:
             options(config.to_json()).map(lambda data: {"options.json": data}),
             lambda folder: TrainingConfig.from_json(read_json(folder / "options.json")),
         ),
+        "findings": Reader(
+            options(images.findings()).map(lambda data: {"data.json": data}),
+            lambda path: ImageDataset(folder / "images", skip_bad=True).trust(read_json(path / "data.json")),
+        ),
         "state": Reader(
             damaged_bytes((folder / "training-state.pt").read_bytes()).map(lambda data: {"training-state.pt": data}), read_state
         ),
@@ -372,6 +382,7 @@ NAMES = (
     "dataset_tool, idx",
     "idx",
     "options",
+    "findings",
     "state",
     "statistics",
     "log",

@@ -11,15 +11,18 @@ import pytest
 import torch
 from conftest import ROOT
 
-from torch_utils.files import InputError, atomic_write, remove_unfinished
+from torch_utils.files import InputError, atomic_write, remove_unfinished, write_json
 from torch_utils.interrupt import STATUS, StopRequest
-from torch_utils.stats import Means, drop_after, read_jsonl
+from torch_utils.stats import Means, Records, drop_after, read_jsonl
+from train import CHECKED, check_images
 from training import loop
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
-from training.state import TrainingState, checksum
+from training.saved import checksum
+from training.state import TrainingState
 
 CPU = torch.device("cpu")
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch, and no limits")
 SHORT = dict(batch=4, channel_base=128, channel_max=16, z_dim=8, style_depth=2, reg_interval=3, tick=0.012, snap=2)
 RECIPES = {
     "relativistic": dict(workers=2),
@@ -46,6 +49,11 @@ def everything(state) -> dict:
     values = state.state_dict()
     values.pop("seconds")
     return values
+
+
+def untimed(run_dir) -> list[dict]:
+    free = ("seconds", "sec_per_kimg", "timestamp", "resident_mb")
+    return [{k: v for k, v in record.items() if k not in free} for record in read_jsonl(run_dir / "stats.jsonl")]
 
 
 class StopAt(StopRequest):
@@ -79,10 +87,7 @@ def test_stopped_and_resumed_is_uninterrupted(image_folder, tmp_path, recipe, mo
     assert everything(second[2])["means"]["counts"]  # a tick was under way
     assert run(*second, tmp_path / "parts")
     assert checksum(everything(second[2])) == checksum(everything(whole[2]))
-    one, other = (read_jsonl(tmp_path / name / "stats.jsonl") for name in ("whole", "parts"))
-    free = ("seconds", "sec_per_kimg", "timestamp", "resident_mb")
-    untimed = lambda records: [{k: v for k, v in record.items() if k not in free} for record in records]
-    assert untimed(one) == untimed(other)  # each tick once, with the same means
+    assert untimed(tmp_path / "whole") == untimed(tmp_path / "parts")  # each tick once, with the same means
     if "ada" in recipe:
         assert whole[2].strength.p > 0 and whole[2].path_mean > 0
 
@@ -116,12 +121,55 @@ def test_score_that_was_cut_off_is_made_after_all(image_folder, tmp_path, monkey
     assert [r["nimg"] for r in read_jsonl(tmp_path / "run" / f"metric-{metric}.jsonl")] == [0, 24, 32]
 
 
+def test_score_of_the_untrained_generator_is_never_made_twice(image_folder, tmp_path):
+    """It may take an hour. A run that is killed after it goes on from zero images; one that is killed in it has no state."""
+    metric = "fd1k_full-efficientnet_lite0"
+    config, dataset, state = make(image_folder(10), metrics=(metric,), kimg=0.004)
+    folder, calls = tmp_path / "run", []
+
+    def evaluate(fakes):
+        calls.append(state.nimg)
+        return [dict(metric=metric, value=2.0 - len(calls), floor=0.5, floor_counts=[1, 1])]
+
+    class Killed(Exception):
+        pass
+
+    def die():
+        raise Killed
+
+    folder.mkdir()
+    state.grow = lambda growth: die()
+    with pytest.raises(Killed):
+        loop.train(config, dataset, state, folder, evaluate, CPU)
+    config, dataset, state = make(image_folder(10, name="again"), metrics=(metric,), kimg=0.004)
+    state.load(folder)
+    assert loop.train(config, dataset, state, folder, evaluate, CPU)
+    records = read_jsonl(folder / f"metric-{metric}.jsonl")
+    assert calls == [0, 4] and [record["nimg"] for record in records] == [0, 4] and state.first_scores == {metric: 1.0}
+
+
 def test_state_is_saved_by_time(image_folder, tmp_path):
     config, dataset, state = make(image_folder(10), save_every=1e-9, snap=1000)
     saves = []
     state.save = lambda run_dir: saves.append(state.nimg)
     run(config, dataset, state, tmp_path / "run")
-    assert sorted(set(saves)) == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert sorted(set(saves)) == [0, 4, 8, 12, 16, 20, 24, 28, 32]
+
+
+def test_soak_knows_what_grew(capsys):
+    soak = pytest.importorskip("scripts.soak", reason="needs psutil", exc_type=ImportError)
+    samples = [{"step": i, "memory": 100 + i % 2, "open files": 9, "threads": 3, "disk": 5.0, "kept": i} for i in range(100)]
+    assert soak.report(samples)
+    for name, rate in (("memory", 0.1), ("open files", 0.1), ("threads", 0.1), ("disk", 0.01)):
+        assert not soak.report([sample | {name: sample[name] + rate * sample["step"]} for sample in samples])
+    assert "it grew" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_soak_is_flat(run_command, tmp_path):
+    pytest.importorskip("psutil")
+    finished = run_command("scripts/soak.py", "--outdir", tmp_path / "soak", "--steps", 2000, timeout=3600)
+    assert finished.returncode == 0 and finished.stdout.endswith("flat\n"), finished.stdout + finished.stderr
 
 
 # ---------------------------------------------------------------- damaged states
@@ -200,6 +248,30 @@ def test_there_is_a_good_state_at_every_moment_of_a_save(image_folder, tmp_path,
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.update(nimg="4"),
+        lambda values: values.update(first_scores=None),
+        lambda values: values["strength"].update(p="1"),
+        lambda values: values["opt_G"]["state"][0].update(exp_avg=torch.zeros(1)),
+        lambda values: values["opt_D"]["state"].pop(0) and values["opt_D"]["state"].update({0: 1}),
+        lambda values: values["G"].popitem(),
+    ],
+)
+def test_a_whole_file_with_another_state_is_refused(image_folder, tmp_path, change):
+    """Its checksum is right: somebody made it so."""
+    config, dataset, state = make(image_folder(8), kimg=0.004)
+    run(config, dataset, state, tmp_path / "run")
+    values = state.state_dict()
+    state.load_state_dict(values)
+    change(values)
+    for name in ("training-state.pt", "training-state.previous.pt"):
+        torch.save(values | {"checksum": checksum(values)}, tmp_path / "run" / name)
+    with pytest.raises(InputError, match="cannot be resumed"):
+        make(image_folder(8, name="again"))[2].load(tmp_path / "run")
+
+
 def test_checksum_sees_every_change():
     values = {"a": torch.arange(4.0), "b": [1, (2.5, "x")], "c": {"d": torch.zeros([], dtype=torch.bool)}}
     before = checksum(values)
@@ -254,7 +326,7 @@ def trainer(image_folder, tmp_path):
         process.communicate()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@needs_posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_same_command_goes_on(trainer, tmp_path, number):
     process = trainer()
@@ -273,7 +345,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(trainer, tmp_path, number):
     assert records == sorted(set(records))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+@needs_posix
 def test_a_signal_reaches_all_processes(trainer, tmp_path):
     process = trainer("--gpus", 2)
     process.send_signal(signal.SIGTERM)
@@ -283,7 +355,26 @@ def test_a_signal_reaches_all_processes(trainer, tmp_path):
     assert torch.load(run_dir / "training-state.pt", weights_only=True)["step"] > 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+def test_a_run_that_ended_before_its_first_save_is_begun_anew_in_its_place(run_command, image_folder, tmp_path):
+    """So that trainings that are started again and again leave no row of dead folders, nor their half-written files."""
+    arguments = ["train.py", "--outdir", tmp_path / "o", "--data", image_folder(), "--cfg", "tiny", "--batch", 4, "--metrics"]
+    arguments += ["none", "--device", "cpu", "--kimg", "0.004"]
+    assert run_command(*arguments).returncode == 0
+    (run_dir,) = (tmp_path / "o").iterdir()
+    for path in [*run_dir.glob("*.pt"), *run_dir.glob("network-*"), *run_dir.glob("*.jsonl")]:
+        path.unlink()
+    (run_dir / ".training-state.pt.123.writing").write_bytes(b"half")
+    assert run_command(*arguments, "--resume", "auto").returncode == 0
+    assert list((tmp_path / "o").iterdir()) == [run_dir] and not list(run_dir.glob(".*.writing"))
+    for path in run_dir.glob("*.pt"):  # by somebody who wants to keep the network
+        path.unlink()
+    before = [path.stat().st_mtime_ns for path in run_dir.glob("network-*")]
+    assert run_command(*arguments, "--resume", "auto").returncode == 0
+    assert len(list((tmp_path / "o").iterdir())) == 2
+    assert [path.stat().st_mtime_ns for path in run_dir.glob("network-*")] == before
+
+
+@needs_posix
 def test_one_trainer_at_a_time(trainer, run_command, tmp_path):
     trainer()
     (run_dir,) = (tmp_path / "o").iterdir()
@@ -312,24 +403,58 @@ def test_second_signal_ends_at_once():
         time.sleep(1)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_disk_is_one_line(run_command, image_folder, tmp_path):
-    """A disk that is full: simulated by a state file that cannot be written."""
-    script = tmp_path / "full.py"
-    script.write_text(
-        "import builtins, errno, sys, runpy\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "import torch\n"
-        "def full(*a, **k): raise OSError(errno.ENOSPC, 'No space left on device', 'training-state.pt')\n"
-        "torch.save = full\n"
-        "sys.argv[0] = 'train.py'\n"
-        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
-    )
-    arguments = ["--outdir", tmp_path / "o", "--data", image_folder(), "--cfg", "tiny", "--batch", "4", "--kimg", "0.008"]
-    finished = run_command(script, *arguments, "--metrics", "none", "--device", "cpu")
+# Runs train.py where no file may be longer than so many bytes: what a full disk does, half-way through a write.
+CRAMPED = """
+import resource, runpy, signal, sys
+sys.path.insert(0, {root!r})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+@pytest.fixture
+def scripted(tmp_path):
+    """scripted(text, …) -> a script made from it, which runs train.py in its own way."""
+
+    def write(text: str, **values):
+        path = tmp_path / "scripted.py"
+        path.write_text(text.format(root=str(ROOT), train=str(ROOT / "train.py"), **values))
+        return path
+
+    return write
+
+
+@needs_posix
+@pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_full_disk_is_one_line(run_command, scripted, image_folder, tmp_path, gpus):
+    """The state is the longest file, so it is the one that does not fit; what a run had before stays."""
+    arguments = ["--outdir", tmp_path / "o", "--data", image_folder(), "--cfg", "tiny", "--batch", "4", "--metrics", "none"]
+    arguments += ["--device", "cpu", "--gpus", gpus]
+    finished = run_command(scripted(CRAMPED), 1_000_000, *arguments, "--kimg", "0.008")
     assert finished.returncode == 2, finished.stderr
-    assert finished.stderr.count("\n") == 1 and "No space left" in finished.stderr
-    assert not list(tmp_path.glob("o/*/.*.writing"))
+    assert finished.stderr.count("\n") == 1 and "training-state.pt: File too large; what was saved before" in finished.stderr
+    assert not list((tmp_path / "o").iterdir())  # nothing was learned yet
+    assert run_command("train.py", *arguments, "--kimg", "0.008").returncode == 0
+    (run_dir,) = (tmp_path / "o").iterdir()
+    before = (run_dir / "training-state.pt").read_bytes()
+    finished = run_command(scripted(CRAMPED), 1_000_000, *arguments, "--kimg", "0.016", "--resume", "auto")
+    assert finished.returncode == 2 and finished.stderr.count("\n") == 1, finished.stderr
+    assert (run_dir / "training-state.pt").read_bytes() == before and not list(run_dir.glob(".*.writing"))
+
+
+@needs_posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_directory_made_read_only_is_one_line(trainer, tmp_path):
+    process = trainer()
+    (run_dir,) = (tmp_path / "o").iterdir()
+    run_dir.chmod(0o500)
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        run_dir.chmod(0o700)
+    assert process.returncode == 2 and err.count("\n") == 1 and "Permission denied; what was saved before" in err, err
+    assert torch.load(run_dir / "training-state.pt", weights_only=True)["step"] > 0
 
 
 def test_atomic_write_leaves_the_old_file(tmp_path):
@@ -348,17 +473,208 @@ def test_records_after_the_state_are_forgotten(tmp_path):
     assert [record["nimg"] for record in read_jsonl(path)] == [4, 8]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc"), reason="finds the worker in /proc")
-def test_killed_data_worker_is_one_line(trainer):
-    process = trainer("--workers", 1)
-    children = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+def test_curves_after_the_state_are_forgotten(tmp_path):
+    """TensorBoard shows what a killed run had drawn beyond its last save no longer."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for seen, points in ((-1, (4, 8, 12)), (8, (12, 16))):
+        records = Records(tmp_path, seen)
+        for nimg in points:
+            records.write("stats", dict(nimg=nimg, loss_D=float(nimg + seen)))
+        records.close()
+        time.sleep(1.1)  # the names of its files have whole seconds
+    assert [record["nimg"] for record in read_jsonl(tmp_path / "stats.jsonl")] == [4, 8, 12, 16]
+    curves = EventAccumulator(str(tmp_path))
+    curves.Reload()
+    assert [(e.step, e.value) for e in curves.Scalars("stats/loss_D")] == [(4, 3.0), (8, 7.0), (12, 20.0), (16, 24.0)]
+
+
+def test_images_are_decoded_once_a_run(image_folder, tmp_path):
+    """A resumed run takes the first one's word for it, unless a file has changed; a million images take minutes."""
+    folder = image_folder(6)
+    (folder / "003.png").write_bytes(b"no image")
+    first = ImageDataset(folder, skip_bad=True)
+    assert not first.trust(first.findings())
+    first.check()
+    second = ImageDataset(folder, skip_bad=True)
+    assert second.trust(json.loads(json.dumps(first.findings())))
+    assert len(second) == 5 and second.skipped == first.skipped and second.content_hash() == first.content_hash()
+    found = first.findings()
+    for wrong in (
+        None,
+        [],
+        {},
+        found | {"skipped": None},
+        found | {"skipped": {"x": "y"}},
+        found | {"skipped": {"003.png": 1}},
+    ):
+        assert not ImageDataset(folder, skip_bad=True).trust(wrong)
+    assert not ImageDataset(folder, skip_bad=True, subset=3).trust(found)
+    assert not ImageDataset(folder).trust(found)
+    os.utime(folder / "004.png", ns=(1, 1))
+    assert not ImageDataset(folder, skip_bad=True).trust(found)
+
+
+def test_resumed_run_does_not_decode_again(image_folder, tmp_path):
+    folder = image_folder(4)
+    first = ImageDataset(folder)
+    check_images(first, None)
+    write_json(tmp_path / CHECKED, first.findings())
+    content, status = (folder / "003.png").read_bytes(), (folder / "003.png").stat()
+    (folder / "003.png").write_bytes(content[:100].ljust(len(content), b"x"))
+    os.utime(folder / "003.png", ns=(status.st_atime_ns, status.st_mtime_ns))  # as if it had not been touched
+    check_images(ImageDataset(folder), tmp_path)
+    os.utime(folder / "003.png")
+    with pytest.raises(InputError, match="003.png"):
+        check_images(ImageDataset(folder), tmp_path)
+
+
+def children(process) -> list[int]:
+    """Process ids of what it has spawned, the oldest first."""
+    found = []
+    for name in sorted(filter(str.isdecimal, os.listdir("/proc")), key=int):
         try:
             with open(f"/proc/{name}/stat") as stat, open(f"/proc/{name}/cmdline") as command:
                 if int(stat.read().rsplit(")", 1)[1].split()[1]) == process.pid and "spawn_main" in command.read():
-                    children.append(int(name))
+                    found.append(int(name))
         except OSError:
             continue
-    os.kill(children[0], signal.SIGKILL)
+    return found
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="finds processes in /proc")
+
+
+@needs_proc
+def test_killed_data_worker_is_one_line(trainer):
+    process = trainer("--workers", 1)
+    os.kill(children(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2 and err.count("\n") == 1 and "--workers 0" in err, err
+
+
+@pytest.mark.slow
+@needs_proc
+def test_killed_process_of_several_is_one_line(trainer):
+    process = trainer("--gpus", 2)
+    os.kill(children(process)[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and "Traceback" not in err and "one of the 2 processes was ended from outside" in err, err
+
+
+@pytest.mark.slow
+@needs_proc
+def test_processes_that_outlive_their_parent_keep_the_lock(trainer, run_command, tmp_path):
+    process = trainer("--gpus", 2)
+    (run_dir,) = (tmp_path / "o").iterdir()
+    orphans = children(process)
+    for orphan in orphans:
+        os.kill(orphan, signal.SIGSTOP)
+    process.kill()
+    try:
+        second = run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir)
+        assert second.returncode == 2 and "another training is writing there" in second.stderr
+    finally:
+        for orphan in orphans:
+            os.kill(orphan, signal.SIGKILL)
+
+
+@needs_posix
+def test_a_signal_to_the_whole_group_spares_the_data_workers(trainer):
+    """As `timeout`, job schedulers and service managers send it."""
+    process = trainer("--workers", 1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == STATUS and not err, err
+
+
+# Runs train.py, which sends itself real SIGTERMs in the middle of its fourth step.
+INTERRUPTED = """
+import os, runpy, signal, sys, time
+sys.path.insert(0, {root!r})
+import training.loop
+step = training.loop.generator_step
+def interrupted(state, *rest):
+    if state.step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if {twice}:
+            time.sleep(1.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+    step(state, *rest)
+if __name__ == "__main__":  # and not in a data worker
+    training.loop.generator_step = interrupted
+    runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@needs_posix
+def test_second_sigterm_ends_a_training_at_once_and_damages_nothing(run_command, scripted, image_folder, tmp_path):
+    arguments = ["--outdir", tmp_path / "o", "--data", image_folder(), "--cfg", "tiny", "--batch", 4, "--metrics", "none"]
+    arguments += ["--device", "cpu", "--kimg", 0.024, "--tick", 0.008, "--snap", 1]
+    finished = run_command(scripted(INTERRUPTED, twice=True), *arguments)
+    assert finished.returncode == 130 and finished.stderr.strip() == "interrupted", finished.stderr
+    (run_dir,) = (tmp_path / "o").iterdir()
+    values = torch.load(run_dir / "training-state.pt", weights_only=True)
+    assert values.pop("checksum") == checksum(values) and values["step"] == 2  # of the last snapshot
+
+
+ALL_ON = "--aug ada --ada-kimg 0.1 --target -0.5 --grow 1 --grow-kimg 0.007 --cond 1 --workers 2".split()
+
+
+@needs_posix
+@pytest.mark.parametrize("loss", ["relativistic", pytest.param("logistic", marks=pytest.mark.slow)])
+def test_eight_steps_are_four_a_sigterm_and_four_in_a_new_process(run_command, scripted, image_folder, tmp_path, loss):
+    arguments = ["--data", image_folder(10, 16, labels=3), "--cfg", "tiny", "--batch", 4, "--kimg", 0.032, "--tick", 0.012]
+    arguments += ["--metrics", "none", "--device", "cpu", "--loss", loss, *ALL_ON]
+    assert run_command("train.py", "--outdir", tmp_path / "whole", *arguments).returncode == 0
+    first = run_command(scripted(INTERRUPTED, twice=False), "--outdir", tmp_path / "parts", *arguments)
+    assert first.returncode == STATUS, first.stderr
+    whole, run_dir = (next((tmp_path / name).iterdir()) for name in ("whole", "parts"))
+    assert torch.load(run_dir / "training-state.pt", weights_only=True)["step"] == 4
+    second = run_command("train.py", "--outdir", tmp_path / "parts", "--resume", run_dir)
+    assert second.returncode == 0, second.stderr
+
+    one = assert_equal_states(whole, run_dir)
+    assert one["step"] == 8 and one["strength"]["p"] > 0
+    assert untimed(whole) == untimed(run_dir)
+
+
+@pytest.mark.slow
+@needs_posix
+def test_two_processes_go_on_as_if_never_interrupted(trainer, run_command, tmp_path):
+    """Wherever the signal found them."""
+    options = ["--gpus", 2, "--kimg", 0.16, "--aug", "ada", "--target", -0.5, "--ada-kimg", 0.1]
+    process = trainer(*options)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == STATUS
+    (run_dir,) = (tmp_path / "o").iterdir()
+    assert torch.load(run_dir / "training-state.pt", weights_only=True)["nimg"] < 160
+    assert run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir).returncode == 0
+    whole = trainer(*options, expect="Done")
+    assert whole.wait(120) == 0
+    assert_equal_states(*sorted((tmp_path / "o").iterdir()))
+
+
+def assert_equal_states(*run_dirs) -> dict:
+    one, other = (torch.load(path / "training-state.pt", weights_only=True) for path in run_dirs)
+    for values in (one, other):
+        assert values.pop("checksum") and values.pop("seconds")
+    assert compare(one, other) > 200
+    return one
+
+
+def compare(one, other, name: str = "state") -> int:
+    """Of how many tensors both consist, each equal to the other's."""
+    assert type(one) is type(other), name
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+        return 1
+    if isinstance(one, (list, tuple)):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if isinstance(one, dict):
+        assert list(one) == list(other), name
+        return sum(compare(one[key], other[key], f"{name}.{key}") for key in one)
+    assert one == other, name
+    return 0

@@ -28,9 +28,11 @@ class Snapshot:
     tensors: dict[str, torch.Tensor]
 
 
-def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, **info) -> None:
-    """Write `network.config`, `info` and all parameters and buffers of `network`."""
+def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, half: bool = False, **info) -> None:
+    """Write `network.config`, `info` and all parameters and buffers of `network`; with `half`, parameters in float16."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if half:
+        tensors |= {name: tensors[name].half() for name, _ in network.named_parameters()}
     header = {"format": FORMAT, "kind": kind, "config": json.dumps(network.config), "info": json.dumps(info)}
     with atomic_write(path) as file:
         file.write(safetensors.torch.save(tensors, metadata=header))

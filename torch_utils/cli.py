@@ -1,6 +1,5 @@
 """What all commands share: option types, one-line errors with exit code 2, and progress."""
 
-import errno
 import functools
 import re
 import sys
@@ -9,7 +8,7 @@ import time
 import click
 from tqdm import tqdm
 
-from torch_utils.files import InputError
+from torch_utils.files import InputError, disk_trouble
 
 
 class _Bool(click.ParamType):
@@ -71,14 +70,19 @@ def run(command: click.Command) -> None:
         print("error:", " ".join(message.split()), file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if not disk_trouble(error):
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}; what was saved before is as it was", file=sys.stderr)
+        print("error:", disk_trouble(error), file=sys.stderr)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def given(options: dict) -> dict:
+    """Of the options of the command that runs, those that stood on its command line."""
+    context, default = click.get_current_context(), click.core.ParameterSource.DEFAULT
+    return {name: value for name, value in options.items() if context.get_parameter_source(name) != default}
 
 
 command = functools.partial(click.command, context_settings={"show_default": True, "max_content_width": 120})

@@ -6,6 +6,7 @@ derivative that R1 takes.
 
 import contextlib
 import datetime
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from torch_utils.files import InputError
+from torch_utils.files import InputError, disk_trouble, first_line
 from torch_utils.interrupt import StopRequest
 
 
@@ -28,6 +29,7 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
         return worker(0, 1, device, *args)
     with tempfile.TemporaryDirectory() as folder:
         try:
+            logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells which processes it ends
             with StopRequest() as stop:
                 context = mp.spawn(_join, args=(worker, world, device, Path(folder), args), nprocs=world, join=False)
                 stop.children += context.pids()
@@ -43,6 +45,10 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
             for path in Path(folder).glob("error-*"):  # a user's mistake stays one line
                 raise InputError(path.read_text(encoding="utf-8")) from None
             raise
+        except mp.ProcessExitedException as error:
+            if stop.requested:  # before it could listen
+                return False
+            raise InputError(f"one of the {world} processes was ended from outside ({first_line(error)})") from None
 
 
 def _join(rank: int, worker: Callable, world: int, device: torch.device, folder: Path, args: tuple) -> None:
@@ -61,8 +67,9 @@ def _join(rank: int, worker: Callable, world: int, device: torch.device, folder:
     try:
         worker(rank, world, device, *args)
         dist.barrier()  # a process that leaves while another still talks to it takes that one down
-    except InputError as error:
-        (folder / f"error-{rank}").write_text(str(error), encoding="utf-8")
+    except (InputError, OSError) as error:
+        if told := error if isinstance(error, InputError) else disk_trouble(error):
+            (folder / f"error-{rank}").write_text(str(told), encoding="utf-8")
         raise
     finally:
         dist.destroy_process_group()

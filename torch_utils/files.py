@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and the one error type for what a user can put right."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from typing import IO
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
 LONGEST_MESSAGE = 2000  # characters
+DISK = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTCONN")  # not every system has all
 
 
 class InputError(ValueError):
@@ -22,9 +24,27 @@ class InputError(ValueError):
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
+def disk_trouble(error: OSError) -> InputError | None:
+    """A disk that is full, gone, or not to be written to, in words; None where it is something else."""
+    if error.errno not in [getattr(errno, name, None) for name in DISK]:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return InputError(f"{where}{error.strerror}; what was saved before is as it was")
+
+
 def first_line(error: BaseException) -> str:
     """An exception in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let an error of the system say which file it is about; that of a full disk does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -34,7 +54,7 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with open(temporary, mode, **text) as file:
+        with naming(path), open(temporary, mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -104,7 +124,7 @@ def _table(pairs: list[tuple]) -> dict:
 def append_jsonl(path: str | Path, record: dict) -> None:
     """Append one record as one line with a single write, so that a line is never half there after a crash."""
     line = json.dumps(record) + "\n"
-    with open(path, "ab") as file:
+    with naming(path), open(path, "ab") as file:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())

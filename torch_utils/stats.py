@@ -36,14 +36,19 @@ class Means:
 
 
 class Records:
-    """Appends records to `<name>.jsonl` in the run directory and to TensorBoard, by images seen."""
+    """Appends records to `<name>.jsonl` in the run directory and to TensorBoard, by images seen.
 
-    def __init__(self, run_dir: Path):
+    What stands there of more than `nimg` images is forgotten: a resumed training will write it again.
+    """
+
+    def __init__(self, run_dir: Path, nimg: int = -1):
         self.run_dir = run_dir
+        for path in [run_dir / "stats.jsonl", *run_dir.glob("metric-*.jsonl")]:
+            drop_after(path, nimg)
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.tensorboard = SummaryWriter(str(run_dir))
+            self.tensorboard = SummaryWriter(str(run_dir), purge_step=nimg + 1)
         except ImportError:
             self.tensorboard = None
 
@@ -80,7 +85,9 @@ def read_jsonl(path: Path) -> list[dict]:
 
 
 def drop_after(path: Path, nimg: int) -> None:
-    """Forget records that a resumed training will write again."""
+    """Forget records of more images."""
+    if not path.exists():
+        return
     kept = [record for record in read_jsonl(path) if record.get("nimg", 0) <= nimg]
     with atomic_write(path, "w") as file:
         file.writelines(json.dumps(record) + "\n" for record in kept)

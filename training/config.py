@@ -1,17 +1,16 @@
 """All that a training is determined by, and the presets of `--cfg`."""
 
 import math
-import reprlib
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from networks.generator import LIMITS
 from networks.modulation import MODULATIONS
-from torch_utils.files import InputError
 from training.augment import AUGPIPES
 from training.losses import LOSSES
+from training.options import checked
 from training.precision import PRECISIONS
 
 
@@ -83,31 +82,8 @@ class TrainingConfig:
     @staticmethod
     def from_json(values: Any, where: str | Path = "training_options.json") -> "TrainingConfig":
         """`InputError`, which names the place, for an option, a type or a number that no training has."""
-        if not isinstance(values, dict) or "data" not in values:
-            raise InputError(f"{where}: found no table of training options, wanted one as train.py writes it")
-        types = get_type_hints(TrainingConfig)
-        for name, value in values.items():
-            found = f"{where}: found {name} = {reprlib.repr(value)}"
-            least, most = RANGES.get(name, (-math.inf, math.inf))
-            choices = CHOICES.get(name) or (PRESETS if name == "cfg" else None)
-            if name not in types:
-                raise InputError(f"{found}, which is no option of train.py")
-            if name == "metrics":
-                if not isinstance(value, (list, tuple)) or not all(isinstance(metric, str) for metric in value):
-                    raise InputError(f"{found}, wanted a list of names")
-            elif not _is_a(value, types[name]):
-                raise InputError(f"{found}, wanted {getattr(types[name], '__name__', types[name])}")
-            elif choices and value not in choices:
-                raise InputError(f"{found}, wanted one of {', '.join(choices)}")
-            elif name in RANGES and value is not None and not least <= value <= most:
-                raise InputError(f"{found}, wanted a number from {least:g} to {most:g}")
+        checked(TrainingConfig, values, {**CHOICES, "cfg": tuple(PRESETS)}, RANGES, where)
         return TrainingConfig(**values | {"metrics": tuple(values.get("metrics", ()))})
-
-
-def _is_a(value: Any, wanted: Any) -> bool:
-    """Whether a value from JSON has this type, which may be a union. A bool is no number; a whole number is a float, too."""
-    kinds = get_args(wanted) or (wanted,)
-    return type(value) in kinds or type(value) is int and float in kinds
 
 
 # What may stand in training_options.json. A file from elsewhere must not ask for what would never end or never fit.

@@ -61,6 +61,8 @@ class ImageDataset(Dataset):
         self._labels = [labels[name] for name in names] if labels else None
         self.skip_bad = skip_bad
         self.skipped: dict[str, str] = {}  # name -> why, since `check()`
+        self._files = ""  # fingerprint of what `check()` has looked at
+        self._content_hash: str | None = None
         self._shape = self._first_shape()
 
     @property
@@ -103,7 +105,7 @@ class ImageDataset(Dataset):
 
         `report` is called with the number of images that are done, e.g. `Progress.update`; mirrored copies do not count.
         """
-        bad, done = {}, 0
+        bad, done, files = {}, 0, self._fingerprint()
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:  # Pillow and zlib let go of Python's lock
             for start in range(0, len(self._names), 512):
                 names = self._names[start : start + 512]
@@ -117,23 +119,48 @@ class ImageDataset(Dataset):
         if len(bad) == len(self._names):
             first = next(iter(bad.values()))
             raise InputError(f"{self._archive.path}: none of {len(bad)} images can be read; the first: {first}")
-        kept = [i for i, name in enumerate(self._names) if name not in bad]
-        self._names = [self._names[i] for i in kept]
-        self._labels = self._labels and [self._labels[i] for i in kept]
-        self.skipped |= bad
+        self._leave_out(bad, files)
+
+    def findings(self) -> dict:
+        """What `check()` has found, for `trust`; goes into JSON."""
+        return {"files": self._files, "skipped": self.skipped}
+
+    def trust(self, findings: dict) -> bool:
+        """Take over what an earlier `check()` has found instead of making another, if no file has changed since. Whether so."""
+        files = self._fingerprint()
+        skipped = findings.get("skipped") if isinstance(findings, dict) and findings.get("files") == files else None
+        if not isinstance(skipped, dict) or not all(isinstance(why, str) for why in skipped.values()):
+            return False
+        if not set(skipped) < set(self._names):
+            return False
+        self._leave_out(skipped, files)
+        return True
 
     def content_hash(self) -> str:
         """Key of what the images are, in hex; labels in a folder do not count.
 
         Of all images: `Archive.content_hash` (a zip: SHA-256 of the file; a folder: of names and bytes of its images).
         With `subset` (fewer than all), `mirror` or skipped images: SHA-256 of that key, (subset, seed), mirror and the names of
-        what was skipped. `seed` alone is nothing.
+        what was skipped. `seed` alone is nothing. Reads all files, once.
         """
-        key = self._archive.content_hash(self.skipped)
-        if not self._subset and not self.mirror and not self.skipped:
-            return key
-        without = f" without {sorted(self.skipped)}" if self.skipped else ""
-        return hashlib.sha256(f"{key} subset {self._subset} mirror {bool(self.mirror)}{without}".encode()).hexdigest()
+        if self._content_hash is None:
+            key = self._archive.content_hash(self.skipped)
+            if self._subset or self.mirror or self.skipped:
+                without = f" without {sorted(self.skipped)}" if self.skipped else ""
+                key = f"{key} subset {self._subset} mirror {bool(self.mirror)}{without}"
+                key = hashlib.sha256(key.encode()).hexdigest()
+            self._content_hash = key
+        return self._content_hash
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(f"{self._archive.fingerprint(self._names)} {self.skip_bad} {self._shape}".encode()).hexdigest()
+
+    def _leave_out(self, bad: dict[str, str], files: str) -> None:
+        kept = [i for i, name in enumerate(self._names) if name not in bad]
+        self._names = [self._names[i] for i in kept]
+        self._labels = self._labels and [self._labels[i] for i in kept]
+        self.skipped |= bad
+        self._files, self._content_hash = files, None
 
     def _first_shape(self) -> Shape:
         for name in self._names:
@@ -171,6 +198,7 @@ def batches(
     world: int = 1,
     workers: int = 0,  # spawned processes; 0 reads in this one
     pin_memory: bool = False,
+    positions: bool = False,  # ask for item (i, p), for datasets that draw something from an image by p
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (uint8 [B, C, H, W], int64 [B]), in an order that depends on nothing but `seed` and the images seen.
 
@@ -185,7 +213,7 @@ def batches(
     loader = DataLoader(
         _Batches(dataset),
         batch_size=None,  # the order hands out whole batches
-        sampler=_Order(len(dataset), batch_size, seed, start + rank * batch_size, batch_size * world),
+        sampler=_Order(len(dataset), batch_size, seed, start + rank * batch_size, batch_size * world, positions),
         num_workers=workers,  # they persist: an endless order has one epoch only, to the loader
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else the loader draws from the global one
@@ -209,10 +237,11 @@ def _permutation(n: int, *seed: int) -> np.ndarray:
 class _Order:
     """Iterates over lists of indices, one for each batch of one rank."""
 
-    def __init__(self, n: int, batch_size: int, seed: int, first: int, step: int):
+    def __init__(self, n: int, batch_size: int, seed: int, first: int, step: int, positions: bool):
         self.n, self.batch_size, self.seed, self.first, self.step = n, batch_size, seed, first, step
+        self.positions = positions
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list]:
         epoch, order, first = -1, None, self.first
         while True:
             batch = []
@@ -220,7 +249,8 @@ class _Order:
                 if position // self.n != epoch:
                     epoch = position // self.n
                     order = _permutation(self.n, self.seed, epoch)
-                batch.append(int(order[position % self.n]))
+                index = int(order[position % self.n])
+                batch.append((index, position) if self.positions else index)
             yield batch
             first += self.step
 
@@ -231,7 +261,7 @@ class _Batches(Dataset):
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
 
-    def __getitem__(self, indices: list[int]):
+    def __getitem__(self, indices: list):
         try:
             return default_collate([self.dataset[i] for i in indices])
         except InputError as error:
@@ -264,6 +294,7 @@ def readers_watched() -> Iterator[None]:
 
 
 def _init_worker(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the main one is to answer, and it stops the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A request to stop may reach every process of a group; only the main one is to answer, and it stops the workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

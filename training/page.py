@@ -306,8 +306,9 @@ def _thin(values: list[float | None]) -> list[int]:
 
 
 def _header(run_dir: Path, options: dict, stats: list[dict], nimg: float | None) -> dict[str, str]:
-    data = re.split(r"[\\/]", str(options.get("data") or ""))[-1].removesuffix(".zip") or run_dir.absolute().name
-    traits = " · ".join(str(options[key]) for key in ("cfg", "modulation") if options.get(key))
+    data = options.get("data") or options.get("content") or ""
+    data = re.split(r"[\\/]", str(data))[-1].removesuffix(".zip") or run_dir.absolute().name
+    traits = " · ".join(str(options[key]) for key in ("cfg", "modulation", "transfer") if options.get(key))
     done, planned = (nimg or 0) / 1000, options.get("kimg")
     planned = planned if _finite(planned) and planned > 0 else None
     progress = f"{done:.5g} of {planned:.5g} kimg" if planned else f"{done:.5g} kimg"

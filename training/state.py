@@ -4,8 +4,6 @@ Random generators and the data order are missing on purpose: both are functions 
 """
 
 import copy
-import hashlib
-import sys
 from pathlib import Path
 
 import torch
@@ -13,11 +11,12 @@ import torch
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
-from torch_utils.files import InputError, atomic_write, replace_by_copy
+from torch_utils.files import InputError
 from torch_utils.rng import mix
 from torch_utils.stats import Means
 from training.config import TrainingConfig
 from training.precision import scaler
+from training.saved import Saved, load_optimiser
 from training.strength import AdaptiveStrength
 
 NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
@@ -25,35 +24,7 @@ SCALARS = ("scaler_G", "scaler_D", "strength", "means")  # small objects with a 
 COUNTERS = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores", "path_mean")
 
 
-def states(run_dir: Path) -> list[Path]:
-    """The saved states that a run directory has, newest first."""
-    paths = [run_dir / "training-state.pt", run_dir / "training-state.previous.pt"]
-    return [path for path in paths if path.exists()]
-
-
-def checksum(values) -> str:
-    """Of everything in nested tables of tensors and plain values. PyTorch's reader does not look at the file's own sums."""
-    digest = hashlib.sha256()
-
-    def add(value) -> None:
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype} {list(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        elif isinstance(value, dict):
-            for key in value:
-                digest.update(repr(key).encode())
-                add(value[key])
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                add(item)
-        else:
-            digest.update(repr(value).encode())
-
-    add(values)
-    return digest.hexdigest()
-
-
-class TrainingState:
+class TrainingState(Saved):
     """Networks, optimisers and counters."""
 
     def __init__(
@@ -113,38 +84,15 @@ class TrainingState:
         for name in NETWORKS + SCALARS:
             getattr(self, name).load_state_dict(values[name])
         for name in OPTIMISERS:
-            optimiser = getattr(self, name)
-            own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
-            optimiser.load_state_dict(values[name])
-            for group, settings in zip(optimiser.param_groups, own):  # the learning rate is an option, not a state
-                group.update(settings)
+            load_optimiser(getattr(self, name), values[name])
         for name in COUNTERS:
+            if type(values[name]) is not type(getattr(self, name)):
+                raise ValueError(f"found {name} = {values[name]!r}")
             setattr(self, name, values[name])
 
     def grow(self, growth: float | None) -> None:
         """Use the networks up to this level, see `training.growth`."""
         self.G.growth = self.ema.growth = self.D.growth = growth
-
-    def save(self, run_dir: Path) -> None:
-        """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
-        path, previous = run_dir / "training-state.pt", run_dir / "training-state.previous.pt"
-        values = self.state_dict()
-        with atomic_write(path, before_rename=lambda: replace_by_copy(path, previous)) as file:
-            torch.save(values | {"checksum": checksum(values)}, file)
-
-    def load(self, run_dir: Path, device: torch.device | str = "cpu") -> None:
-        """Continue from what `save` wrote; `InputError` where there is nothing that fits."""
-        for path in states(run_dir):
-            try:
-                values = torch.load(path, map_location=device, weights_only=True)
-                if values.pop("checksum", None) != checksum(values):
-                    raise ValueError("its checksum is not that of its contents")
-                self.load_state_dict(values)
-                return
-            except Exception as error:  # whatever a damaged file makes PyTorch say
-                problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
-                print(f"note: {problem}", file=sys.stderr)
-        raise InputError(problem if states(run_dir) else f"{run_dir}: there is no training-state.pt to resume from")
 
     def warm_start(self, snapshot: str | Path) -> str:
         """Take from a network file what fits the generator; everything else stays new. Says what that was.

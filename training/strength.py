@@ -57,5 +57,7 @@ class AdaptiveStrength:
         return {name: getattr(self, name) for name in ("p", "signs", "images", "updates")}
 
     def load_state_dict(self, values: dict[str, float | int]) -> None:
-        for name in self.state_dict():
+        for name, own in self.state_dict().items():
+            if type(values[name]) is not type(own):
+                raise ValueError(f"found {name} = {values[name]!r}")
             setattr(self, name, values[name])
