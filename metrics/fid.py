@@ -9,12 +9,17 @@ import scipy.linalg
 
 
 def frechet_distance(
-    mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma2: np.ndarray, factor1: np.ndarray | None = None
+    mu1: np.ndarray,
+    sigma1: np.ndarray,
+    mu2: np.ndarray,
+    sigma2: np.ndarray,
+    factor1: np.ndarray | None = None,
+    factor2: np.ndarray | None = None,
 ) -> float:
     """||mu1 - mu2||^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), for means [D] and covariances [D, D].
 
-    A covariance may be singular. `factor1` is `factor(sigma1)`, for callers that compare many with the first. Raises
-    `ValueError` for shapes that do not fit, for values that are not finite and for matrices that are not symmetric.
+    A covariance may be singular. A factor is any F [D, R] with F F^T = sigma, for callers that have one: those that compare many
+    with the first have `factor(sigma1)`; with fewer samples than dimensions, the centred samples are one. Raises `ValueError` for shapes that do not fit, for values that are not finite and for matrices that are not symmetric.
     """
     mu1, sigma1 = _gaussian("1", mu1, sigma1)
     mu2, sigma2 = _gaussian("2", mu2, sigma2)
@@ -23,8 +28,11 @@ def frechet_distance(
     # With sigma1 = F F^T, the non-zero eigenvalues of sigma1 sigma2 are those of F^T sigma2 F. That one is symmetric, so it
     # has none that are complex or badly conditioned, as a square root of the product itself would.
     f = factor(sigma1) if factor1 is None else factor1
-    eigenvalues = scipy.linalg.eigvalsh(f.T @ sigma2 @ f, check_finite=False)
-    cross = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
+    if factor2 is None:
+        eigenvalues = scipy.linalg.eigvalsh(f.T @ sigma2 @ f, check_finite=False)
+        cross = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
+    else:  # the square roots of those eigenvalues are the singular values of F1^T F2, a smaller matrix
+        cross = scipy.linalg.svdvals(f.T @ factor2, check_finite=False).sum()
     distance = np.square(mu1 - mu2).sum() + np.trace(sigma1) + np.trace(sigma2) - 2 * cross
     return max(float(distance), 0.0)  # rounding can bring equal Gaussians below zero
 

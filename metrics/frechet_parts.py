@@ -27,7 +27,7 @@ class FrechetParts:
         union = FeatureStatistics(len(self.real.mean))
         for i in chosen:
             union.merge(self.groups[i])
-        return frechet_distance(self.real.mean, self.real.cov, union.mean, union.cov, self._factor)
+        return frechet_distance(self.real.mean, self.real.cov, union.mean, union.cov, self._factor, union.centred)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Offsets (low, high) around the distance of all groups, by the delete-a-group jackknife.

@@ -36,7 +36,7 @@ def score(kind: str, fake: Sample, real: Sample | None = None, seed: int = 0) ->
     """
     if kind in BY_MOMENTS:
         one, other = fake.statistics, real.statistics
-        return {"distance": frechet_distance(one.mean, one.cov, other.mean, other.cov)}
+        return {"distance": frechet_distance(one.mean, one.cov, other.mean, other.cov, one.centred, other.centred)}
     if kind == "kid":
         mean, std = kernel_distance(fake.features, real.features, seed=seed)
         return {"distance": mean, "std": std}

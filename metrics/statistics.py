@@ -7,7 +7,8 @@ import torch
 
 
 class FeatureStatistics:
-    """Count, mean and covariance in float64; memory does not grow with the count.
+    """Count, mean and covariance in float64; memory does not grow with the count. As long as there are fewer samples than
+    dimensions, they are kept as well: then they are the covariance's shortest form, see `centred`.
 
     Batches are merged by their deviations from the mean (Chan, Golub and LeVeque, "Updating formulae and a pairwise
     algorithm for computing sample variances", 1979): sums of raw squares would cancel where a mean is far from zero.
@@ -17,6 +18,7 @@ class FeatureStatistics:
         self.count = 0
         self.mean = np.zeros(dim)
         self.scatter = np.zeros((dim, dim))  # sum of (x - mean)(x - mean)^T
+        self.samples: list[np.ndarray] | None = []  # [N, dim] each; None once they are as many as dimensions
 
     def update(self, features: torch.Tensor | np.ndarray) -> None:
         """Take in [N, dim]. Raises `ValueError` for another shape and for values that are not finite."""
@@ -28,15 +30,17 @@ class FeatureStatistics:
         if len(features):
             mean = features.mean(0)
             centred = features - mean
-            self._add(len(features), mean, centred.T @ centred)
+            self._add(len(features), mean, centred.T @ centred, [features])
 
     def merge(self, other: "FeatureStatistics") -> None:
         """Take in all that `other` has seen; `other` stays as it is."""
         if other.count:
-            self._add(other.count, other.mean, other.scatter)
+            self._add(other.count, other.mean, other.scatter, other.samples)
 
-    def _add(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
+    def _add(self, count: int, mean: np.ndarray, scatter: np.ndarray, samples: list[np.ndarray] | None) -> None:
         total = self.count + count
+        keep = total < len(self.mean) and self.samples is not None and samples is not None
+        self.samples = self.samples + samples if keep else None
         step = mean - self.mean
         self.scatter += scatter
         if self.count:
@@ -51,6 +55,13 @@ class FeatureStatistics:
             raise ValueError(f"a covariance takes two samples at least, not {self.count}")
         return self.scatter / (self.count - 1)
 
+    @property
+    def centred(self) -> np.ndarray | None:
+        """F [dim, N] with F F^T = cov: the samples less their mean; None where they have not been kept."""
+        if self.samples is None or self.count < 2:
+            return None
+        return (np.concatenate(self.samples) - self.mean).T / np.sqrt(self.count - 1)
+
     def state_dict(self) -> dict[str, np.ndarray]:
         return {"count": np.array([self.count], dtype=np.int64), "mean": self.mean, "scatter": self.scatter}
 
@@ -62,6 +73,7 @@ class FeatureStatistics:
             raise ValueError("mean, scatter and count do not fit together")
         statistics = cls(0)
         statistics.count, statistics.mean, statistics.scatter = int(state["count"][0]), mean, scatter
+        statistics.samples = None
         return statistics
 
 

@@ -53,6 +53,29 @@ def test_of_disjoint_supports_is_the_sum_of_traces():
     assert frechet_distance(zero, np.diag([2.0, 0.0]), zero, np.diag([0.0, 3.0])) == pytest.approx(5)
 
 
+@pytest.mark.parametrize("samples", [(10, 12), (10, 39), (39, 200), (200, 10)])
+def test_of_few_samples_by_the_samples_themselves(samples):
+    """Singular values of centred samples, where there are fewer than dimensions, are what the covariances give."""
+    rng = np.random.RandomState(0)
+    mixing, found = rng.randn(40, 40), []
+    for count in samples:
+        statistics = FeatureStatistics(40)
+        for batch in np.array_split(rng.randn(count, 40) @ mixing + count, 3):
+            part = FeatureStatistics(40)
+            part.update(batch)
+            statistics.merge(part)
+        assert (statistics.centred is None) == (count >= 40)
+        if count < 40:
+            assert np.allclose(statistics.centred @ statistics.centred.T, statistics.cov)
+            assert FeatureStatistics.from_state_dict(statistics.state_dict()).centred is None
+        found.append(statistics)
+    one, two = found
+    moments = one.mean, one.cov, two.mean, two.cov
+    assert frechet_distance(*moments, one.centred, two.centred) == pytest.approx(frechet_distance(*moments), rel=1e-9)
+    scaled = frechet_distance(*moments, one.centred, None if two.centred is None else 2 * two.centred)
+    assert two.centred is None or scaled != pytest.approx(frechet_distance(*moments), rel=1e-3)  # it is what is used
+
+
 def test_in_one_dimension_and_of_points():
     one, zero = np.ones(1), np.zeros((1, 1))
     assert frechet_distance(one, zero, 3 * one, zero) == pytest.approx(4)
