@@ -18,8 +18,9 @@ def frechet_distance(
 ) -> float:
     """||mu1 - mu2||^2 + Tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)), for means [D] and covariances [D, D].
 
-    A covariance may be singular. A factor is any F [D, R] with F F^T = sigma, for callers that have one: those that compare many
-    with the first have `factor(sigma1)`; with fewer samples than dimensions, the centred samples are one. Raises `ValueError` for shapes that do not fit, for values that are not finite and for matrices that are not symmetric.
+    A covariance may be singular. A factor is any F [D, R] with F F^T = sigma, for callers that have one: `factor(sigma1)` where
+    many are compared with the first; the centred samples, where there are fewer of them than dimensions. Raises `ValueError`
+    for shapes that do not fit, for values that are not finite and for matrices that are not symmetric.
     """
     mu1, sigma1 = _gaussian("1", mu1, sigma1)
     mu2, sigma2 = _gaussian("2", mu2, sigma2)

@@ -209,10 +209,10 @@ class KernelPredictor(nn.Module):
     @in_float32
     def forward(self, style: torch.Tensor) -> AdaptiveKernels:
         n, k, lr = style.shape[0], self.kernel_size, self.lr_multiplier
-        spatial = F.conv2d(style, self.spatial_weight * self.spatial_gain, padding=k // 2)
+        spatial = F.conv2d(style * self.spatial_gain, self.spatial_weight, padding=k // 2)  # the style is smaller than weights
         pooled = style.mean(dim=(2, 3))  # [N, s_d]
-        pointwise = F.linear(pooled, self.pointwise_weight * self.pointwise_gain, self.pointwise_bias * lr)
-        bias = F.linear(pooled, self.bias_weight * self.bias_gain, self.bias_bias * lr)
+        pointwise = F.linear(pooled * self.pointwise_gain, self.pointwise_weight, self.pointwise_bias * lr)
+        bias = F.linear(pooled * self.bias_gain, self.bias_weight, self.bias_bias * lr)
         return AdaptiveKernels(
             spatial.reshape(n, self.out_channels, self.in_per_group, k, k) + self.spatial_bias * lr,
             pointwise.reshape(n, self.out_channels, self.out_per_group),

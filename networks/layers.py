@@ -28,7 +28,7 @@ class Linear(nn.Module):
 
     @in_float32
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return F.linear(x * self.weight_gain, self.weight, self.bias * self.bias_gain)  # x is smaller than the weight
 
 
 class Conv2d(nn.Module):

@@ -174,7 +174,7 @@ def test_command_prints_both_numbers(run_command, tmp_path):
     for transfer in ("adaconv", "adain"):
         assert f"| {transfer} | {found[transfer]['score']['score']:.3f} |" in done.stdout
     with Image.open(tmp_path / "out-textures.png") as picture:
-        assert picture.size == (1280, 512)
+        assert picture.size == (768, 512)
 
 
 def test_speed():
