@@ -96,7 +96,7 @@ class StyleTransfer(nn.Module):
         style_width: int = 512,  # channels of the style encoder
         adaptive: bool = True,  # style images of any size; False: 256×256, as in the paper
         kernel_size: int = 3,  # of the predicted kernels: 1, 3 or 5
-        identity: float = 0.5,  # share of the initial kernels in a fixed identity
+        identity: float = 0.9,  # share of the initial kernels in a fixed identity
         lr_multiplier: float = 1.0,  # of the kernel predictors
     ):
         super().__init__()

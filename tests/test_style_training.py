@@ -126,7 +126,7 @@ def test_squares_depend_on_the_position_alone(pictures):
     assert first.shape == (3, 32, 32) and first.dtype == torch.uint8
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert len(crops) == 3 and crops.held_out == ["003.jpg"]
-    assert crops.whole("003.jpg", 24).shape == (3, 24, 24)
+    assert crops.middle("003.jpg").shape == (3, 32, 32)
     whole = batches(crops, 2, seed=0, positions=True)
     seen = [next(whole)[0] for _ in range(4)]
     later = batches(crops, 2, seed=0, start=4, positions=True)

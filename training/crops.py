@@ -1,6 +1,5 @@
 """Random squares from images of any size, as style transfer is trained on them."""
 
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +18,7 @@ class Crops(Dataset):
 
     The shorter side is brought to `short`, then a square is cut out (paper, section 5.1: 512, then 256). Where, is drawn from
     the position in the training alone, so that a resumed training sees what it would have seen. The last `held_out` images by
-    name are never cut from: `whole(i)` gives them.
+    name are never trained on: `middle` shows them.
     """
 
     def __init__(
@@ -69,15 +68,11 @@ class Crops(Dataset):
             raise InputError(f"{self._archive.path}: none of its images can be read")
         return bad
 
-    def whole(self, name: str, short: int) -> torch.Tensor:
-        """uint8 RGB [3, short, short]: the middle of an image."""
-        image = shrunk(rgb(self._archive.image(name)), short)
-        left, top = ((size - short) // 2 for size in image.size)
-        return to_tensor(image.crop((left, top, left + short, top + short)))
-
-    def files(self) -> str:
-        """Key of the names and sizes of the files: what a resumed training must find again."""
-        return hashlib.sha256("\0".join(self._archive.names).encode("utf-8", "surrogateescape")).hexdigest()
+    def middle(self, name: str) -> torch.Tensor:
+        """uint8 RGB [3, side, side]: the middle of an image, at the scale of the squares that are trained on."""
+        image = shrunk(rgb(self._archive.image(name)), self._short)
+        left, top = ((size - self._side) // 2 for size in image.size)
+        return to_tensor(image.crop((left, top, left + self._side, top + self._side)))
 
     def _readable(self, index: int) -> Image.Image:
         for step in range(len(self._names)):

@@ -36,7 +36,7 @@ class StyleReporter(Reporter):
         self.encoder = encoder
         self.dataset = f"{contents.name} × {styles.name}"
         self.contents, self.styles = (
-            torch.stack([crops.whole(name, config.crop) for name in crops.held_out]) for crops in (contents, styles)
+            torch.stack([crops.middle(name) for name in crops.held_out]) for crops in (contents, styles)
         )
 
     def first_pictures(self) -> None:
