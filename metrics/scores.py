@@ -35,8 +35,8 @@ def score(kind: str, fake: Sample, real: Sample | None = None, seed: int = 0) ->
     Of precision and recall that is their harmonic mean, as torch-fidelity has it; of density and coverage, coverage.
     """
     if kind in BY_MOMENTS:
-        one, other = fake.statistics, real.statistics
-        return {"distance": frechet_distance(one.mean, one.cov, other.mean, other.cov, one.centred, other.centred)}
+        one, other = real.statistics, fake.statistics  # of the real images the cache has moments only
+        return {"distance": frechet_distance(one.mean, one.cov, other.mean, other.cov, factor2=other.centred)}
     if kind == "kid":
         mean, std = kernel_distance(fake.features, real.features, seed=seed)
         return {"distance": mean, "std": std}
