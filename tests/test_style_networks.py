@@ -286,7 +286,8 @@ def test_adaconv_strength_interpolates_descriptors():
     own = Painter(stylizer, style_size=64).describe(picture)
     (found,) = Painter(stylizer, 0.25, style_size=64).paint(picture, [style])
     kernels = stylizer.network.kernels(0.75 * own + 0.25 * style)
-    assert torch.equal(found, to_uint8(stylizer.stylize(from_uint8(picture)[None], kernels))[0])
+    wanted = to_uint8(stylizer.stylize(from_uint8(picture)[None], kernels))[0]
+    assert (found.int() - wanted.int()).abs().max() <= 1  # the sum's rounding may show
     full, none, itself = (
         next(Painter(stylizer, strength, style_size=64).paint(picture, [which]))
         for strength, which in ((1, style), (0, style), (1, own))
