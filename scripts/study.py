@@ -24,6 +24,7 @@ if __name__ == "__main__":
 from metrics.evaluator import Evaluator
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, atomic_write, write_json
+from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.stats import read_jsonl
 from training.config import TrainingConfig, resolve
@@ -158,7 +159,8 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
     )
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(options, config.to_json())
-    train(config, dataset, state, run_dir, evaluator, device)
+    if not train(config, dataset, state, run_dir, evaluator, device):  # a signal; the same command goes on from here
+        sys.exit(STATUS)
 
 
 def settings(options: dict) -> dict:

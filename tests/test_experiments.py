@@ -103,6 +103,16 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
         again()
 
 
+def test_a_study_that_is_stopped_writes_no_record(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "Evaluator", lambda *_: None)
+    monkeypatch.setattr(study, "train", lambda *_: False)  # as after SIGTERM
+    arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
+    with pytest.raises(SystemExit) as stopped:
+        study.main([str(a) for a in [*arguments, "--table", "noise"]], standalone_mode=False)
+    assert stopped.value.code == 3
+    assert not list((tmp_path / "docs").rglob("*.json")) and not (tmp_path / "docs" / "ablation.md").exists()
+
+
 def test_fused_demodulation_is_the_same_layer():
     torch.manual_seed(0)
     layers = [kind(8, 6, 36).double() for kind in (bench.Demodulation, bench.FusedDemodulation)]
