@@ -551,7 +551,8 @@ def test_killed_data_worker_is_one_line(trainer):
     process = trainer("--workers", 1)
     os.kill(children(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 2 and err.count("\n") == 1 and "--workers 0" in err, err
+    ours = [line for line in err.splitlines() if "resource_tracker" not in line and not line.startswith("  ")]
+    assert process.returncode == 2 and len(ours) == 1 and "--workers 0" in ours[0], err  # Python may miss a semaphore by itself
 
 
 @pytest.mark.slow

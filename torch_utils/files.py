@@ -43,7 +43,8 @@ def naming(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno and not error.filename:  # without a number it would print as one that has none
+            error.filename = str(path)
         raise
 
 
