@@ -139,7 +139,7 @@ def evaluation_table(results: dict[str, dict]) -> str:
     help="of both images; styles of 256 where only they are taken",
 )
 @click.option("--seconds", type=float, default=60, help="for the repetitions of --speed")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("style"), help="OUT.json is written")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/style"), help="OUT.json is written")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(**options):
     """Score trained style transfers, test what they can transfer at all, and time them."""
