@@ -226,6 +226,15 @@ def test_resumed_training_is_the_training(pictures, tmp_path, changes):
     assert [r["style"] for r in records[0]] == [r["style"] for r in records[1]]
 
 
+def test_going_on_with_other_eyes_is_refused(pictures, tmp_path):
+    config, crops, state = make(pictures("photos"), pictures("paintings"), kimg=0.002)
+    state.network.encoder_norms.copy_(1.5 * fake_vgg().norms())
+    state.step = 1
+    with pytest.raises(InputError, match="other weights"):
+        train_style(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_the_training(pictures):
     config, crops, state = make(pictures("photos"), pictures("paintings"))
     state.network.levels[1].convs[0].weight.data[0, 0, 0, 0] = torch.nan

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from networks.stylizer import check_encoder
 from networks.vgg import VGG
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import StopRequest
@@ -36,6 +37,7 @@ def train_style(
     torch.backends.cudnn.benchmark = True
     if not state.step:
         state.measure_encoder(encoder, _first_images(contents, styles, device))
+    check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
     encoder.rescale(state.network.encoder_means)
     pin = device.type == "cuda"
     # The style of a content is another at each epoch: two orders, by two seeds
