@@ -102,7 +102,9 @@ def load(
 
     digest = sha256(path)
     if digest != SHA256:
-        print(f"note: {path} is not the field's {FILE} (its sha256 is {digest}): no score by it is a FID", file=sys.stderr)
+        raise InputError(
+            f"{path} is not the field's {FILE} (its sha256 is {digest}): no score by it is a FID; give it as --detector"
+        )
 
     def clean(pixels: torch.Tensor) -> torch.Tensor:
         return layers(((pixels - 128) / 128).contiguous(memory_format=torch.channels_last)).flatten(1)
