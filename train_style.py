@@ -21,7 +21,7 @@ from training.crops import Crops
 from training.health import Diverged
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
 from training.saved import states
-from training.style_config import PRESETS, StyleConfig
+from training.style_config import DECODER_STARTS, PRESETS, StyleConfig
 from training.style_loop import train_style
 from training.style_losses import STYLE_LOSSES
 from training.style_state import StyleState
@@ -41,6 +41,7 @@ PATHS = ("content", "style", "encoder_weights")
 @click.option("--style-width", type=click.IntRange(1, 4096), help="channels of the style encoder  [default: by preset]")
 @click.option("--adaptive", type=BOOL, help=f"style images of any size, not only {PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}")
 @click.option("--kernel-size", type=click.Choice(["1", "3", "5"]), help="of the predicted kernels  [default: 3]")
+@click.option("--decoder-start", type=click.Choice(DECODER_STARTS), help="first weights  [default: by preset]")
 @click.option("--crop", type=click.IntRange(32, 4096), help="side of the squares trained on  [default: by preset]")
 @click.option("--resize", type=click.IntRange(32, 8192), help="shorter side of what they are cut from  [default: by preset]")
 @click.option(
@@ -55,6 +56,7 @@ PATHS = ("content", "style", "encoder_weights")
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="learning rate of Adam  [default: by preset]")
 @click.option("--content-weight", type=click.FloatRange(0), help="of the content loss  [default: 1]")
 @click.option("--style-weight", type=click.FloatRange(0), help="of the style loss  [default: 10]")
+@click.option("--style-ramp", type=click.FloatRange(0, 1e9), help="kimg over which it rises to that  [default: by preset]")
 @click.option("--style-loss", type=click.Choice(list(STYLE_LOSSES)), help="statistics that are compared  [default: moments]")
 @click.option("--identity-weight", type=click.FloatRange(0), help="of an image in its own style  [default: by preset]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="of everything random")

@@ -66,14 +66,20 @@ class Level(nn.Module):
 
     def decode(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
         """With statistics from outside, see `centre`; enlarging by repetition does not change them."""
-        if self.up:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-        if kernels:
-            x = convolve(x, scale, *kernels)
-        for i, conv in enumerate(self.convs):
-            x = F.conv2d(F.pad(x, [1] * 4, mode="replicate"), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
-            x = x if self.last and i == len(self.convs) - 1 else F.relu(x)
+        x = self.enter(x, scale, kernels)
+        for conv in self.convs:
+            x = self.activate(self.convolve(x, conv), conv)
         return x
+
+    def enter(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
+        x = F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
+        return convolve(x, scale, *kernels) if kernels else x
+
+    def convolve(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
+        return F.conv2d(F.pad(x, [1] * 4, mode="replicate"), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
+
+    def activate(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
+        return x if self.last and conv is self.convs[-1] else F.relu(x)
 
     @property
     def halo(self) -> int:

@@ -7,10 +7,12 @@ import urllib.error
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from style_fixtures import random_network, random_stylizer, random_vgg, smooth
 
 from networks.adaconv import adaconv
+from networks.mirror import CONTRAST, mirror
 from networks.painter import Painter
 from networks.style_descriptor import fingerprint, load_descriptor, save_descriptor
 from networks.style_transfer import LIMITS, StyleTransfer, with_statistics
@@ -471,3 +473,43 @@ def test_fingerprint_knows_every_weight_and_option():
 
 def test_vgg_sees_a_multiple_of_its_stride():
     assert all(VGG(name).halo % STRIDE == 0 for name in ("vgg16", "vgg19"))
+
+
+# ---------------------------------------------------------------- a decoder that starts as the encoder, backwards
+
+
+@pytest.mark.parametrize("transfer", ["adaconv", "adain"])
+@pytest.mark.parametrize("encoder", ["vgg16", "vgg19"])
+def test_a_mirrored_decoder_is_the_transposed_encoder(transfer, encoder):
+    vgg = random_vgg(encoder)
+    vgg.rescale(vgg.mean_activations([smooth(64, 64)]))
+    network = StyleTransfer(transfer, encoder, style_depth=4, style_width=8)
+    features = vgg(smooth(64, 64, n=2))[-1]
+    mirror(network, vgg, features)
+    decoder = [conv.weight for level in network.levels for conv in level.convs]
+    layers = [conv.weight for conv in reversed(vgg.convolutions)]
+    if encoder == "vgg16":  # a layer less, of the 256 channels at a quarter of the size
+        extra = decoder.pop(1)
+        centre_taps = torch.zeros_like(extra)
+        centre_taps[:, :, 1, 1] = torch.eye(256)
+        close(extra / extra.max(), centre_taps)
+    for ours, theirs in zip(decoder, layers, strict=True):
+        # the adjoint, up to a factor: <y, theirs ⊛ x> = <ours ⊛ y, x>
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(1, theirs.shape[1], 6, 6, generator=generator)
+        y = torch.randn(1, theirs.shape[0], 6, 6, generator=generator)
+        one = (y * F.conv2d(x, theirs, padding=1)).sum()
+        other = (x * F.conv2d(y, ours, padding=1)).sum()
+        assert (one / theirs.norm()).item() == pytest.approx((other / ours.norm()).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("transfer", ["adaconv", "adain"])
+def test_a_mirrored_decoder_draws_with_the_contrast_of_photographs(transfer):
+    vgg = random_vgg()
+    vgg.rescale(vgg.mean_activations([smooth(64, 64)]))
+    network = StyleTransfer(transfer, "vgg16", style_depth=4, style_width=8)
+    features = vgg(smooth(64, 64, n=2))[-1]
+    mirror(network, vgg, features)
+    images = network(features, network.describe(features))
+    assert images.std().item() == pytest.approx(CONTRAST, rel=1e-3)
+    close(images.mean(dim=(0, 2, 3)), torch.zeros(3), 1e-4)

@@ -249,6 +249,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(pictures):
     [
         dict(content_weight=3.0),
         dict(style_weight=3.0),
+        dict(style_ramp=1.0),
         dict(style_loss="gram"),
         dict(style_loss="cmd"),
         dict(identity_weight=1.0),
@@ -273,6 +274,31 @@ def test_options_of_the_step_have_an_effect(pictures, changes):
             style_step(state, config, encoder, *images)
         found.append(state.network.levels[-1].convs[0].weight)
     assert found[0].shape != found[1].shape or not torch.equal(*found)
+
+
+def test_the_style_weight_rises_and_stays():
+    config = StyleConfig(content="a", style="b", style_weight=3.0, style_ramp=2.0)
+    assert [config.style_weight_at(nimg) for nimg in (0, 500, 1000, 2000, 9000)] == [0, 0.75, 1.5, 3, 3]
+    assert StyleConfig(content="a", style="b", style_weight=3.0).style_weight_at(0) == 3
+
+
+def test_a_training_starts_from_the_mirrored_encoder_once(pictures, tmp_path):
+    """The first step's weights are within a step of the transposed ones; a continuation does not start again."""
+    images, encoder, last = (pictures("photos"), pictures("paintings")), fake_vgg(), {}
+    for start in ("random", "mirrored"):
+        (tmp_path / start).mkdir()
+        config, crops, state = make(*images, kimg=0.002, lr=1e-6, decoder_start=start)
+        assert train_style(config, *crops, state, fake_vgg(), tmp_path / start, CPU)
+        last[start] = state.network.levels[0].convs[0].weight.detach().flatten()
+    encoder.rescale(state.network.encoder_means)
+    wanted = encoder.convolutions[-1].weight.transpose(0, 1).flip(2, 3).flatten()
+    alike = {start: torch.cosine_similarity(weight, wanted, dim=0).item() for start, weight in last.items()}
+    assert alike["mirrored"] > 0.999 and abs(alike["random"]) < 0.1
+    longer, crops, state = make(*images, kimg=0.004, lr=1e-6, decoder_start="mirrored")
+    state.load(tmp_path / "mirrored", CPU)
+    state.network.levels[0].convs[0].weight.data.zero_()
+    assert train_style(longer, *crops, state, fake_vgg(), tmp_path / "mirrored", CPU)
+    assert state.network.levels[0].convs[0].weight.abs().max() < 1e-3
 
 
 # The command

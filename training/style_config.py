@@ -11,6 +11,8 @@ from networks.vgg import CONVOLUTIONS
 from training.options import checked
 from training.style_losses import STYLE_LOSSES
 
+DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards
+
 
 @dataclass(frozen=True)
 class StyleConfig:
@@ -34,6 +36,7 @@ class StyleConfig:
     style_width: int = 512  # channels of the style encoder
     adaptive: bool = False  # style images of any size
     kernel_size: int = 3
+    decoder_start: str = "random"  # one of DECODER_STARTS
 
     # recipe
     batch: int = 8
@@ -41,6 +44,7 @@ class StyleConfig:
     beta2: float = 0.99
     content_weight: float = 1.0
     style_weight: float = 10.0
+    style_ramp: float = 0.0  # thousand contents over which the style weight rises from 0: first learn to draw
     style_loss: str = "moments"  # one of STYLE_LOSSES
     identity_weight: float = 0.0  # of the pixels' difference when an image is stylised with itself
     # schedule of the run
@@ -54,6 +58,9 @@ class StyleConfig:
     @property
     def metrics(self) -> tuple[str, ...]:
         return "style_loss", "content_loss"
+
+    def style_weight_at(self, nimg: int) -> float:
+        return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,11 +86,13 @@ def small_preset() -> dict[str, Any]:
         style_depth=32,
         style_width=128,
         adaptive=True,
-        crop=128,
+        decoder_start="mirrored",
+        crop=64,
         resize=256,
         batch=2,
         lr=0.005,
         style_weight=3.0,
+        style_ramp=5,
         identity_weight=50.0,
         kimg=10,
         tick=0.1,
@@ -98,6 +107,7 @@ CHOICES = {
     "encoder": tuple(CONVOLUTIONS),
     "style_loss": tuple(STYLE_LOSSES),
     "kernel_size": (1, 3, 5),
+    "decoder_start": DECODER_STARTS,
     "cfg": tuple(PRESETS),
 }
 ABOVE_0, BELOW_1, FINITE, MANY = math.nextafter(0, 1), math.nextafter(1, 0), sys.float_info.max, 2**31
@@ -114,6 +124,7 @@ RANGES = {
     "beta2": (0, BELOW_1),
     "content_weight": (0, FINITE),
     "style_weight": (0, FINITE),
+    "style_ramp": (0, 1e9),
     "identity_weight": (0, FINITE),
     "kimg": (1e-6, 1e9),
     "tick": (1e-6, 1e9),

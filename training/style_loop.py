@@ -2,11 +2,13 @@
 
 import contextlib
 import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from networks.mirror import mirror
 from networks.stylizer import check_encoder
 from networks.vgg import VGG
 from torch_utils.images import from_uint8
@@ -36,9 +38,12 @@ def train_style(
     """Train `state` until `config.kimg` thousand content images are seen; False where a signal ended it before."""
     torch.backends.cudnn.benchmark = True
     if not state.step:
-        state.measure_encoder(encoder, _first_images(contents, styles, device))
+        state.measure_encoder(encoder, _first_images([contents, styles], device))
     check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
     encoder.rescale(state.network.encoder_means)
+    if not state.step and config.decoder_start == "mirrored":
+        features = [encoder(images)[-1] for images in _first_images([contents], device)]
+        mirror(state.network, encoder, torch.cat(features))
     pin = device.type == "cuda"
     # The style of a content is another at each epoch: two orders, by two seeds
     data = [
@@ -70,7 +75,7 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     images = network(of_content[-1], network.describe(of_style[-1]))
     found = encoder(images)
     losses = dict(content=content_loss(found, of_content), style=STYLE_LOSSES[config.style_loss](found, of_style))
-    loss = config.content_weight * losses["content"] + config.style_weight * losses["style"]
+    loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
     if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)
         itself = network(of_content[-1], network.describe(of_content[-1]))
         losses["identity"] = F.mse_loss(itself, content)
@@ -82,7 +87,7 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     state.means.add(**losses)
 
 
-def _first_images(contents: Crops, styles: Crops, device: torch.device):
-    for crops in (contents, styles):
+def _first_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+    for crops in sources:
         for i in itertools.islice(range(len(crops)), MEASURED):
             yield from_uint8(crops[i, i][0][None].to(device))
