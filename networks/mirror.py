@@ -30,7 +30,7 @@ def mirror(network: StyleTransfer, encoder: VGG, features: torch.Tensor) -> None
             else:
                 conv.weight.copy_(next(backwards).weight.transpose(0, 1).flip(2, 3))
             conv.bias.zero_()
-            y = level.convolve(x, conv)
+            y = level.ordinary(x, conv)
             mean = y.mean(dim=(0, 2, 3))
             y -= mean.view(1, -1, 1, 1)
             gain = (CONTRAST if level.last and conv is level.convs[-1] else 1) / y.std().clamp(min=1e-8)

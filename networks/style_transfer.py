@@ -68,14 +68,14 @@ class Level(nn.Module):
         """With statistics from outside, see `centre`; enlarging by repetition does not change them."""
         x = self.enter(x, scale, kernels)
         for conv in self.convs:
-            x = self.activate(self.convolve(x, conv), conv)
+            x = self.activate(self.ordinary(x, conv), conv)
         return x
 
     def enter(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
         x = F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
         return convolve(x, scale, *kernels) if kernels else x
 
-    def convolve(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
+    def ordinary(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
         return F.conv2d(F.pad(x, [1] * 4, mode="replicate"), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
 
     def activate(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:

@@ -1,0 +1,60 @@
+"""Cut margins of one colour off images: `python -m scripts.trim_margins --source scans/ --dest paintings/`.
+
+Scans and posters of paintings come with frames. A style transfer takes a frame for the style: pictures turn black.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch_utils.cli import command, run
+from torch_utils.files import InputError, atomic_write
+from training.archive import Archive
+
+TOLERANCE = 48  # levels of 255 by which a margin's pixels may differ from the corner's: JPEG rings beside edges
+SHARE = 0.05  # of a row's pixels that are something else, from where on it is no margin
+INSIDE = 3  # pixels: what a frame's shadow takes
+
+
+def trimmed(image: Image.Image) -> Image.Image:
+    """`image` without margins of its corner's colour; as it is, where next to nothing would remain."""
+    pixels = np.asarray(image).astype(int)
+    other = np.abs(pixels - pixels[0, 0]).max(axis=2) > TOLERANCE
+    spans = []
+    for axis in (0, 1):  # columns, rows
+        (found,) = np.nonzero(other.mean(axis=axis) > SHARE)
+        size = other.shape[1 - axis]
+        whole = len(found) == 0 or found[-1] + 1 - found[0] <= size / 8
+        first, last = (0, size) if whole else (found[0], found[-1] + 1)
+        spans.append((first + INSIDE * (first > 0), last - INSIDE * (last < size)))
+    (left, right), (top, bottom) = spans
+    return image.crop((left, top, right, bottom))
+
+
+@command()
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="folder or zip of images")
+@click.option("--dest", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to be made")
+def main(source: Path, dest: Path):
+    """Cut margins of one colour off images, and write them as PNG files of the same names."""
+    if dest.exists():
+        raise InputError(f"--dest {dest}: exists already")
+    archive, count = Archive(source), 0
+    for name in archive.names:
+        image = archive.image(name).convert("RGB")
+        inner = trimmed(image)
+        path = (dest / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            inner.save(file, format="PNG")
+        count += inner.size != image.size
+    print(f"{dest}: {len(archive.names)} images, {count} of them trimmed")
+
+
+if __name__ == "__main__":
+    run(main)

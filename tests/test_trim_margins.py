@@ -1,0 +1,56 @@
+"""Margins of one colour are cut off, and nothing else is."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from scripts.trim_margins import INSIDE, trimmed
+
+
+def framed(left: int, top: int, right: int, bottom: int, frame=(0, 0, 0), seed: int = 0) -> Image.Image:
+    """A picture of 40×60 pixels, unlike the frame in every one of them, in a frame with slight noise."""
+    rng = np.random.RandomState(seed)
+    pixels = np.empty((60 + top + bottom, 40 + left + right, 3))
+    pixels[:] = np.array(frame) + rng.randint(-8, 9, pixels.shape)
+    pixels[top : top + 60, left : left + 40] = rng.randint(100, 156, (60, 40, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.tuples(*[st.integers(0, 30)] * 4).filter(lambda margins: margins[0] or margins[1]),
+    st.sampled_from([(0, 0, 0), (255, 255, 255), (200, 10, 10)]),
+)
+def test_frames_of_any_width_and_colour_are_cut(margins, colour):
+    image, (left, top, *_) = framed(*margins, frame=colour), margins
+    inside = [INSIDE if margin else 0 for margin in margins]
+    cut = trimmed(image)
+    assert cut.size == (40 - inside[0] - inside[2], 60 - inside[1] - inside[3])
+    assert cut.getpixel((0, 0)) == image.getpixel((left + inside[0], top + inside[1]))
+
+
+def test_a_picture_without_a_frame_stays_as_it_is():
+    rng = np.random.RandomState(0)
+    image = Image.fromarray(rng.randint(0, 256, (50, 40, 3)).astype(np.uint8))
+    assert trimmed(image).tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255)])
+def test_a_picture_of_one_colour_stays_as_it_is(colour):
+    image = Image.new("RGB", (40, 30), colour)
+    assert trimmed(image).size == (40, 30)
+
+
+def test_command(run_command, tmp_path):
+    (tmp_path / "scans" / "deep").mkdir(parents=True)
+    framed(10, 5, 10, 5).save(tmp_path / "scans" / "deep" / "a.png")
+    Image.fromarray(np.random.RandomState(1).randint(0, 256, (50, 40, 3)).astype(np.uint8)).save(tmp_path / "scans" / "b.png")
+    arguments = ["--source", tmp_path / "scans", "--dest", tmp_path / "paintings"]
+    done = run_command("scripts/trim_margins.py", *arguments)
+    assert done.returncode == 0 and "2 images, 1 of them trimmed" in done.stdout, done.stderr
+    with Image.open(tmp_path / "paintings" / "deep" / "a.png") as a, Image.open(tmp_path / "paintings" / "b.png") as b:
+        assert a.size == (40 - 2 * INSIDE, 60 - 2 * INSIDE) and b.size == (40, 50)
+    again = run_command("scripts/trim_margins.py", *arguments)
+    assert again.returncode == 2 and "exists already" in again.stderr and len(again.stderr.strip().splitlines()) == 1
