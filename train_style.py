@@ -43,6 +43,7 @@ PATHS = ("content", "style", "encoder_weights")
 @click.option("--kernel-size", type=click.Choice(["1", "3", "5"]), help="of the predicted kernels  [default: 3]")
 @click.option("--decoder-start", type=click.Choice(DECODER_STARTS), help="first weights  [default: by preset]")
 @click.option("--crop", type=click.IntRange(32, 4096), help="side of the squares trained on  [default: by preset]")
+@click.option("--style-crop", type=click.IntRange(32, 4096), help="likewise, of the styles  [default: the same]")
 @click.option("--resize", type=click.IntRange(32, 8192), help="shorter side of what they are cut from  [default: by preset]")
 @click.option(
     "--hold-out-content", type=click.IntRange(1, 1000), help="so many, the last by name, are only shown  [default: 8]"
@@ -122,10 +123,14 @@ def resolve(options: dict) -> StyleConfig:
             raise InputError(f"--{name} is missing: a folder or zip of images")
     values = PRESETS[options["cfg"]]() | {name: value for name, value in options.items() if value is not None}
     config = StyleConfig.from_json(values)  # what could not be resumed does not start
-    if not config.adaptive and config.transfer == "adaconv" and config.crop != PAPER_STYLE_SIDE:
-        raise InputError(
-            f"--crop {config.crop}: the paper's style encoder takes {PAPER_STYLE_SIDE} only; --adaptive 1 takes any"
-        )
+    described = {"--style-crop" if config.style_crop else "--crop": config.style_side}
+    if config.identity_weight:
+        described["--crop"] = config.crop
+    for option, side in described.items():
+        if not config.adaptive and config.transfer == "adaconv" and side != PAPER_STYLE_SIDE:
+            raise InputError(
+                f"{option} {side}: the paper's style encoder takes {PAPER_STYLE_SIDE} only; --adaptive 1 takes any"
+            )
     return config
 
 
@@ -136,8 +141,11 @@ def _given_now(options: dict) -> dict:
 def open_images(config: StyleConfig) -> list[Crops]:
     """Contents and styles, their headers looked at."""
     found = []
-    for path, held_out in ((config.content, config.hold_out_content), (config.style, config.hold_out_style)):
-        crops = Crops(Archive(path), config.crop, config.resize, held_out, config.seed, config.skip_bad)
+    for path, side, held_out in (
+        (config.content, config.crop, config.hold_out_content),
+        (config.style, config.style_side, config.hold_out_style),
+    ):
+        crops = Crops(Archive(path), side, config.resize, held_out, config.seed, config.skip_bad)
         progress = Progress(f"checking {crops.name}", len(crops) + held_out, "img")
         bad = crops.check(progress.update)
         progress.close()

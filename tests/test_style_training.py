@@ -16,6 +16,7 @@ from networks.vgg import VGG
 from torch_utils.files import InputError
 from torch_utils.images import from_uint8
 from torch_utils.stats import read_jsonl
+from train_style import resolve
 from training.archive import Archive
 from training.crops import Crops
 from training.dataset import batches
@@ -169,7 +170,8 @@ def test_squares_that_cannot_be(pictures, side, short, held_out):
 def make(content, style, **changes):
     config = StyleConfig(**TINY | dict(content=str(content), style=str(style)) | changes)
     held = (config.hold_out_content, config.hold_out_style)
-    crops = [Crops(Archive(path), config.crop, config.resize, n, config.seed) for path, n in zip((content, style), held)]
+    sides = (config.crop, config.style_side)
+    crops = [Crops(Archive(path), side, config.resize, n, config.seed) for path, side, n in zip((content, style), sides, held)]
     return config, crops, StyleState(config)
 
 
@@ -274,6 +276,25 @@ def test_options_of_the_step_have_an_effect(pictures, changes):
             style_step(state, config, encoder, *images)
         found.append(state.network.levels[-1].convs[0].weight)
     assert found[0].shape != found[1].shape or not torch.equal(*found)
+
+
+def test_styles_may_be_cut_larger_than_contents(pictures, tmp_path):
+    config, crops, state = make(pictures("photos"), pictures("paintings"), kimg=0.002, style_crop=40, crop=32)
+    assert crops[0][0, 0][0].shape == (3, 32, 32) and crops[1][0, 0][0].shape == (3, 40, 40)
+    (tmp_path / "run").mkdir()
+    assert train_style(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
+    with Image.open(tmp_path / "run" / "fakes000000.png") as picture:  # styles in the first column, in the contents' size
+        assert picture.width % 32 == 0 and picture.height % 32 == 0
+    assert StyleConfig(content="a", style="b", crop=64).style_side == 64
+
+
+@pytest.mark.parametrize("wrong", [dict(crop=128), dict(style_crop=128), dict(crop=128, style_crop=256, identity_weight=1.0)])
+def test_the_papers_style_encoder_wants_its_size(wrong):
+    options = dict(content="a", style="b", cfg="paper")
+    with pytest.raises(InputError, match="takes 256 only"):
+        resolve(options | wrong)
+    assert resolve(options | wrong | dict(adaptive=True)).adaptive
+    assert resolve(options | dict(crop=128, style_crop=256)).crop == 128
 
 
 def test_the_style_weight_rises_and_stays():

@@ -22,6 +22,7 @@ class StyleConfig:
     content: str  # folder or zip
     style: str
     crop: int = 256  # side of the squares that are trained on
+    style_crop: int | None = None  # likewise, of the styles; None: the same
     resize: int = 512  # shorter side of the images that they are cut from
     hold_out_content: int = 8  # images that are not trained on, the last by name: pictures and held-out losses are made of them
     hold_out_style: int = 4
@@ -59,6 +60,10 @@ class StyleConfig:
     def metrics(self) -> tuple[str, ...]:
         return "style_loss", "content_loss"
 
+    @property
+    def style_side(self) -> int:
+        return self.style_crop or self.crop
+
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
 
@@ -91,8 +96,8 @@ def small_preset() -> dict[str, Any]:
         resize=256,
         batch=2,
         lr=0.005,
-        style_weight=2.0,
-        style_ramp=3,
+        style_weight=1.5,
+        style_ramp=4,
         identity_weight=50.0,
         kimg=10,
         tick=0.1,
@@ -113,6 +118,7 @@ CHOICES = {
 ABOVE_0, BELOW_1, FINITE, MANY = math.nextafter(0, 1), math.nextafter(1, 0), sys.float_info.max, 2**31
 RANGES = {
     "crop": (32, 4096),
+    "style_crop": (32, 4096),
     "resize": (32, 8192),
     "hold_out_content": (1, 1000),
     "hold_out_style": (1, 1000),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from networks.vgg import VGG
 from torch_utils import distributed
@@ -39,9 +40,12 @@ class StyleReporter(Reporter):
             torch.stack([crops.middle(name) for name in crops.held_out]) for crops in (contents, styles)
         )
 
+        shown = F.interpolate(from_uint8(self.styles[:ROWS]), self.contents.shape[2:], mode="bilinear", antialias=True)
+        self.shown_styles = to_uint8(shown)  # in the contents' size
+
     def first_pictures(self) -> None:
         columns = max(min(len(self.contents), COLUMNS), min(len(self.styles), ROWS))
-        rows = [images[:columns] for images in (self.contents[:COLUMNS], self.styles[:ROWS])]
+        rows = [images[:columns] for images in (self.contents[:COLUMNS], self.shown_styles)]
         blank = torch.full_like(self.contents[:1], 255)
         padded = [torch.cat([row, blank.expand(columns - len(row), -1, -1, -1)]) for row in rows]
         save_grid(self.run_dir / "reals.png", torch.cat(padded), columns)
@@ -53,7 +57,7 @@ class StyleReporter(Reporter):
         rows = [torch.cat([torch.full_like(contents[:1], 255), contents])]
         for i in range(len(styles)):
             made = [to_uint8(self._stylize(content[None], styles[i : i + 1])).cpu() for content in contents]
-            rows.append(torch.cat([styles[i : i + 1], *made]))
+            rows.append(torch.cat([self.shown_styles[i : i + 1], *made]))
         save_grid(path, torch.cat(rows), len(contents) + 1)
 
     def write_network(self, path: Path) -> None:
