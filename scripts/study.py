@@ -8,6 +8,7 @@ Several of these may run at once on different `--data`; a last one, with all of 
 
 import dataclasses
 import json
+import math
 import shlex
 import shutil
 import statistics
@@ -47,6 +48,8 @@ def adain(lr: float, **more) -> dict:
 def demod(lr: float, **more) -> dict:
     return dict(modulation="demod", modulation_options={"lr_multiplier": lr}, **more)
 
+
+STYLEGAN2_LOSS = dict(loss="logistic", pl_weight=2.0, style_mixing=0.9)
 
 # table -> row -> what differs from the `tiny` preset. An empty row is the preset itself.
 TABLES: dict[str, dict[str, dict]] = {
@@ -106,13 +109,14 @@ TABLES: dict[str, dict[str, dict]] = {
     "loss": {
         "relativistic": dict(),
         "logistic": dict(loss="logistic"),
-        "logistic, no path lengths, no mixing": dict(loss="logistic", pl_weight=0.0, style_mixing=0.0),
-        "logistic, demod (StyleGAN2)": demod(1.0, loss="logistic"),
+        "logistic, path lengths, mixing": STYLEGAN2_LOSS,
+        "logistic, path lengths, mixing, demod (StyleGAN2)": demod(1.0, **STYLEGAN2_LOSS),
         "relativistic, demod": demod(1.0),
     },
     "few images": {
         "1000 images": dict(subset=1000),
         "1000 images, ada": dict(subset=1000, aug="ada"),
+        "1000 images, ada to signs of 0.3": dict(subset=1000, aug="ada", target=0.3, ada_kimg=10.0),
         "all images": dict(),
     },
     "growing": {
@@ -175,19 +179,40 @@ def settings(options: dict) -> dict:
 
 
 def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
-    """Settings, scores and one row of samples. Seconds are at the pace of the run's fastest tick: what else the machine did
-    meanwhile does not count."""
+    """Settings, scores, seconds and one row of samples."""
     (metric,) = config.metrics
-    pace = min(record["sec_per_kimg"] for record in read_jsonl(run_dir / "stats.jsonl"))
+    seconds = seconds_of(read_jsonl(run_dir / "stats.jsonl"))
     scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s]
     keys = ("value", "floor", "way_left")
-    points = [dict(kimg=s["nimg"] / 1000) | {key: round(s[key], 4) for key in keys} for s in scores]
-    record = dict(settings=settings(config.to_json()), metric=metric, sec_per_kimg=round(pace, 3), points=points)
+    points = [
+        dict(kimg=s["nimg"] / 1000, seconds=round(seconds[s["nimg"]], 1)) | {key: round(s[key], 4) for key in keys}
+        for s in scores
+    ]
+    record = dict(settings=settings(config.to_json()), metric=metric, points=points)
     write_json(records / f"{run_name(config)}.json", record)
     kimg = int(points[-1]["kimg"])
     with Image.open(run_dir / f"fakes{kimg:06d}.png") as picture, atomic_write(strip_of(config, kimg, records)) as file:
         side = picture.width // 16
         picture.convert("RGB").crop((0, 0, picture.width, side)).save(file, format="PNG", optimize=True)
+
+
+def seconds_of(ticks: list[dict]) -> dict[int, float]:
+    """Images seen at the end of each tick -> seconds of training until then, each tick at the pace of the fastest one of the
+    same size of images: what else the machine did meanwhile does not count."""
+    size = lambda tick: math.ceil(tick["growth"]) if "growth" in tick else None  # while a level fades in, it is computed
+    paces = {}
+    for tick in ticks:
+        paces[size(tick)] = min(tick["sec_per_kimg"], paces.get(size(tick), math.inf))
+    total, seen, found = 0.0, 0, {0: 0.0}
+    for tick in ticks:
+        total, seen = total + (tick["nimg"] - seen) / 1000 * paces[size(tick)], tick["nimg"]
+        found[seen] = total
+    return found
+
+
+def seconds_at(record: dict, point: dict) -> float:
+    """Records of before 2026-11-24 have the pace alone, and no growing runs."""
+    return point["seconds"] if "seconds" in point else point["kimg"] * record["sec_per_kimg"]
 
 
 def strip_of(config: TrainingConfig, kimg: int, records: Path) -> Path:
@@ -228,12 +253,12 @@ def section(table: str, data: Path, kimg: int, seeds: int, docs: Path) -> list[s
             continue
         ends = [record["points"][-1] for record in found]
         values, left = [end["value"] for end in ends], statistics.mean(end["way_left"] for end in ends)
-        pace = min(record["sec_per_kimg"] for record in found)
+        pace = min(seconds_at(record, end) / end["kimg"] for record, end in zip(found, ends))
         cells = [row, f"{parameters(configs[0], dataset.width, dataset.channels):,}", ", ".join(f"{v:.1f}" for v in values)]
         lines.append(f"| {' | '.join(cells)} | {statistics.mean(values):.1f} | {left:.2f} | {pace:.1f} |")
-        for axis, unit in zip(axes, (1, pace)):
+        for axis, progress in zip(axes, (lambda record, point: point["kimg"], seconds_at)):
             for j, record in enumerate(found):
-                x, y = zip(*((unit * point["kimg"], point["value"]) for point in record["points"]))
+                x, y = zip(*((progress(record, point), point["value"]) for point in record["points"]))
                 axis.plot(x, y, "o-", ms=3, lw=1.2, color=plt.cm.tab20(i % 20), label=None if j else row)
             axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
         strips.append(strip_of(configs[0], kimg, records))

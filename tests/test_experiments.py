@@ -103,6 +103,12 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
         again()
 
 
+def test_seconds_are_at_the_fastest_pace_of_each_size_of_images():
+    paces = [(1, 1.0, 2.0), (2, 1.5, 4.0), (3, 2.0, 3.0), (4, None, 9.0), (6, None, 5.0)]
+    ticks = [dict(nimg=1000 * n, sec_per_kimg=p) | ({} if growth is None else dict(growth=growth)) for n, growth, p in paces]
+    assert study.seconds_of(ticks) == {0: 0, 1000: 2, 2000: 5, 3000: 8, 4000: 13, 6000: 23}
+
+
 def test_a_study_that_is_stopped_writes_no_record(image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "Evaluator", lambda *_: None)
     monkeypatch.setattr(study, "train", lambda *_: False)  # as after SIGTERM

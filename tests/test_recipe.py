@@ -262,8 +262,9 @@ def test_presets_make_configurations(cfg, side):
 
 
 def test_loss_brings_its_regularisers_unless_told_otherwise():
-    assert resolve("tiny", 32, dict(loss="logistic"))["pl_weight"] == 2
-    assert resolve("tiny", 32, dict(loss="logistic", pl_weight=0.5))["pl_weight"] == 0.5
+    for cfg, weight in (("auto", 2), ("ffhq256", 2), ("tiny", 0), ("fashion32", 0), ("cifar", 0)):
+        assert resolve(cfg, 32, dict(loss="logistic"))["pl_weight"] == weight
+        assert resolve(cfg, 32, dict(loss="logistic", pl_weight=0.5))["pl_weight"] == 0.5
     stylegan2 = resolve("stylegan2", 64, dict(loss=None))
     assert (stylegan2["modulation"], stylegan2["loss"], stylegan2["style_mixing"]) == ("demod", "logistic", 0.9)
 

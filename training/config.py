@@ -170,6 +170,8 @@ def tiny_preset(side: int) -> dict[str, Any]:
         glr=0.001,
         dlr=0.0016,
         gamma=1.0,
+        pl_weight=0.0,  # with the logistic loss, too, as in StyleGAN2-ADA's CIFAR-10: docs/ablation.md
+        style_mixing=0.0,
         reg_interval=4,
         ema_kimg=1,
         ada_kimg=20,  # a run of a thousand times the length has 500
@@ -188,14 +190,16 @@ def fashion32_preset(side: int) -> dict[str, Any]:
 
 
 def cifar_preset(side: int) -> dict[str, Any]:
-    """Widths, batch, rates, EMA and the shallow mapping of StyleGAN2-ADA's CIFAR-10 (Karras et al. 2020b, appendix C); gamma
-    is where R3GAN's ends (Huang et al. 2024, appendix), as their relativistic loss is ours."""
+    """Widths, batch, rates, EMA, the shallow mapping and no path lengths nor mixing: StyleGAN2-ADA's CIFAR-10 (Karras et al.
+    2020b, appendix C); gamma is where R3GAN's ends (Huang et al. 2024, appendix), as their relativistic loss is ours."""
     return dict(
         batch=64,
         channel_base=32768,
         glr=0.0025,
         dlr=0.0025,
         gamma=0.005,
+        pl_weight=0.0,
+        style_mixing=0.0,
         reg_interval=16,
         ema_kimg=500,
         mapping_layers=2,
