@@ -29,7 +29,7 @@ from training.style_state import StyleState
 
 CPU = torch.device("cpu")
 TINY = dict(encoder="vgg16", style_depth=2, style_width=4, adaptive=True, crop=32, resize=40, batch=2, workers=0)
-TINY |= dict(hold_out_content=1, hold_out_style=1, cfg="small", style_weight=1.0)
+TINY |= dict(style_crop=32, hold_out_content=1, hold_out_style=1, cfg="small", style_weight=1.0)
 
 
 def fake_vgg(seed: int = 0) -> VGG:
@@ -434,7 +434,9 @@ def test_real_images_are_learned_from(run_command, test_data, tmp_path):
     """With VGG-16 as it is: held-out losses fall."""
     weights = test_data / "weights" / "vgg16_to_conv4_1.safetensors"
     arguments = dict(content=test_data / "data" / "photos", style=test_data / "data" / "paintings", encoder_weights=weights)
-    arguments |= dict(outdir=tmp_path / "runs", cfg="small", crop=64, resize=128, kimg=0.4, tick=0.1, snap=4, workers=0)
+    arguments |= dict(
+        outdir=tmp_path / "runs", cfg="small", crop=64, style_crop=64, resize=128, kimg=0.4, tick=0.1, snap=4, workers=0
+    )
     flat = [text for name, value in arguments.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     done = run_command("train_style.py", *flat, timeout=1800, env={"OMP_NUM_THREADS": str(os.cpu_count())})
     assert done.returncode == 0, done.stderr

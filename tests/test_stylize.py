@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from style_fixtures import random_network, random_vgg, smooth
 
@@ -20,10 +20,11 @@ import stylize
 from networks.generator import Generator
 from networks.painter import Painter
 from networks.stylizer import load_stylizer
-from torch_utils.checkpoint import save_snapshot
+from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.files import InputError
-from torch_utils.images import from_pil, save_png, to_uint8
+from torch_utils.images import from_pil, from_uint8, save_png, to_uint8
 from torch_utils.table_picture import thumbnail
+from training.style_losses import content_loss, moments_loss
 
 
 @pytest.fixture(scope="module")
@@ -411,3 +412,32 @@ def test_kernels_of_a_generator(generators, tmp_path):
         with pytest.raises(InputError, match=f"predicts no kernels: its modulation is {modulation}"):
             shown(network=modulation)
     assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------- the network that is committed
+
+
+def test_the_pretrained_stylizer_stylises(test_data):
+    """Held-out photographs come nearer to a painting than they were, and stay nearer to themselves than the painting is."""
+    path = ROOT / "pretrained" / "adaconv-style.safetensors"
+    assert path.stat().st_size <= 12e6
+    assert not any(name.startswith("encoder.") for name in read_snapshot(path).tensors)  # VGG is not in it
+    stylizer = load_stylizer(path, test_data / "weights" / "vgg16_to_conv4_1.safetensors")
+
+    def square(name: str) -> torch.Tensor:
+        with Image.open(test_data / "data" / name) as image:  # without the frames of the paintings
+            return from_uint8(from_pil(ImageOps.fit(image.convert("RGB"), (256, 256), bleed=0.1))[None])
+
+    content = square("photos/053_tajMahal.jpg")
+    of_content, found = stylizer.encoder(content), []
+    for name in ("012_board2", "013_board", "014_board1"):
+        style = square(f"paintings/{name}.jpg")
+        drawn = stylizer.stylize(content, stylizer.network.kernels(stylizer.describe(style)))
+        of_drawn, of_style = stylizer.encoder(drawn.clamp(-1, 1)), stylizer.encoder(style)
+        styles = moments_loss(of_drawn, of_style), moments_loss(of_content, of_style)
+        contents = content_loss(of_drawn, of_content), content_loss(of_style, of_content)
+        found.append([*styles, *contents])
+    style_of_drawn, style_of_content, content_of_drawn, content_of_style = torch.tensor(found).mean(dim=0)
+    print(style_of_drawn, style_of_content, content_of_drawn, content_of_style)
+    assert style_of_drawn < 0.95 * style_of_content
+    assert content_of_drawn < 0.6 * content_of_style

@@ -93,6 +93,7 @@ def small_preset() -> dict[str, Any]:
         adaptive=True,
         decoder_start="mirrored",
         crop=64,
+        style_crop=256,  # as they are described in use
         resize=256,
         batch=2,
         lr=0.005,
