@@ -4,7 +4,7 @@ Scans and posters of paintings come with frames. A style transfer takes a frame 
 """
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 import numpy as np
@@ -13,8 +13,9 @@ from PIL import Image
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.dataset_tool import new_dataset, png
 from torch_utils.cli import command, run
-from torch_utils.files import InputError, atomic_write
+from torch_utils.files import InputError
 from training.archive import Archive
 
 TOLERANCE = 48  # levels of 255 by which a margin's pixels may differ from the corner's: JPEG rings beside edges
@@ -39,20 +40,22 @@ def trimmed(image: Image.Image) -> Image.Image:
 
 @command()
 @click.option("--source", required=True, type=click.Path(path_type=Path), help="folder or zip of images")
-@click.option("--dest", required=True, type=click.Path(file_okay=False, path_type=Path), help="folder to be made")
+@click.option("--dest", required=True, type=click.Path(path_type=Path), help="new folder, or new file that ends in .zip")
 def main(source: Path, dest: Path):
     """Cut margins of one colour off images, and write them as PNG files of the same names."""
     if dest.exists():
         raise InputError(f"--dest {dest}: exists already")
-    archive, count = Archive(source), 0
-    for name in archive.names:
-        image = archive.image(name).convert("RGB")
-        inner = trimmed(image)
-        path = (dest / name).with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            inner.save(file, format="PNG")
-        count += inner.size != image.size
+    archive, written, count = Archive(source), set(), 0
+    with new_dataset(dest) as write:
+        for name in archive.names:
+            image = archive.image(name).convert("RGB")
+            inner = trimmed(image)
+            target = str(PurePosixPath(name).with_suffix(".png"))
+            if target in written:
+                raise InputError(f"{source}: two images would be called {target}; rename one of them")
+            write(target, png(inner))
+            written.add(target)
+            count += inner.size != image.size
     print(f"{dest}: {len(archive.names)} images, {count} of them trimmed")
 
 

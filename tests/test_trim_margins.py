@@ -54,3 +54,15 @@ def test_command(run_command, tmp_path):
         assert a.size == (40 - 2 * INSIDE, 60 - 2 * INSIDE) and b.size == (40, 50)
     again = run_command("scripts/trim_margins.py", *arguments)
     assert again.returncode == 2 and "exists already" in again.stderr and len(again.stderr.strip().splitlines()) == 1
+
+
+def test_what_fails_leaves_nothing(run_command, tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("a.png", "a.jpg"):
+        framed(10, 5, 10, 5).save(tmp_path / "scans" / name)
+    for problem in ("two images would be called a.png", "b.png"):
+        done = run_command("scripts/trim_margins.py", "--source", tmp_path / "scans", "--dest", tmp_path / "new")
+        assert done.returncode == 2 and problem in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["scans"]
+        (tmp_path / "scans" / "a.jpg").unlink(missing_ok=True)
+        (tmp_path / "scans" / "b.png").write_bytes(b"no image")

@@ -85,7 +85,8 @@ def paper_preset() -> dict[str, Any]:
 
 def small_preset() -> dict[str, Any]:
     """For a CPU and an hour: a tenth of the parameters, squares of 64 pixels, style images of any size, and a decoder that
-    can draw before it learns to stylise. What pretrained/adaconv-style.safetensors was trained with; docs/style.md says why."""
+    can draw before it learns to stylise; docs/style.md says why. What pretrained/adaconv-style.safetensors was trained with is
+    in its card."""
     return dict(
         encoder="vgg16",
         style_depth=32,
