@@ -5,15 +5,18 @@ AdaIN gives every channel of a feature map a scale and a shift; AdaConv gives it
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from torch_utils.ops import in_float32, widen
+from networks.sample_conv import sample_conv
+from torch_utils.ops import in_float32, pad, widen
 
 LARGEST_KERNEL = 31
+CACHED = 2**20  # numbers of a map that caches hold
 
 
 class AdaptiveKernels(NamedTuple):
@@ -38,14 +41,18 @@ def centre(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tens
 class _Centre(torch.autograd.Function):
     """[N, H·W, C] -> centred [N, H·W, C], scale [N, 1, C]; reducing the middle is several times faster than torch.var_mean.
 
-    With a derivative of its own: it keeps one map instead of three, and makes three passes over it instead of seven. That
-    derivative is made of differentiable operations, and so has a derivative itself.
+    With a derivative of its own, made of operations that can be differentiated again: it keeps one map instead of three, and
+    makes three passes over it instead of seven. Of large maps it takes a few samples at a time, which stay in the cache.
     """
 
     @staticmethod
     def forward(ctx, flat, eps):
-        centred = flat - flat.mean(dim=1, keepdim=True)
-        scale = (widen(centred).square().mean(dim=1, keepdim=True) + eps).rsqrt()
+        centred = torch.empty_like(flat)
+        scale = torch.empty_like(flat[:, :1], dtype=widen(flat[:0]).dtype)
+        for x, result, s in _parts(flat, centred, scale):
+            torch.sub(x, x.mean(dim=1, keepdim=True), out=result)
+            torch.mean(widen(result).square(), dim=1, keepdim=True, out=s)
+        scale.add_(eps).rsqrt_()
         ctx.save_for_backward(centred, scale)
         return centred, scale
 
@@ -53,9 +60,21 @@ class _Centre(torch.autograd.Function):
     def backward(ctx, gradient, gradient_scale):
         centred, scale = ctx.saved_tensors
         slope = -gradient_scale * scale**3 / centred.shape[1]  # dσ⁻¹/dx = −σ⁻³ (x − μ) / (H·W)
-        # The convolution's gradient comes sample by sample, channel by channel: one copy, or every pass is a slow one.
-        gradient = torch.addcmul(gradient.contiguous(), centred, slope.to(centred.dtype))
-        return gradient - gradient.mean(dim=1, keepdim=True), None
+        gradient, slope = gradient.contiguous(), slope.to(centred.dtype)  # one copy, or every pass is a slow one
+        if torch.is_grad_enabled():
+            gradient = torch.addcmul(gradient, centred, slope)
+            return gradient - gradient.mean(dim=1, keepdim=True), None
+        result = torch.empty_like(gradient)
+        for g, x, s, out in _parts(gradient, centred, slope, result):
+            torch.addcmul(g, x, s, out=out)
+            out -= out.mean(dim=1, keepdim=True)
+        return result, None
+
+
+def _parts(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """As many samples of each [N, …] at a time as have CACHED numbers in the first one, and at least one."""
+    count = max(CACHED // max(tensors[0][:1].numel(), 1), 1)
+    return zip(*(t.split(count) for t in tensors))
 
 
 def normalize(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
@@ -64,7 +83,14 @@ def normalize(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     return (x - mean) * (variance + eps).rsqrt()
 
 
-def adaconv_plain(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bias: torch.Tensor, eps: float = 1e-5):
+def adaconv_plain(
+    x: torch.Tensor,
+    spatial: torch.Tensor,
+    pointwise: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float = 1e-5,
+    padding: str = "zeros",
+) -> torch.Tensor:
     """AdaConv as the paper writes it (section 3.1): what `adaconv` is tested against.
 
         x̂  = (x − μ(x)) / sqrt(σ²(x) + ε)
@@ -76,44 +102,50 @@ def adaconv_plain(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tenso
     n, c_in, height, width = x.shape
     _, c_out, in_per_group, k, _ = spatial.shape
     groups = n * (c_in // in_per_group)
-    x = F.pad(normalize(x, eps), [k // 2] * 4, mode="replicate").reshape(1, n * c_in, height + k - 1, width + k - 1)
+    x = F.pad(normalize(x, eps), [k // 2] * 4, mode="constant" if padding == "zeros" else padding)
+    x = x.reshape(1, n * c_in, height + k - 1, width + k - 1)
     x = F.conv2d(x, spatial.reshape(n * c_out, in_per_group, k, k), groups=groups)
     x = F.conv2d(x, pointwise.reshape(n * c_out, -1, 1, 1), bias.reshape(n * c_out), groups=groups)
     return x.reshape(n, c_out, height, width)
 
 
-def adaconv(x: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bias: torch.Tensor, eps: float = 1e-5):
-    """The adaptive part of AdaConv: `adaconv_plain`, to rounding, with half as many passes over the feature map.
+def adaconv(
+    x: torch.Tensor,
+    spatial: torch.Tensor,
+    pointwise: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float = 1e-5,
+    padding: str = "zeros",  # what lies beyond the borders of the normalised map: zeros, replicate or reflect
+) -> torch.Tensor:
+    """The adaptive part of AdaConv: `adaconv_plain`, to rounding, in a third of its time.
 
     x [N, C_in, H, W], spatial [N, C_out, C_in/groups, k, k], pointwise [N, C_out, C_out/groups], bias [N, C_out]
-    -> [N, C_out, H, W]. Borders are replicated. With k = 1, groups = C and pointwise = 1 this is AdaIN.
+    -> [N, C_out, H, W]. With k = 1, groups = C and pointwise = 1 this is AdaIN.
     """
-    return convolve(*centre(x, eps), spatial, pointwise, bias)
+    return convolve(*centre(x, eps), spatial, pointwise, bias, padding)
 
 
-def convolve(x: torch.Tensor, scale: torch.Tensor, spatial: torch.Tensor, pointwise: torch.Tensor, bias: torch.Tensor):
+def convolve(
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    spatial: torch.Tensor,
+    pointwise: torch.Tensor,
+    bias: torch.Tensor,
+    padding: str = "zeros",
+) -> torch.Tensor:
     """`adaconv` of a map that `centre` has split into x − μ(x) [N, C_in, H, W] and 1/σ [N, C_in, 1, 1]."""
-    n, c_in, height, width = x.shape
+    n, c_in = x.shape[:2]
     _, c_out, in_per_group, k, _ = spatial.shape
-    groups, out_per_group = c_in // in_per_group, c_out // (c_in // in_per_group)
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
 
     # All that follows is linear, so pointwise, spatial and the division by σ compose into one small kernel per sample.
-    kernel = compose(spatial, pointwise).view(n, groups, out_per_group, in_per_group, k, k)
-    kernel = kernel * scale.view(n, groups, 1, in_per_group, 1, 1)
-
-    # CPU convolutions are made for 8 channels a group, or 1: with 2 or 4, groups are merged and zeros stand between them.
-    merged = math.gcd(groups, 8 // in_per_group) if x.device.type == "cpu" and 1 < in_per_group < 8 else 1
-    if merged > 1:
-        diagonal = torch.eye(merged, dtype=x.dtype, device=x.device).view(1, 1, merged, 1, merged, 1, 1, 1)
-        kernel = kernel.view(n, groups // merged, merged, out_per_group, 1, in_per_group, k, k) * diagonal
-
-    y = F.conv2d(
-        F.pad(x, [k // 2] * 4, mode="replicate").reshape(1, n * c_in, height + k - 1, width + k - 1),
-        kernel.reshape(n * c_out, in_per_group * merged, k, k).to(x.dtype),
-        bias.reshape(n * c_out).to(x.dtype),
-        groups=n * groups // merged,
-    )
-    return y.reshape(n, c_out, height, width)
+    kernel = compose(spatial, pointwise).view(n, c_in // in_per_group, -1, in_per_group, k, k)
+    kernel = (kernel * scale.view(n, -1, 1, in_per_group, 1, 1)).view(n, c_out, in_per_group, k, k)
+    beyond = k // 2
+    if padding != "zeros":  # the map is centred: zeros are what lies beyond it anyway
+        x, beyond = pad(x, beyond, padding), 0
+    return sample_conv(x, kernel.to(x.dtype), bias.to(x.dtype), beyond)
 
 
 @in_float32

@@ -9,7 +9,7 @@ import torch.nn as nn
 
 from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, centre, demodulated, largest_divisor
 from networks.layers import Conv2d, Linear
-from torch_utils.ops import in_float32, upsample2x
+from torch_utils.ops import PADDINGS, in_float32, upsample2x
 
 
 class AdaConv(nn.Module):
@@ -26,24 +26,27 @@ class AdaConv(nn.Module):
         lr_multiplier: float = 4.0,  # of the kernel predictor
         identity: float = 0.9,  # share of the initial kernels in a fixed identity
         demodulate: bool = False,  # scale the kernels so that every output channel keeps the variance of a white map
+        padding: str = "zeros",  # beyond the borders of the normalised map: one of torch_utils.ops.PADDINGS
     ):
         super().__init__()
         if w_dim % 9:
             raise ValueError(f"w_dim={w_dim} must be 9·s_d: w is the descriptor [s_d, 3, 3] of AdaConv")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding {padding!r} must be one of {', '.join(PADDINGS)}")
         self.style_shape = (w_dim // 9, 3, 3)
         groups = None if per_group is None else in_channels // largest_divisor(in_channels, per_group)
         self.predictor = KernelPredictor(
             self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity
         )
         self.conv = Conv2d(in_channels, out_channels, bias=False)
-        self.up, self.demodulate = up, demodulate
+        self.up, self.demodulate, self.padding = up, demodulate, padding
 
     def kernels(self, w: torch.Tensor) -> AdaptiveKernels:
         kernels = self.predictor(w.unflatten(1, self.style_shape))
         return demodulated(kernels) if self.demodulate else kernels
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = adaconv(x, *self.kernels(w))
+        x = adaconv(x, *self.kernels(w), padding=self.padding)
         return self.conv(upsample2x(x) if self.up else x)
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from networks.adaconv import AdaptiveKernels, KernelPredictor, centre, compose, convolve
 from networks.layers import Conv2d, Linear
 from networks.vgg import CONVOLUTIONS, STRIDE
+from torch_utils.ops import PADDINGS, pad
 
 LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, ordinary convolutions
 PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
@@ -52,14 +53,14 @@ class StyleEncoder(nn.Module):
 class Level(nn.Module):
     """One scale of the decoder: nearest-neighbour ×2 (but for the first), predicted kernels, ordinary convolutions."""
 
-    def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool):
+    def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str):
         super().__init__()
         widths = [channels] * convolutions + [out_channels]
         self.convs = nn.ModuleList(
             Conv2d(n_in, n_out, gain=1 if last and i == convolutions - 1 else 2**0.5)
             for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))
         )
-        self.up, self.last = up, last
+        self.up, self.last, self.padding = up, last, padding
 
     def forward(self, x: torch.Tensor, kernels: AdaptiveKernels | None = None) -> torch.Tensor:
         return self.decode(*centre(x), kernels) if kernels else self.decode(x, None, None)
@@ -73,10 +74,10 @@ class Level(nn.Module):
 
     def enter(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
         x = F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
-        return convolve(x, scale, *kernels) if kernels else x
+        return convolve(x, scale, *kernels, self.padding) if kernels else x
 
     def ordinary(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
-        return F.conv2d(F.pad(x, [1] * 4, mode="replicate"), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
+        return F.conv2d(pad(x, 1, self.padding), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
 
     def activate(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
         return x if self.last and conv is self.convs[-1] else F.relu(x)
@@ -104,6 +105,7 @@ class StyleTransfer(nn.Module):
         kernel_size: int = 3,  # of the predicted kernels: 1, 3 or 5
         identity: float = 0.9,  # share of the initial kernels in a fixed identity
         lr_multiplier: float = 1.0,  # of the kernel predictors
+        padding: str = "replicate",  # beyond the borders of the decoder's maps: one of torch_utils.ops.PADDINGS
     ):
         super().__init__()
         if transfer not in TRANSFERS or encoder not in CONVOLUTIONS:
@@ -113,6 +115,8 @@ class StyleTransfer(nn.Module):
                 raise ValueError(f"{name} {value!r} must be a whole number from 1 to {LIMITS[name]}")
         if type(kernel_size) is not int or kernel_size not in KERNEL_SIZES:
             raise ValueError(f"kernel_size {kernel_size!r} must be one of {KERNEL_SIZES}")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding {padding!r} must be one of {', '.join(PADDINGS)}")
         if type(adaptive) is not bool:
             raise ValueError(f"adaptive {adaptive!r} must be true or false")
         if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:  # AdaIN builds no predictor that would look at them
@@ -126,6 +130,7 @@ class StyleTransfer(nn.Module):
             kernel_size=kernel_size,
             identity=identity,
             lr_multiplier=lr_multiplier,
+            padding=padding,
         )
         self.transfer, self.encoder = transfer, encoder
         self.adaptive = adaptive or transfer == "adain"  # which has no style encoder
@@ -142,7 +147,7 @@ class StyleTransfer(nn.Module):
             )
         outs = [channels for channels, _ in LEVELS[1:]] + [3]
         self.levels = nn.ModuleList(
-            Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1)
+            Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1, padding=padding)
             for i, ((channels, count), out) in enumerate(zip(LEVELS, outs))
         )
 

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from networks import adaconv as adaconv_module
+from networks import sample_conv
 from networks.adaconv import (
     AdaptiveKernels,
     KernelPredictor,
@@ -18,6 +20,7 @@ from networks.adaconv import (
     demodulated,
     normalize,
 )
+from torch_utils.ops import PADDINGS, pad
 
 SHAPES = [  # n, c_in, c_out, groups, k, h, w
     (3, 8, 8, 8, 1, 5, 7),
@@ -37,15 +40,16 @@ def make(n, c_in, c_out, groups, k, h, w, seed=0):
     return draw(n, c_in, h, w) * 2 + 1, kernels
 
 
-def loop(x, spatial, pointwise, bias, eps=1e-5):
+def loop(x, spatial, pointwise, bias, padding):
     """The paper's two convolutions, one sample at a time and nothing composed."""
     c_in, k = x.shape[1], spatial.shape[-1]
     groups = c_in // spatial.shape[2]
     results = []
     for i in range(len(x)):
         mean, var = x[i].mean(dim=(1, 2), keepdim=True), x[i].var(dim=(1, 2), keepdim=True, unbiased=False)
-        normal = (x[i : i + 1] - mean) / (var + eps).sqrt()
-        y1 = F.conv2d(F.pad(normal, [k // 2] * 4, mode="replicate"), spatial[i], groups=groups)
+        normal = (x[i : i + 1] - mean) / (var + 1e-5).sqrt()
+        padded = F.pad(normal, [k // 2] * 4, mode="constant" if padding == "zeros" else padding)
+        y1 = F.conv2d(padded, spatial[i], groups=groups)
         results.append(F.conv2d(y1, pointwise[i][..., None, None], bias[i], groups=groups))
     return torch.cat(results)
 
@@ -65,25 +69,33 @@ CLASSES = [  # every way that `adaconv` can take: 1, 2, 4, 8, 3 channels a group
 
 @pytest.mark.parametrize("shape", CLASSES)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_fast_form_equals_plain_form(shape, memory_format):
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("small_map", [0, 2**14])  # as of a large map, as of a small one
+def test_fast_form_equals_plain_form(shape, memory_format, padding, small_map, monkeypatch):
     """The result, its first and its second derivatives by every input."""
+    if padding == "reflect" and min(shape[-2:]) <= shape[4] // 2:
+        pytest.skip("too small to reflect")
+    monkeypatch.setattr(sample_conv, "SMALL_MAP", small_map)
+    monkeypatch.setattr(adaconv_module, "CACHED", 64)
     x, kernels = make(*shape)
     found = []
     for form in (adaconv, adaconv_plain):
         inputs = [t.clone(memory_format=torch.contiguous_format).requires_grad_() for t in (x, *kernels)]
-        y = form(inputs[0].contiguous(memory_format=memory_format), *inputs[1:])
+        y = form(inputs[0].contiguous(memory_format=memory_format), *inputs[1:], padding=padding)
+        alone = torch.autograd.grad(y.sin().sum(), inputs, retain_graph=True)
         first = torch.autograd.grad(y.sin().sum(), inputs, create_graph=True)
         second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
-        found.append([y, *first, *second])
+        found.append([y, *alone, *first, *second])
     for fast, plain in zip(*found):
         assert (fast - plain).abs().max() <= 1e-10 * max(plain.abs().max(), 1)
 
 
 @pytest.mark.parametrize("form", [adaconv, adaconv_plain])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_batched_equals_a_loop_over_samples(shape, form):
+@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+def test_batched_equals_a_loop_over_samples(shape, padding, form):
     x, kernels = make(*shape)
-    assert torch.allclose(form(x, *kernels), loop(x, *kernels), rtol=0, atol=1e-12)
+    assert torch.allclose(form(x, *kernels, padding=padding), loop(x, *kernels, padding), rtol=0, atol=1e-12)
 
 
 def test_is_adain_with_kernel_one():
@@ -139,7 +151,8 @@ def test_predicted_kernels_keep_unit_variance(k, groups, side, identity):
     for _ in range(6):
         predictor = KernelPredictor((24, side, side), 32, 32, k, groups, identity=identity)
         x = torch.randn(12, 32, 12, 12)
-        ratios.append(adaconv(x, *predictor(torch.randn(12, 24, side, side))).var(dim=(2, 3)).mean())
+        y = adaconv(x, *predictor(torch.randn(12, 24, side, side)), padding="replicate")  # zeros would count as input
+        ratios.append(y.var(dim=(2, 3)).mean())
     assert abs(torch.stack(ratios).mean() - 1) < 0.15  # without the two corrections it would be 0.03 to 0.6
 
 
@@ -210,3 +223,68 @@ def test_demodulated_kernels_keep_the_variance_of_a_white_map():
     assert torch.equal(scaled.spatial, kernels.spatial)
     louder = demodulated(kernels._replace(spatial=kernels.spatial * 7))
     assert torch.allclose(louder.pointwise * 7, scaled.pointwise, atol=1e-5)  # the style has no say in the norm
+
+
+FORMS = {  # form -> shapes that it can take
+    sample_conv.Together(): CLASSES,
+    sample_conv.Together(2): [(3, 16, 16, 8, 3, 6, 9), (2, 8, 16, 4, 3, 1, 5)],
+    sample_conv.Each(1): CLASSES,
+    sample_conv.Each(4): [(3, 16, 16, 8, 3, 6, 9), (2, 16, 16, 4, 3, 5, 5), (2, 16, 8, 4, 3, 1, 1)],
+    sample_conv.Diagonals(): [shape for shape in CLASSES if shape[1] == shape[2]],
+}
+CASES = [(form, shape) for form, shapes in FORMS.items() for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    "form, shape", CASES, ids=lambda value: str(value) if isinstance(value, tuple) else type(value).__name__
+)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_every_form_is_a_convolution_of_each_sample(form, shape, dtype, tolerance, monkeypatch):
+    """And its gradients, in every number format: forms may be chosen on machines that the tests do not run on."""
+    monkeypatch.setattr(sample_conv, "_form", lambda x, kernel: form)
+    n, c_in, c_out, groups, k, h, w = shape
+    random = torch.Generator().manual_seed(0)
+    draw = lambda *size: torch.randn(size, generator=random, dtype=torch.float64).to(dtype).requires_grad_()
+    inputs = [draw(n, c_in, h, w), draw(n, c_out, c_in // groups, k, k), draw(n, c_out)]
+    y = sample_conv.sample_conv(inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:], k // 2)
+    assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
+
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    wanted = torch.cat([F.conv2d(exact[0][i : i + 1], exact[1][i], exact[2][i], 1, k // 2, 1, groups) for i in range(n)])
+    gradient = torch.randn(y.shape, generator=random, dtype=torch.float64).to(dtype)
+    pairs = [(y, wanted)]
+    pairs += zip(torch.autograd.grad(y, inputs, gradient), torch.autograd.grad(wanted, exact, gradient.double()))
+    for found, right in pairs:
+        assert found.dtype == dtype
+        assert (found - right).abs().max() <= tolerance * right.abs().max()
+
+
+def test_forms_are_chosen_by_shape_type_and_device(monkeypatch):
+    def form(channels, per_group, side, dtype=torch.float32, amx=False):
+        monkeypatch.setattr(sample_conv, "has_amx", lambda: amx)
+        x, kernel = torch.empty(2, channels, side, side, dtype=dtype), torch.empty(2, channels, per_group, 3, 3, dtype=dtype)
+        chosen = sample_conv._form(x, kernel)
+        return type(chosen).__name__, getattr(chosen, "merged", None)
+
+    assert form(512, 1, 4) == ("Together", 1)
+    assert form(256, 2, 4) == ("Together", 4)
+    assert form(512, 1, 32) == form(256, 2, 64) == ("Diagonals", None)
+    assert form(128, 4, 64) == ("Each", 2)
+    assert form(64, 8, 64) == ("Each", 1)
+    assert form(64, 8, 64, torch.bfloat16, amx=True) == ("Each", 8)  # dense
+    assert form(512, 8, 64, torch.bfloat16, amx=True) == ("Together", 1)  # in float32
+    assert form(512, 1, 64, torch.bfloat16, amx=True) == ("Diagonals", None)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("amount", [0, 1, 2])
+def test_pad_is_pytorchs_and_has_two_derivatives(padding, amount):
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
+    assert torch.equal(pad(x, amount, padding), F.pad(x, [amount] * 4, mode="constant" if padding == "zeros" else padding))
+    found = lambda x: pad(x.contiguous(memory_format=torch.channels_last), amount, padding)
+    assert torch.autograd.gradcheck(found, x) and torch.autograd.gradgradcheck(found, x)
+
+
+def test_pad_says_where_there_is_too_little_to_reflect():
+    with pytest.raises(ValueError, match="too small"):
+        pad(torch.zeros(1, 1, 2, 5), 2, "reflect")

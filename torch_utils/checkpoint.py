@@ -92,6 +92,9 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
     snapshot = read_snapshot(path)
     if snapshot.kind != "generator":
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted a generator")
+    options = snapshot.config.get("modulation_options")
+    if snapshot.config.get("modulation") == "adaconv" and isinstance(options, dict):
+        options.setdefault("padding", "replicate")  # as it was before there was a choice
     network = build(snapshot, Generator, path).eval().requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)
 

@@ -1,6 +1,8 @@
 """Choosing a device, and making the CPU a good one."""
 
 import ctypes
+import functools
+import os
 import sys
 
 import torch
@@ -20,6 +22,17 @@ def choose_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {name}: {first_line(error)}") from None
     return device
+
+
+@functools.cache
+def has_amx() -> bool:
+    """Whether oneDNN multiplies sixteen-bit matrices with this CPU's AMX tiles: five to eight times as fast as in float32.
+
+    `ONEDNN_MAX_CPU_ISA` may forbid it, as oneDNN's documentation of its CPU dispatcher says.
+    """
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
+    allowed = "AMX" in most or most in ("", "ALL", "DEFAULT")
+    return allowed and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
 
 
 def keep_freed_memory() -> None:
