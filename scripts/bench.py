@@ -12,7 +12,7 @@ import click
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import demodulation, modulation
+from scripts.benchmarks import demodulation, modulation, peers
 from torch_utils.cli import run
 
 
@@ -21,7 +21,7 @@ def main():
     """Compare times, in turns within one run."""
 
 
-for module in (modulation, demodulation):
+for module in (modulation, demodulation, peers):
     main.add_command(module.main, module.__name__.rpartition(".")[2])
 
 
