@@ -24,7 +24,7 @@ from metrics.structure import PERIODS, mean_score, smallest_side, structure_scor
 from metrics.style_distances import content_loss, gram_distance, style_loss
 from networks.stylizer import Stylizer, load_stylizer
 from scripts import stripes_and_dots, style_speed
-from scripts.bench import timed
+from scripts.benchmarks.timing import timed
 from scripts.style_speed import whole
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import Progress, command, run

@@ -8,7 +8,7 @@ import torch
 from networks.style_transfer import PAPER_STYLE_SIDE, StyleTransfer
 from networks.stylizer import Stylizer
 from networks.vgg import VGG
-from scripts.bench import peak_bytes, timed
+from scripts.benchmarks.timing import peak_bytes, timed
 
 
 def whole(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:

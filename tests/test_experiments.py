@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import bench, study
+from scripts import study
+from scripts.benchmarks import modulation
+from scripts.benchmarks.demodulation import Demodulation, FusedDemodulation
+from scripts.benchmarks.timing import peak_bytes
 from torch_utils.files import InputError
 from training.config import PRESETS
 
@@ -16,18 +19,19 @@ CPU = torch.device("cpu")
 
 def test_bench_writes_ratios(run_command, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the dev extra")
-    shown = ["--sweep", "channels per group", "--seconds", "0", "--tiny", "--device", "cpu", "--out", tmp_path / "b"]
+    shown = ["--sweep", "channels per group", "--seconds", "0", "--tiny", "--device", "cpu", "--precision", "fp32"]
+    shown += ["--out", tmp_path / "b"]
     finished = run_command("scripts/bench.py", "modulation", *shown)
     assert finished.returncode == 0, finished.stderr
     results = json.loads((tmp_path / "b.json").read_text())["results"]
     assert [r["case"]["per_group"] for r in results] == [1, 2, 4, 8]
-    for work in bench.WORK:
-        variants = [v for v in bench.VARIANTS if work != "training step" or v != "adaconv-loop"]
+    for work in modulation.WORK:
+        variants = [v for v in modulation.VARIANTS if work != "training step" or v != "adaconv-loop"]
         found = {variant: results[-1]["variants"][variant][work] for variant in variants}
         for variant, values in found.items():
             assert values["seconds"] > 0 and values["time_ratio"][variant] == 1
             assert values["bytes"] > 0 or work == "forward"
-    assert (tmp_path / "b.md").read_text().count("| channels per group |") == 4 * len(bench.WORK)
+    assert (tmp_path / "b.md").read_text().count("| channels per group |") == 4 * len(modulation.WORK)
     assert (tmp_path / "b.png").stat().st_size > 1000
 
 
@@ -37,19 +41,19 @@ def test_peak_bytes_of_a_known_function():
         a = a + torch.ones(500).repeat(2)
         del a
 
-    assert 8000 <= bench.peak_bytes(function, CPU) <= 14000
+    assert 8000 <= peak_bytes(function, CPU) <= 14000
 
 
 def test_growth_exponent():
-    assert abs(bench.growth([(x, 3 * x**1.7) for x in (1, 2, 4, 8)]) - 1.7) < 1e-9
+    assert abs(modulation.growth([(x, 3 * x**1.7) for x in (1, 2, 4, 8)]) - 1.7) < 1e-9
 
 
 def test_looped_variant_is_the_same_network():
-    case = bench.Case(resolution=16, batch=3)
-    networks = [bench.build(variant, case, CPU, tiny=True)[1].G for variant in ("adaconv", "adaconv-loop")]
+    case = modulation.Case(resolution=16, batch=3)
+    networks = [modulation.build(variant, case, CPU, tiny=True)[1].G for variant in ("adaconv", "adaconv-loop")]
     z = torch.randn(3, networks[0].z_dim)
     assert torch.allclose(networks[0](z), networks[1](z), atol=1e-5)
-    assert type(networks[1].synthesis.layers[0].modulation) is bench.LoopedAdaConv
+    assert type(networks[1].synthesis.layers[0].modulation) is modulation.LoopedAdaConv
 
 
 def test_rows_of_a_study_are_distinct_runs():
@@ -121,7 +125,7 @@ def test_a_study_that_is_stopped_writes_no_record(image_folder, tmp_path, monkey
 
 def test_fused_demodulation_is_the_same_layer():
     torch.manual_seed(0)
-    layers = [kind(8, 6, 36).double() for kind in (bench.Demodulation, bench.FusedDemodulation)]
+    layers = [kind(8, 6, 36).double() for kind in (Demodulation, FusedDemodulation)]
     layers[1].load_state_dict(layers[0].state_dict())
     x, w = torch.randn(3, 8, 5, 7, dtype=torch.float64), torch.randn(3, 36, dtype=torch.float64)
     assert torch.allclose(layers[0](x, w), layers[1](x, w), atol=1e-12)

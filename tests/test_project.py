@@ -83,8 +83,8 @@ def test_constraints_fit_the_requirements():
 
 def test_packages_are_all_declared():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for path in ROOT.glob("*/__init__.py"):
-        assert f'"{path.parent.name}"' in text
+    for path in [*ROOT.glob("*/__init__.py"), *ROOT.glob("[!.]*/*/__init__.py")]:
+        assert f'"{".".join(path.relative_to(ROOT).parts[:-1])}"' in text
     for path in ROOT.glob("*.py"):
         assert f'"{path.stem}"' in text
 

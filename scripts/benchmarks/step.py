@@ -1,0 +1,135 @@
+"""Whole training steps beside another checkout's of this project: `python -m scripts.bench step --against PATH`.
+
+The other may be an older commit. Both get the same options, each in a process of its own; a repetition is all steps from one
+penalty to the next.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from scripts.benchmarks.timing import FORMATS, PRECISION_HELP, formats_of, in_turns, machine, ratio
+from scripts.benchmarks.turns import ROOT, Side, check_files
+from torch_utils.cli import command
+from torch_utils.files import InputError, atomic_write, write_json
+from torch_utils.platform import choose_device
+from training.config import tiny_preset
+from training.style_config import small_preset
+
+OURS, THEIRS = "this", "other"
+
+
+def gan(values: dict[str, Any]) -> dict[str, Any]:
+    """Options of the side "training step", on images of 32×32."""
+    return dict(values=tiny_preset(32) | dict(metrics=()) | values, resolution=32)
+
+
+def small_style() -> dict[str, Any]:
+    """Options of the side "style step"."""
+    return dict(values=small_preset() | dict(crop=128, style_crop=128))
+
+
+C1024 = dict(
+    channel_base=1024,
+    d_channel_base=1024,
+    channel_max=512,
+    batch=16,
+    z_dim=512,
+    style_depth=64,
+    reg_interval=8,
+    gamma=1.0,
+    glr=0.001,
+    dlr=0.0016,
+)
+SMALLEST = dict(channel_base=128, d_channel_base=128, channel_max=8, z_dim=8, style_depth=2, batch=2, reg_interval=2)
+PRESETS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "tiny": ("training step", lambda: gan({})),
+    "c1024": ("training step", lambda: gan(C1024)),
+    "smallest": ("training step", lambda: gan(SMALLEST)),  # to try the script
+    "style-small": ("style step", small_style),
+}
+FILES = {  # what a checkout must have
+    "training step": (
+        "training/config.py",
+        "training/state.py",
+        "training/steps.py",
+        "training/ema.py",
+        "torch_utils/stats.py",
+    ),
+    "style step": ("training/style_config.py", "training/style_state.py", "training/style_loop.py", "networks/vgg.py"),
+}
+
+
+def measure(against: Path, preset: str, formats: tuple[str, ...], device: torch.device, seconds: float) -> list[dict]:
+    """A record for each number format; what is of the other is None where it does not know the format."""
+    side, options = PRESETS[preset][0], PRESETS[preset][1]()
+    with (
+        Side(side, ROOT, device, formats=list(formats), **options) as ours,
+        Side(side, against, device, formats=list(formats), **options) as theirs,
+    ):
+        for what in (ours, theirs):
+            if what.told["ignored"]:
+                print(f"note: {what.checkout} has no option {', '.join(what.told['ignored'])}", file=sys.stderr)
+            missing = [number_format for number_format in formats if number_format not in what.jobs]
+            if missing:
+                print(f"note: {what.checkout} does not take this step in {', '.join(missing)}", file=sys.stderr)
+        jobs = {(f, name): s.jobs[f] for f in formats for name, s in ((OURS, ours), (THEIRS, theirs)) if f in s.jobs}
+        if not any(name == OURS for _, name in jobs):
+            raise InputError(f"--preset {preset} has no {', '.join(formats)} here")
+        for job in jobs.values():
+            job()  # warms up
+        times = in_turns(jobs, seconds)
+        images = ours.told["images"]
+    records = []
+    for number_format in [f for f in formats if (f, OURS) in times]:
+        own, same, fp32 = (times.get(key) for key in ((number_format, OURS), (number_format, THEIRS), ("fp32", THEIRS)))
+        records.append(
+            dict(
+                format=number_format,
+                images_per_second={
+                    name: images * ratio([1.0] * len(found), found) if found else None
+                    for name, found in ((OURS, own), (THEIRS, same))
+                },
+                speed_ratio=ratio(same, own) if same else None,
+                speed_ratio_to_fp32=ratio(fp32, own) if fp32 else None,
+                rounds=len(own),
+            )
+        )
+    return records
+
+
+def table(results: list[dict]) -> str:
+    """Markdown. Ratios are of speeds: above 1, this checkout is the faster one."""
+    shown = lambda value, digits: "" if value is None else f"{value:.{digits}f}"
+    lines = ["| format | this, img/s | other, img/s | speed, this : other | speed, this : other in fp32 |", "|" + " --- |" * 5]
+    for result in results:
+        cells = [result["format"], *(shown(result["images_per_second"][name], 1) for name in (OURS, THEIRS))]
+        cells += [shown(result["speed_ratio"], 3), shown(result["speed_ratio_to_fp32"], 3)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+@command()
+@click.option("--against", required=True, type=click.Path(path_type=Path), help="another checkout of this project")
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", help="networks and recipe, the same for both")
+@click.option("--precision", type=click.Choice([*FORMATS, "both"]), default="both", help=PRECISION_HELP)
+@click.option("--seconds", type=float, default=60, help="for the repetitions")
+@click.option("--device", help="cpu, cuda …  [default: the best there is]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("bench-step"), help="OUT.json and OUT.md are written")
+def main(against: Path, preset: str, precision: str, seconds: float, device: str | None, out: Path):
+    """Compare whole training steps with those of another checkout, say of an older commit."""
+    check_files("--against", against, FILES[PRESETS[preset][0]], "this project")
+    device = choose_device(device)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    results = measure(against, preset, formats_of(precision, device), device, seconds)
+    facts = dict(machine=machine(device), preset=preset)
+    write_json(out.with_suffix(".json"), dict(**facts, results=results))
+    with atomic_write(out.with_suffix(".md"), "w") as file:
+        file.write(f"{json.dumps(facts)}\n\n{table(results)}\n")
+    print(table(results))
+    print(f"{out}.json, {out}.md")
