@@ -7,7 +7,7 @@ import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
 from networks.pyramid import channels_at, grids
-from torch_utils.ops import downsample2x, in_float32, leaky_relu
+from torch_utils.ops import ACTIVATION_GAIN, downsample2x, in_float32, leaky_relu_
 
 
 class Block(nn.Module):
@@ -20,9 +20,9 @@ class Block(nn.Module):
         self.skip = Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = leaky_relu(self.conv0(x))
-        y = leaky_relu(self.conv1(downsample2x(y)))
-        return (y + self.skip(downsample2x(x))) * 0.5**0.5
+        y = leaky_relu_(self.conv0(x, ACTIVATION_GAIN))
+        y = leaky_relu_(self.conv1(downsample2x(y)))  # ACTIVATION_GAIN / √2 is 1
+        return self.skip(downsample2x(x), 0.5**0.5).add_(y)
 
 
 class Discriminator(nn.Module):
@@ -55,18 +55,20 @@ class Discriminator(nn.Module):
         for module in [self.from_rgb, *self.blocks][: count + 1] if count else []:
             module.requires_grad_(False)
 
-    def forward(self, img: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, img: torch.Tensor, c: torch.Tensor | None = None, batches: int = 1) -> torch.Tensor:
+        """`batches`: how many of them img holds, one behind the other, to be rated as if each were alone."""
         growth = len(self.blocks) if self.growth is None else self.growth
         start = len(self.blocks) - math.ceil(growth)  # blocks before it are not grown yet
         fade = growth - (math.ceil(growth) - 1)  # 0 … 1, of the block that is being faded in
         img = img.contiguous(memory_format=torch.channels_last)
-        x = leaky_relu(self.from_rgb[start](img))
+        x = leaky_relu_(self.from_rgb[start](img, ACTIVATION_GAIN))
         for i, block in enumerate(self.blocks[start:], start):
             x = block(x)
             if i == start and fade < 1:
-                x = torch.lerp(leaky_relu(self.from_rgb[start + 1](downsample2x(img))), x, fade)
-        x = leaky_relu(self.conv(minibatch_std(x, self.mbstd_group_size)))
-        x = self.out(leaky_relu(self.hidden(x.flatten(1))))
+                small = leaky_relu_(self.from_rgb[start + 1](downsample2x(img), ACTIVATION_GAIN))
+                x = torch.lerp(small, x, fade)
+        x = leaky_relu_(self.conv(minibatch_std(x, self.mbstd_group_size, batches), ACTIVATION_GAIN))
+        x = self.out(leaky_relu_(self.hidden(x.flatten(1), ACTIVATION_GAIN)))
         if self.embed is not None:
             if c is None:
                 raise ValueError(f"this discriminator is conditional: it needs labels c [N, {self.c_dim}]")
@@ -77,14 +79,15 @@ class Discriminator(nn.Module):
 
 
 @in_float32
-def minibatch_std(x: torch.Tensor, group_size: int) -> torch.Tensor:
+def minibatch_std(x: torch.Tensor, group_size: int, batches: int = 1) -> torch.Tensor:
     """Append one channel: the standard deviation over a group of samples, averaged over everything else.
 
-    Karras et al. 2018, section 3. Sample i is grouped with i + N/group, i + 2N/group, …
+    Karras et al. 2018, section 3. Sample i of a batch of N is grouped with i + N/group, i + 2N/group, …
     """
-    n, c, h, w = x.shape
+    total, c, h, w = x.shape
+    n = total // batches
     group = group_size if n % group_size == 0 else n
-    y = x.reshape(group, n // group, c, h, w)
-    y = (y - y.mean(dim=0)).square().mean(dim=0)  # [N/group, C, H, W]
-    y = (y + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [N/group]
-    return torch.cat([x, y.repeat(group)[:, None, None, None].expand(n, 1, h, w)], dim=1)
+    y = x.reshape(batches, group, n // group, c, h, w)
+    y = (y - y.mean(dim=1, keepdim=True)).square().mean(dim=1)  # [batches, N/group, C, H, W]
+    y = (y + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [batches, N/group]
+    return torch.cat([x, y.repeat(1, group).view(-1, 1, 1, 1).expand(total, 1, h, w)], dim=1)

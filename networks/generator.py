@@ -9,7 +9,7 @@ import torch.nn as nn
 from networks.layers import Conv2d, Linear
 from networks.modulation import MODULATIONS
 from networks.pyramid import channels_at, grids
-from torch_utils.ops import leaky_relu, upsample2x, widen
+from torch_utils.ops import ACTIVATION_GAIN, bias_act, leaky_relu_, upsample2x, widen
 
 LIMITS = {  # least and most: a file may ask for a generator, and must not ask for one that nobody could build
     "c_dim": (0, 2**16),
@@ -50,9 +50,8 @@ class MappingNetwork(nn.Module):
                 raise ValueError(f"this generator is conditional: it needs labels c [N, {self.c_dim}]")
             x = torch.cat([x, _unit(self.embed(c))], dim=1)
         for i, layer in enumerate(self.layers):
-            x = layer(x)
-            if i + 1 < len(self.layers):
-                x = leaky_relu(x)
+            last = i + 1 == len(self.layers)
+            x = layer(x) if last else leaky_relu_(layer(x, ACTIVATION_GAIN))
         if update_w_avg:
             self.w_avg.lerp_(x.detach().mean(0).to(self.w_avg.dtype), 0.002)
         ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
@@ -89,7 +88,7 @@ class SynthesisLayer(nn.Module):
             x = x + torch.randn_like(x[:, :1]) * self.noise_strength
         elif self.noise and noise_mode == "const":
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        return leaky_relu(x, self.bias)
+        return bias_act(x, self.bias)
 
 
 class SynthesisNetwork(nn.Module):

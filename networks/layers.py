@@ -27,8 +27,9 @@ class Linear(nn.Module):
         self.weight_gain, self.bias_gain = gain * lr_multiplier / in_features**0.5, lr_multiplier
 
     @in_float32
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x * self.weight_gain, self.weight, self.bias * self.bias_gain)  # x is smaller than the weight
+    def forward(self, x: torch.Tensor, gain: float = 1) -> torch.Tensor:
+        """`gain` multiplies the result."""
+        return F.linear(x * (self.weight_gain * gain), self.weight, self.bias * (self.bias_gain * gain))  # x is the smaller one
 
 
 class Conv2d(nn.Module):
@@ -40,8 +41,10 @@ class Conv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.weight_gain = gain / (in_channels * kernel_size**2) ** 0.5
 
-    def scaled_weight(self) -> torch.Tensor:
-        return self.weight * self.weight_gain
+    def scaled_weight(self, gain: float = 1) -> torch.Tensor:
+        return self.weight * (self.weight_gain * gain)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x, self.scaled_weight(), self.bias, padding=self.weight.shape[-1] // 2)
+    def forward(self, x: torch.Tensor, gain: float = 1) -> torch.Tensor:
+        """`gain` multiplies the result."""
+        bias = self.bias if self.bias is None or gain == 1 else self.bias * gain
+        return F.conv2d(x, self.scaled_weight(gain), bias, padding=self.weight.shape[-1] // 2)

@@ -138,7 +138,7 @@ def test_r1_goes_through():
 
     def penalty():
         shown = seeded(images, 0.9)
-        return gradient_penalty((shown.square() * weight).sum(dim=(1, 2, 3))[:, None], images)
+        return gradient_penalty((shown.square() * weight).sum(dim=(1, 2, 3))[:, None], images).mean()
 
     (gradient,) = torch.autograd.grad(penalty(), weight)
     direction = torch.randn_like(weight)

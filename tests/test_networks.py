@@ -255,3 +255,14 @@ def test_samples_follow_the_classes_given():
     only = torch.cat(list(sample(G, 4, seed=0, classes=[1, 1])))
     assert torch.equal(only, torch.cat(list(sample(G, 4, seed=0, classes=[1]))))
     assert not torch.equal(only, torch.cat(list(sample(G, 4, seed=0, classes=[2]))))
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_batches_behind_one_another_are_rated_as_if_alone(size):
+    torch.manual_seed(0)
+    D = Discriminator(16, 3, c_dim=3, channel_base=128, channel_max=16).double()
+    one, other = torch.randn(2, size, 3, 16, 16, dtype=torch.float64)
+    c = torch.eye(3, dtype=torch.float64)[torch.arange(size) % 3]
+    together = D(torch.cat([one, other]), c.repeat(2, 1), batches=2)
+    assert torch.allclose(together, torch.cat([D(one, c), D(other, c)]), rtol=0, atol=1e-12)
+    assert not torch.allclose(together, D(torch.cat([one, other]), c.repeat(2, 1)), rtol=0, atol=1e-6)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch_utils import images, rng
 from torch_utils.cli import BOOL, NAMES, SEEDS, duration
 from torch_utils.files import InputError, append_jsonl, atomic_write, sha256, write_json
-from torch_utils.ops import downsample2x, leaky_relu, upsample2x
+from torch_utils.ops import ACTIVATION_GAIN, bias_act, downsample2x, leaky_relu_, upsample2x
 from torch_utils.platform import choose_device
 from torch_utils.stats import Means, drop_after, read_jsonl, share_of_way_left
 
@@ -42,9 +42,24 @@ def test_resampling_derivatives():
 
 
 def test_activation_keeps_the_second_moment():
-    x = torch.randn(200_000)
-    assert abs(leaky_relu(x).square().mean() - 1) < 0.06
-    assert torch.equal(leaky_relu(x.view(2, 4, -1), torch.ones(4)), leaky_relu(x.view(2, 4, -1) + 1))
+    x = torch.randn(2, 4, 250, 100)
+    shifted = F.leaky_relu(x + 1, 0.2) * 2**0.5
+    assert torch.allclose(bias_act(x, torch.ones(4)), shifted, atol=1e-6)
+    assert abs(leaky_relu_(ACTIVATION_GAIN * x).square().mean() - 1) < 0.06
+
+
+def test_activation_has_two_derivatives():
+    x, bias = torch.randn(2, 3, 2, 2, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    inputs = (x.requires_grad_(), bias.requires_grad_())
+    twice = lambda x, bias: bias_act(bias_act(x * 1, bias).square(), bias)
+    assert torch.autograd.gradcheck(twice, inputs) and torch.autograd.gradgradcheck(twice, inputs)
+
+
+def test_downsampling_replicates_borders():
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64)
+    taps = torch.tensor([1.0, 3, 3, 1], dtype=torch.float64) / 8
+    padded = F.pad(x, [1] * 4, mode="replicate")
+    assert torch.allclose(downsample2x(x), F.conv2d(padded, taps.outer(taps).expand(3, 1, 4, 4), stride=2, groups=3))
 
 
 def test_colours_survive():

@@ -30,7 +30,7 @@ def test_relativistic_loss():
 def test_gradient_penalty_of_a_known_function():
     x = torch.randn(3, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 4, 4, dtype=torch.float64, requires_grad=True)
-    penalty = gradient_penalty((x.square() * weight).sum(dim=(1, 2, 3))[:, None], x)
+    penalty = gradient_penalty((x.square() * weight).sum(dim=(1, 2, 3))[:, None], x).mean()
     assert torch.allclose(penalty, (2 * x * weight).square().sum() / 3)
     (gradient,) = torch.autograd.grad(penalty, weight)
     assert torch.allclose(gradient, (8 * x.square() * weight).sum(0) / 3)

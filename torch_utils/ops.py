@@ -66,11 +66,19 @@ class _Fold(torch.autograd.Function):
         return _Pad.apply(gradient, ctx.amount, ctx.padding), None, None
 
 
-def leaky_relu(x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Add a bias per channel (dimension 1), then leaky ReLU with slope 0.2 and a gain of √2 that keeps a unit second moment."""
-    if bias is not None:
-        x = x + bias.to(x.dtype).view(1, -1, *[1] * (x.ndim - 2))
-    return F.leaky_relu(x, 0.2) * 2**0.5
+ACTIVATION_GAIN = 2**0.5  # before a leaky ReLU: keeps a unit second moment
+
+
+def leaky_relu_(x: torch.Tensor) -> torch.Tensor:
+    """With slope 0.2, in place: what a convolution has just made need not be kept as well. Whoever made x applies the gain, to
+    weights and biases, which are smaller than maps."""
+    return F.leaky_relu_(x, 0.2)
+
+
+def bias_act(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W], bias [C] -> leaky_relu(√2·(x + bias))"""
+    bias = (bias * ACTIVATION_GAIN).to(x.dtype).view(1, -1, 1, 1)
+    return leaky_relu_(torch.add(bias, x, alpha=ACTIVATION_GAIN))
 
 
 def widen(x: torch.Tensor) -> torch.Tensor:

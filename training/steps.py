@@ -21,7 +21,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     real [N, C, H, W] about [-1, 1], as large as the networks have grown; c one-hot [N, c_dim] or None.
     """
     penalise = config.gamma > 0 and state.step % config.reg_interval == 0
-    r2 = penalise and config.loss == "relativistic"
+    alike = not penalise or config.loss == "relativistic"  # R1 and R2: then both kinds of images go through D as one
     state.D.requires_grad_(True)
     state.D.freeze(config.freezed)
     state.opt_D.zero_grad(set_to_none=True)
@@ -30,18 +30,17 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     for real, c in parts:
         with torch.no_grad(), autocast(config.precision, real.device):
             fake = state.G.synthesis(_styles(state, config, real, c, update_w_avg=True), "random", full_size=False)
-        real, fake = real.detach().requires_grad_(penalise), fake.requires_grad_(r2)
+        images = [torch.cat([real, fake])] if alike else [real, fake]
+        images[0].requires_grad_(penalise)
         with autocast("fp32" if penalise else config.precision, real.device):
-            real_logits, fake_logits = (state.D(_shown(state, config, images), c) for images in (real, fake))
+            rated = [_rate(state, config, x, c, batches=len(x) // len(real)) for x in images]
+        real_logits, fake_logits = torch.cat(rated).chunk(2)
         loss = adversarial = discriminator_loss(config.loss, real_logits, fake_logits)
         if penalise:
-            r1 = gradient_penalty(real_logits, real)
-            loss = adversarial + config.gamma / 2 * config.reg_interval * r1
-            means.add(r1=r1)
-        if r2:
-            r2_value = gradient_penalty(fake_logits, fake)
-            loss = loss + config.gamma / 2 * config.reg_interval * r2_value
-            means.add(r2=r2_value)
+            norms = gradient_penalty(rated[0], images[0]).split(len(real))
+            for name, squared_norm in zip(("r1", "r2"), norms):
+                loss = loss + config.gamma / 2 * config.reg_interval * squared_norm.mean()
+                means.add(**{name: squared_norm})
         _check("the discriminator's loss", loss, state, {"the real images": real})
         state.scaler_D.scale(loss / len(parts)).backward()
         signs = signs + overfitting_signs(config.loss, real_logits, fake_logits) / len(parts)
@@ -67,9 +66,9 @@ def generator_step(state: TrainingState, config: TrainingConfig, real: torch.Ten
             real_logits = None
             if config.loss == "relativistic":
                 with torch.no_grad():
-                    real_logits = state.D(_shown(state, config, real), c)
+                    real_logits = _rate(state, config, real, c)
             fake = state.G.synthesis(_styles(state, config, real, c), "random", full_size=False)
-            fake_logits = state.D(_shown(state, config, fake), c)
+            fake_logits = _rate(state, config, fake, c)
         loss = adversarial = generator_loss(config.loss, fake_logits, real_logits)
         if regularise:
             lengths = _path_lengths(state, config, real, c)
@@ -111,9 +110,10 @@ def _path_lengths(state: TrainingState, config: TrainingConfig, like: torch.Tens
     return lengths
 
 
-def _shown(state: TrainingState, config: TrainingConfig, images: torch.Tensor) -> torch.Tensor:
-    """What the discriminator gets to see of real and of generated images alike."""
-    return augment(images, state.strength.p, config.augpipe) if config.aug != "noaug" else images
+def _rate(state: TrainingState, config: TrainingConfig, images: torch.Tensor, c: torch.Tensor | None, batches: int = 1):
+    """Logits of so many batches behind one another, all of these labels; D sees real and generated images augmented alike."""
+    images = augment(images, state.strength.p, config.augpipe) if config.aug != "noaug" else images
+    return state.D(images, None if c is None else c.repeat(batches, 1), batches)
 
 
 def _check(what: str, value: torch.Tensor, state: TrainingState, inputs: dict[str, torch.Tensor]) -> None:
