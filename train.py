@@ -20,6 +20,7 @@ from torch_utils.files import InputError, read_json, write_json
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import PRECISIONS, prepare
 from training.augment import AUGPIPES
 from training.config import PRESETS, TrainingConfig, resolve
 from training.dataset import ImageDataset, batches, evaluation_batches
@@ -27,7 +28,6 @@ from training.estimate import estimate
 from training.health import Diverged
 from training.loop import train
 from training.losses import LOSSES
-from training.precision import PRECISIONS, prepare
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
 from training.saved import states
 from training.state import TrainingState

@@ -8,10 +8,10 @@ from typing import Any
 
 from networks.generator import LIMITS
 from networks.modulation import MODULATIONS
+from torch_utils.precision import PRECISIONS
 from training.augment import AUGPIPES
 from training.losses import LOSSES
 from training.options import checked
-from training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)

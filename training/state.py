@@ -12,10 +12,10 @@ from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError
+from torch_utils.precision import scaler
 from torch_utils.rng import mix
 from torch_utils.stats import Means
 from training.config import TrainingConfig
-from training.precision import scaler
 from training.saved import Saved, load_optimiser
 from training.strength import AdaptiveStrength
 
