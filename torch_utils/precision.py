@@ -1,25 +1,72 @@
-"""Number formats of a training step.
+"""Number formats of networks.
 
 With bf16 and fp16 convolutions and matrix products run in sixteen bits; weights, their updates and the moving average do not.
-What stays in float32, and why, is marked where it is computed, by `torch_utils.ops.in_float32`: the mapping network and the
-predicted kernels (a style's small differences are the image's), means and variances (sums over many positions), demodulation
-(sums of squares), the sum of the levels' images, the minibatch standard deviation, the logits. Losses are float32, and a step
-with R1, R2 or path lengths runs in float32 as a whole: it differentiates twice, and squares gradients that are often too
-small for sixteen bits.
+What stays in float32, and why, is marked where it is computed, by `torch_utils.ops.in_float32` and `widen`: the mapping network
+and the predicted kernels (a style's small differences are the image's), means and variances (sums over many positions),
+demodulation (sums of squares), the sum of the levels' images, the minibatch standard deviation, the logits, a stylised image.
+Losses are float32, and a step with R1, R2 or path lengths runs in float32 as a whole: it differentiates twice, and squares
+gradients that are often too small for sixteen bits.
 """
 
 import contextlib
+import os
+from collections.abc import Iterator
 
 import torch
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+UNSCALED = ("fp32", "tf32", "bf16")  # those whose gradients stay in range by themselves
+AUTO = "auto"
+
+
+def resolve_precision(precision: str, device: torch.device) -> tuple[str, str]:
+    """One of PRECISIONS; and for `auto` the reason, else "".
+
+    Once, before anything is begun: what another machine would make of `auto` must not change a run that goes on there.
+    """
+    if precision != AUTO:
+        return precision, ""
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        fast, why = major >= 8, f"this GPU has compute capability {major}.{minor}"
+    elif device.type == "cpu":
+        fast = cpu_is_fast_in_bf16()
+        why = "this CPU has AMX" if fast else "this CPU has no AMX, or may not use it"
+    else:
+        fast, why = False, f"bf16 is for GPUs of NVIDIA and CPUs with AMX, not for {device.type}"
+    return "bf16" if fast else "fp32", f"auto: {why}"
+
+
+def cpu_is_fast_in_bf16() -> bool:
+    """With AMX, whose tiles multiply bf16 five to eight times as fast as the vector units multiply float32.
+
+    Instructions for bf16 without tiles (AVX512_BF16) do not count: what they gain in a whole step is not known. oneDNN, which
+    computes all this, may have been told by an environment variable to use no AMX.
+    """
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)  # private: not in every version of PyTorch
+    cap = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    return has_amx() and (cap in ("ALL", "DEFAULT") or "AMX" in cap)
 
 
 def prepare(precision: str) -> None:
     """Settings of the whole process: `fp32` means float32 throughout, though CUDA's default for convolutions is TF32."""
-    tf32 = precision != "fp32"
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
+    _allow_tf32(precision != "fp32", precision != "fp32")
+
+
+@contextlib.contextmanager
+def float32() -> Iterator[None]:
+    """Float32 throughout, in a process that is prepared for anything else: for pictures and scores, which compare runs."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    _allow_tf32(False, False)
+    try:
+        yield
+    finally:
+        _allow_tf32(*before)
+
+
+def _allow_tf32(convolutions: bool, products: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

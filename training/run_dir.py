@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import filelock
@@ -33,18 +33,19 @@ def stored_options(kind: type, run_dir: Path):
     return kind.from_json(read_json(run_dir / OPTIONS), run_dir / OPTIONS)
 
 
-def find_run(outdir: Path, config) -> Path | None:
-    """The newest run directory with these options; how long and how chatty a run is does not count.
+def find_run(outdir: Path, config, unasked: Container[str] = ()) -> Path | None:
+    """The newest run directory with these options; how long and how chatty a run is does not count, nor do the `unasked`
+    options, which nobody has chosen and another machine may have set otherwise.
 
     Where none has a saved state, one that ended before it had any is begun anew.
     """
-    wanted, begun = _what_counts(config), []
+    wanted, begun = _what_counts(config, unasked), []
     for path in sorted(outdir.glob("[0-9]" * 5 + "-*"), reverse=True):
         try:
             found = stored_options(type(config), path)
         except InputError:
             continue  # not a run of this kind
-        if _what_counts(found) == wanted:
+        if _what_counts(found, unasked) == wanted:
             if states(path):
                 return path
             if not any(path.glob("network-snapshot-*")):  # else somebody has thrown its state away
@@ -52,8 +53,8 @@ def find_run(outdir: Path, config) -> Path | None:
     return begun[0] if begun else None
 
 
-def _what_counts(config) -> dict:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE}
+def _what_counts(config, unasked: Container[str]) -> dict:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE and name not in unasked}
 
 
 @contextlib.contextmanager
