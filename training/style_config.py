@@ -8,6 +8,7 @@ from typing import Any
 
 from networks.style_transfer import PAPER_STYLE_SIDE, TRANSFERS
 from networks.vgg import CONVOLUTIONS
+from torch_utils.precision import UNSCALED
 from training.options import checked
 from training.style_losses import STYLE_LOSSES
 
@@ -41,6 +42,7 @@ class StyleConfig:
 
     # recipe
     batch: int = 8
+    precision: str = "fp32"  # one of CHOICES; also of runs from before there was a choice
     lr: float = 0.002
     beta2: float = 0.99
     content_weight: float = 1.0
@@ -115,6 +117,7 @@ CHOICES = {
     "style_loss": tuple(STYLE_LOSSES),
     "kernel_size": (1, 3, 5),
     "decoder_start": DECODER_STARTS,
+    "precision": UNSCALED,
     "cfg": tuple(PRESETS),
 }
 ABOVE_0, BELOW_1, FINITE, MANY = math.nextafter(0, 1), math.nextafter(1, 0), sys.float_info.max, 2**31
