@@ -20,6 +20,7 @@ from torch_utils.files import InputError
 from torch_utils.images import from_pil, save_png, to_rgb
 from torch_utils.kernel_picture import kernel_picture
 from torch_utils.platform import choose_device
+from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.scaling import with_short_side
 from torch_utils.table_picture import MOST_CELLS, table_picture, thumbnail
 from training.archive import SUFFIXES, Archive
@@ -92,6 +93,12 @@ class Style:
 )
 @click.option("--save-style", type=FILE, help="write the descriptor of the style (with --mix, of the mixture)")
 @click.option("--show-kernels", type=FILE, help="draw the kernels that are predicted for the style (AdaConv only)")
+@click.option(
+    "--precision",
+    type=click.Choice([AUTO, *UNSCALED]),
+    default=AUTO,
+    help="number format of the networks; auto: bf16 where the device is fast in it, else fp32",
+)
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @torch.inference_mode()
 def main(
@@ -109,6 +116,7 @@ def main(
     tile,
     save_style,
     show_kernels,
+    precision,
     device,
 ):
     """Redraw images in the style of others.
@@ -124,7 +132,10 @@ def main(
         raise InputError("--strength nan: wanted a number")
     if network == PRETRAINED and not network.is_file():
         raise InputError(f"{network}: no such network file; give one that train_style.py wrote with --network")
-    stylizer = load_stylizer(newest_snapshot(network), encoder_weights, choose_device(device))
+    chosen = choose_device(device)
+    precision, _ = resolve_precision(precision, chosen)
+    prepare(precision)
+    stylizer = load_stylizer(newest_snapshot(network), encoder_weights, chosen, precision)
     check_options(stylizer.network, network, statistics, show_kernels, style_size)
     painter = Painter(stylizer, strength, None, style_size, tile)
     if statistics:

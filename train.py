@@ -20,6 +20,7 @@ from torch_utils.files import InputError, read_json, write_json
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import AUTO, PRECISIONS, prepare, resolve_precision
 from training.augment import AUGPIPES
 from training.config import PRESETS, TrainingConfig, resolve
 from training.dataset import ImageDataset, batches, evaluation_batches
@@ -27,7 +28,6 @@ from training.estimate import estimate
 from training.health import Diverged
 from training.loop import train
 from training.losses import LOSSES
-from training.precision import PRECISIONS, prepare
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
 from training.saved import states
 from training.state import TrainingState
@@ -54,7 +54,12 @@ CHECKED = "data.json"  # in a run directory: which files were looked at, and whi
 @click.option("--mirror", type=BOOL, help="add the images flipped left to right  [default: by preset]")
 @click.option("--cond", type=BOOL, default=False, help="condition on the labels in dataset.json")
 @click.option("--subset", type=click.IntRange(1), help="train on so many of the images")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="number format of the networks  [default: fp32]")
+@click.option(
+    "--precision",
+    type=click.Choice([AUTO, *PRECISIONS]),
+    default=AUTO,
+    help="number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
+)
 @click.option("--batch-gpu", type=click.IntRange(1), help="images of a process at once, to save memory  [default: all]")
 @click.option("--skip-bad", type=BOOL, default=False, help="leave out images that cannot be read")
 @click.option("--modulation", type=click.Choice(list(MODULATIONS)), help="how styles act on feature maps  [default: adaconv]")
@@ -96,18 +101,27 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
         run_dir, snapshot = (Path(resume), None) if Path(resume).is_dir() else (None, Path(resume))
     if run_dir and "cfg" in given(options):
         raise InputError(f"--cfg belongs to new runs; {run_dir} has its options already")
-    config = restore_config(run_dir, given(options)) if run_dir else resolve_config(options)
+    asked = options["precision"]
+    options["precision"], why = resolve_precision(asked, chosen)
+    unasked = {"precision"} if asked == AUTO else set()
+    if run_dir:
+        config = restore_config(run_dir, {name: value for name, value in given(options).items() if name not in unasked})
+    else:
+        config = resolve_config(options)
     if resume == "auto":
-        run_dir = find_run(outdir, config)
+        run_dir = find_run(outdir, config, unasked)
+    saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
+    if saved and unasked:
+        config = dataclasses.replace(config, precision=stored_options(TrainingConfig, saved).precision)
+        why = "as the run was begun"
     check_processes(config, chosen)
 
     dataset = open_dataset(config)
     check_images(dataset, run_dir)
-    saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
     state = build_state(config, dataset, torch.device("cpu"), saved, snapshot)
     build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
 
-    describe(config, dataset, state, chosen, saved, resume)
+    describe(config, dataset, state, chosen, why, saved, resume)
     if dry_run:
         describe_costs(config, dataset, chosen)
         return
@@ -233,7 +247,13 @@ def build_evaluator(
 
 
 def describe(
-    config, dataset: ImageDataset, state: TrainingState, device: torch.device, run_dir: Path | None, resume: str | None
+    config: TrainingConfig,
+    dataset: ImageDataset,
+    state: TrainingState,
+    device: torch.device,
+    why: str,  # this precision; "" where it was asked for
+    run_dir: Path | None,
+    resume: str | None,
 ) -> None:
     """Everything that the run is determined by."""
     print(json.dumps(config.to_json(), indent=2))
@@ -242,6 +262,7 @@ def describe(
     for name, network in (("Generator", state.G), ("Discriminator", state.D)):
         print(f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters")
     print(f"Device:        {device}, {config.gpus} process{'es' if config.gpus > 1 else ''}")
+    print(f"Precision:     {config.precision}{why and f' ({why})'}")
     if run_dir:
         print(f"Resuming:      {run_dir} at {state.nimg / 1000:.1f} kimg")
     elif resume == "auto":

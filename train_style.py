@@ -16,6 +16,7 @@ from torch_utils.cli import BOOL, Progress, command, given, run
 from torch_utils.files import InputError, write_json
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import AUTO, UNSCALED, resolve_precision
 from training.archive import Archive
 from training.crops import Crops
 from training.health import Diverged
@@ -50,6 +51,12 @@ PATHS = ("content", "style", "encoder_weights")
 )
 @click.option("--hold-out-style", type=click.IntRange(1, 1000), help="likewise, of the styles  [default: 4]")
 @click.option("--batch", type=click.IntRange(1), help="pairs per step  [default: by preset]")
+@click.option(
+    "--precision",
+    type=click.Choice([AUTO, *UNSCALED]),
+    default=AUTO,
+    help="number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
+)
 @click.option("--kimg", type=click.FloatRange(0, 1e9, min_open=True), help="thousand contents to be seen  [default: by preset]")
 @click.option("--tick", type=click.FloatRange(0, 1e9, min_open=True), help="kimg between two log lines  [default: by preset]")
 @click.option("--snap", type=click.IntRange(1), help="ticks between two snapshots  [default: by preset]")
@@ -84,20 +91,27 @@ def main(outdir: Path, resume: str | None, device: str | None, dry_run: bool, **
         raise InputError(f"--resume {run_dir}: no such run directory")
     if run_dir and "cfg" in given(options):
         raise InputError(f"--cfg belongs to new runs; {run_dir} has its options already")
+    asked = options["precision"]
+    options["precision"], why = resolve_precision(asked, chosen)
+    unasked = {"precision"} if asked == AUTO else set()
     if run_dir:
-        config = dataclasses.replace(stored_options(StyleConfig, run_dir), **_given_now(options))
+        now = {name: value for name, value in _given_now(options).items() if name not in unasked}
+        config = dataclasses.replace(stored_options(StyleConfig, run_dir), **now)
     else:
         config = resolve(options)
-        run_dir = find_run(outdir, config) if resume == "auto" else None
+        run_dir = find_run(outdir, config, unasked) if resume == "auto" else None
+    saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
+    if saved and unasked:
+        config = dataclasses.replace(config, precision=stored_options(StyleConfig, saved).precision)
+        why = "as the run was begun"
 
     contents, styles = open_images(config)
     encoder = load_vgg(config.encoder, config.encoder_weights and Path(config.encoder_weights))
     encoder.to(chosen)
     state = build_state(config, chosen)
-    saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
     if saved:
         state.load(saved, chosen)
-    describe(config, contents, styles, state, chosen, saved)
+    describe(config, contents, styles, state, chosen, why, saved)
     if dry_run:
         return
     new = None if run_dir else new_run_dir(outdir, contents.name, styles.name, config.cfg, config.transfer, config.encoder)
@@ -163,7 +177,13 @@ def build_state(config: StyleConfig, device: torch.device) -> StyleState:
 
 
 def describe(
-    config: StyleConfig, contents: Crops, styles: Crops, state: StyleState, device: torch.device, run_dir: Path | None
+    config: StyleConfig,
+    contents: Crops,
+    styles: Crops,
+    state: StyleState,
+    device: torch.device,
+    why: str,  # this precision; "" where it was asked for
+    run_dir: Path | None,
 ) -> None:
     """Everything that the run is determined by."""
     print(json.dumps(config.to_json(), indent=2))
@@ -172,6 +192,7 @@ def describe(
     for name, part in state.network.named_children():
         print(f"{name + ':':<14} {sum(p.numel() for p in part.parameters()):,} parameters")
     print(f"Device:        {device}")
+    print(f"Precision:     {config.precision}{why and f' ({why})'}")
     if run_dir:
         print(f"Resuming:      {run_dir} at {state.nimg / 1000:.3f} kimg")
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from networks.adaconv import AdaptiveKernels, KernelPredictor, centre, compose, convolve
 from networks.layers import Conv2d, Linear
 from networks.vgg import CONVOLUTIONS, STRIDE
-from torch_utils.ops import PADDINGS, pad
+from torch_utils.ops import PADDINGS, pad, widen
 
 LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, ordinary convolutions
 PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
@@ -159,7 +159,7 @@ class StyleTransfer(nn.Module):
         """relu4_1 of style images [N, 512, h, w] -> descriptors: W [N, s_d, 3, 3]; with AdaIN σ and μ [N, 2, 512, 1]."""
         if self.transfer == "adaconv":
             return self.style_encoder(features)
-        variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
+        variance, mean = torch.var_mean(widen(features), dim=(2, 3), correction=0)
         return torch.stack([(variance + 1e-5).sqrt(), mean], dim=1)[..., None]
 
     def kernels(self, descriptor: torch.Tensor) -> list[AdaptiveKernels | None]:
@@ -171,10 +171,10 @@ class StyleTransfer(nn.Module):
         return [AdaptiveKernels(std[:, :, None, None, None], one[:, :, None], mean), *[None] * (len(LEVELS) - 1)]
 
     def decode(self, features: torch.Tensor, kernels: Sequence[AdaptiveKernels | None]) -> torch.Tensor:
-        """relu4_1 of content images [N, 512, h, w] -> images [N, 3, 8h, 8w]."""
+        """relu4_1 of content images [N, 512, h, w] -> images [N, 3, 8h, 8w], float32 also under autocast."""
         for level, own in zip(self.levels, kernels):
             features = level(features, own)
-        return features
+        return widen(features)
 
     def forward(self, features: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
         return self.decode(features, self.kernels(descriptor))

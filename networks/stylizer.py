@@ -1,5 +1,6 @@
 """A trained style transfer ready for use: encoder and network together, images in, images out."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +13,23 @@ from networks.tiles import decode_in_tiles, encode_in_tiles
 from networks.vgg import URLS, VGG, cover, load_vgg
 from torch_utils.checkpoint import build, read_snapshot
 from torch_utils.files import InputError
+from torch_utils.precision import autocast
 
 
 class Stylizer:
-    """Images are RGB [N, 3, H, W] in [-1, 1]."""
+    """Images are RGB [N, 3, H, W] in [-1, 1], float32 as descriptors are. With bf16, features have sixteen bits."""
 
-    def __init__(self, network: StyleTransfer, encoder: VGG):
+    def __init__(self, network: StyleTransfer, encoder: VGG, precision: str = "fp32"):
         """`encoder` with its weights as they are: it is rescaled here."""
-        self.network, self.encoder = network, encoder
+        self.network, self.encoder, self.precision = network, encoder, precision
         encoder.rescale(network.encoder_means)
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor, tile: int | None = None) -> torch.Tensor:
         """relu4_1 [N, 512, H/8, W/8], rounded up."""
         images = cover(images)
-        return encode_in_tiles(self.encoder, images, tile) if tile else self.encoder(images)[-1]
+        with self._autocast():
+            return encode_in_tiles(self.encoder, images, tile) if tile else self.encoder(images)[-1]
 
     @torch.no_grad()
     def describe(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
@@ -34,7 +37,8 @@ class Stylizer:
         height, width = styles.shape[2:]
         if not self.network.adaptive and (height, width) != (PAPER_STYLE_SIDE, PAPER_STYLE_SIDE):  # `cover` would hide it
             raise ValueError(f"found a style image of {width}×{height} pixels, {PAPER_STYLE_SIZE}")
-        return self.network.describe(self.encode(styles, tile))
+        with self._autocast():
+            return self.network.describe(self.encode(styles, tile))
 
     @torch.no_grad()
     def decode(
@@ -44,10 +48,11 @@ class Stylizer:
         size: Sequence[int],  # height and width of the images
         tile: int | None = None,
     ) -> torch.Tensor:
-        if tile:
-            images = decode_in_tiles(self.network, features, kernels, tile)
-        else:
-            images = self.network.decode(features, kernels)
+        with self._autocast():
+            if tile:
+                images = decode_in_tiles(self.network, features, kernels, tile)
+            else:
+                images = self.network.decode(features, kernels)
         return images[:, :, : size[0], : size[1]]
 
     def stylize(
@@ -58,8 +63,13 @@ class Stylizer:
     ) -> torch.Tensor:
         return self.decode(self.encode(contents, tile), kernels, contents.shape[2:], tile)
 
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        return autocast(self.precision, self.network.encoder_means.device)
 
-def load_stylizer(path: str | Path, encoder_weights: Path | None = None, device: torch.device | str = "cpu") -> Stylizer:
+
+def load_stylizer(
+    path: str | Path, encoder_weights: Path | None = None, device: torch.device | str = "cpu", precision: str = "fp32"
+) -> Stylizer:
     """From a snapshot of `train_style.py`; the encoder's weights from a file, or fetched once."""
     snapshot = read_snapshot(path)
     if snapshot.kind != "style_transfer":
@@ -73,7 +83,7 @@ def load_stylizer(path: str | Path, encoder_weights: Path | None = None, device:
     encoder = load_vgg(network.encoder, encoder_weights).to(device=device, memory_format=torch.channels_last)
     where = encoder_weights or URLS[network.encoder]
     check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {where}")
-    return Stylizer(network, encoder)
+    return Stylizer(network, encoder, precision)
 
 
 def check_encoder(network: StyleTransfer, encoder: VGG, problem: str) -> None:

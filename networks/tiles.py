@@ -13,6 +13,7 @@ import torch
 from networks.adaconv import AdaptiveKernels
 from networks.style_transfer import StyleTransfer
 from networks.vgg import STRIDE, VGG
+from torch_utils.ops import widen
 
 
 def encode_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> torch.Tensor:
@@ -35,7 +36,7 @@ def decode_in_tiles(
         decode = functools.partial(level.decode, scale=scale, kernels=own)
         x = map_tiles(decode, x, cell, level.halo, factor)
         cell *= factor
-    return x
+    return widen(x)
 
 
 def cells(tile: int) -> int:
@@ -68,10 +69,14 @@ def map_tiles(
 
 
 def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
-    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) [N, C, 1, 1]. One channel at a time: no copy."""
-    scale = x.new_empty(*x.shape[:2], 1, 1)
+    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) [N, C, 1, 1]. One channel at a time: no copy.
+
+    In sixteen bits x is rounded when it has been centred, and no earlier.
+    """
+    scale = widen(x.new_empty(*x.shape[:2], 1, 1))
     for sample, scales in zip(x, scale):
         for channel, one in zip(sample, scales):
-            channel -= channel.mean()
-            one.fill_((channel.square().mean() + eps).rsqrt())
+            wide = widen(channel)
+            channel.copy_(wide - wide.mean())
+            one.fill_((widen(channel).square().mean() + eps).rsqrt())
     return scale

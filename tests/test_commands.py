@@ -12,6 +12,7 @@ from PIL import Image
 import train
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator, save_snapshot
+from torch_utils.precision import resolve_precision
 from torch_utils.stats import read_jsonl
 
 SHORT = ["--cfg", "tiny", "--kimg", "0.016", "--tick", "0.008", "--snap", "1", "--batch", "4", "--device", "cpu"]
@@ -178,7 +179,8 @@ def parse_options(arguments: list[str]) -> dict:
     """What the command would get."""
     context = train.main.make_context("train.py", arguments)
     own = ("outdir", "resume", "device", "inception", "dry_run")
-    return {name: value for name, value in context.params.items() if name not in own}
+    values = {name: value for name, value in context.params.items() if name not in own}
+    return values | {"precision": resolve_precision(values["precision"], torch.device("cpu"))[0]}
 
 
 def test_every_option_has_a_test():

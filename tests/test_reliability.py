@@ -30,6 +30,7 @@ RECIPES = {
         loss="logistic", pl_weight=1.0, style_mixing=0.9, aug="ada", target=-0.5, ada_kimg=0.1, cond=True
     ),
     "growing": dict(grow=True, grow_kimg=0.007),
+    "bf16": dict(precision="bf16", reg_interval=2),
     "fp16": dict(precision="fp16", reg_interval=2),
 }
 

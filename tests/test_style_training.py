@@ -207,7 +207,16 @@ def _flat(values, prefix):
     return {name: leaf for key, value in values.items() for name, leaf in _flat(value, f"{prefix}.{key}").items()}
 
 
-@pytest.mark.parametrize("changes", [dict(), dict(transfer="adain", style_loss="gram"), dict(identity_weight=1.0, workers=1)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(transfer="adain", style_loss="gram"),
+        dict(identity_weight=1.0, workers=1),
+        dict(identity_weight=1.0, precision="bf16"),
+        dict(transfer="adain", style_loss="cmd", precision="bf16"),
+    ],
+)
 def test_resumed_training_is_the_training(pictures, tmp_path, changes):
     content, style = pictures("photos"), pictures("paintings", 3)
     states = {}
@@ -255,6 +264,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(pictures):
         dict(style_loss="gram"),
         dict(style_loss="cmd"),
         dict(identity_weight=1.0),
+        dict(precision="bf16"),
         dict(lr=0.01),
         dict(kernel_size=1),
         dict(kernel_size=5),

@@ -17,12 +17,14 @@ import generate
 import networks.painter
 import networks.stylizer
 import stylize
+import torch_utils.precision
 from networks.generator import Generator
 from networks.painter import Painter
 from networks.stylizer import load_stylizer
 from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, from_uint8, save_png, to_uint8
+from torch_utils.scaling import with_short_side
 from torch_utils.table_picture import thumbnail
 from training.style_losses import content_loss, moments_loss
 
@@ -51,8 +53,9 @@ def there(tmp_path_factory):
 def draw(there, tmp_path):
     """draw("--strength", 0.5, …) -> pixels of the first content in the first style, with options that keep tests short."""
 
-    def run(*arguments, network="adaconv", content="contents/c0.png", style="styles/s2.png", output="out.png"):
+    def run(*arguments, network="adaconv", content="contents/c0.png", style="styles/s2.png", output="out.png", **named):
         options = {"--network": there / network, "--encoder-weights": there / "vgg.safetensors", "--device": "cpu"}
+        options |= {"--precision": named.get("precision", "fp32")}  # `auto` is not the same on every machine
         options |= {"--content": content and there / content, "--style": style and there / style}
         options |= {"--output": output and tmp_path / output, "--style-size": None if network == "fixed" else 48}
         words = [str(word) for pair in options.items() if pair[1] is not None for word in pair] + [str(a) for a in arguments]
@@ -187,6 +190,32 @@ def test_tiles(draw, monkeypatch):
     assert np.abs(draw() - whole).max() <= 1 and sides == [16, 512]
     draw("--tile", 0)
     assert sides == [16, 512]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tile", 16], ["--strength", 0.5]])
+@pytest.mark.parametrize("network", ["adaconv", "adain"])
+def test_precision(draw, tmp_path, monkeypatch, network, arguments):
+    """Sixteen bits draw the same picture, but for what random weights make of maps of 5×6; `auto` goes by the machine."""
+    plain, coarse = draw(*arguments, network=network), draw(*arguments, network=network, precision="bf16")
+    assert 0 < np.abs(coarse - plain).mean() < 3
+    assert np.array_equal(draw(*arguments, network=network, precision="tf32"), plain)  # differs on GPUs only
+    for fast in (True, False):
+        for name in ("has_amx", "has_avx512_bf16"):
+            monkeypatch.setattr(torch_utils.precision, name, lambda fast=fast: fast)
+        assert np.array_equal(draw(*arguments, network=network, precision=None), coarse if fast else plain)
+
+
+@pytest.mark.parametrize("network", ["adaconv", "adain"])
+def test_saved_styles_are_in_float32_whatever_drew_them(draw, tmp_path, network):
+    found = []
+    for precision in ("fp32", "bf16"):
+        path = tmp_path / f"{precision}.safetensors"
+        draw("--save-style", path, content=None, output=None, network=network, precision=precision)
+        found.append(load_file(path)["descriptor"])
+    assert found[0].dtype == found[1].dtype == torch.float32
+    assert 0 < (found[1] - found[0]).abs().mean() < 0.03 * found[0].std()
+    drawn = draw(network=network, precision="bf16")
+    assert np.abs(draw(style=path, network=network) - drawn).mean() < 3
 
 
 @pytest.mark.parametrize("network", ["adaconv", "adain", "fixed"])
@@ -441,3 +470,16 @@ def test_the_pretrained_stylizer_stylises(test_data):
     print(style_of_drawn, style_of_content, content_of_drawn, content_of_style)
     assert style_of_drawn < 0.95 * style_of_content
     assert content_of_drawn < 0.6 * content_of_style
+
+
+def test_the_pretrained_stylizer_draws_the_same_in_sixteen_bits(test_data):
+    weights, drawn = test_data / "weights" / "vgg16_to_conv4_1.safetensors", []
+    photo, painting = (stored(test_data / "data" / name) for name in ("photos/053_tajMahal.jpg", "paintings/013_board.jpg"))
+    for precision in ("fp32", "bf16"):
+        stylizer = load_stylizer(ROOT / "pretrained" / "adaconv-style.safetensors", weights, "cpu", precision)
+        painter = Painter(stylizer)
+        drawn += painter.paint(with_short_side(photo, 128), [painter.describe(painting)])
+    assert 0 < (drawn[0].float() - drawn[1].float()).abs().mean() < 0.5  # of 255; about 0.2 was found
+    features = [stylizer.encoder(from_uint8(image[None])) for image in (*drawn, with_short_side(painting, 256))]
+    one, other = (moments_loss(found, features[-1]).item() for found in features[:2])
+    assert one == pytest.approx(other, rel=0.02)

@@ -8,10 +8,11 @@ from typing import Any
 
 from networks.generator import LIMITS
 from networks.modulation import MODULATIONS
+from torch_utils.ops import PADDINGS
+from torch_utils.precision import PRECISIONS
 from training.augment import AUGPIPES
 from training.losses import LOSSES
 from training.options import checked
-from training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TrainingConfig:
     style_depth: int = 64  # s_d of the descriptor [s_d, 3, 3]
     mapping_layers: int = 2
     modulation_options: dict | None = None
+    padding: str = "zeros"  # beyond the borders of the maps that predicted kernels act on: one of ops.PADDINGS
     noise: bool = True  # in every layer of the generator
     channel_base: int = 16384  # width of the generator at resolution r: min(channel_base / r, channel_max)
     channel_max: int = 512
@@ -76,6 +78,8 @@ class TrainingConfig:
     cfg: str = "auto"
     gpus: int = 1
 
+    BEFORE = {"padding": "replicate"}  # what runs had that were begun before there was a choice
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"metrics": list(self.metrics)}
 
@@ -89,6 +93,7 @@ class TrainingConfig:
 # What may stand in training_options.json. A file from elsewhere must not ask for what would never end or never fit.
 CHOICES = {
     "modulation": MODULATIONS,
+    "padding": PADDINGS,
     "loss": LOSSES,
     "precision": PRECISIONS,
     "aug": ("noaug", "fixed", "ada"),

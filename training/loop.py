@@ -8,13 +8,13 @@ import torch.nn.functional as F
 
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import StopRequest
+from torch_utils.precision import prepare
 from torch_utils.rng import reseed
 from training.config import TrainingConfig
 from training.dataset import ImageDataset, batches, readers_watched
 from training.ema import update_ema
 from training.generator_report import Evaluate, GeneratorReporter
 from training.growth import growth_at, shrink
-from training.precision import prepare
 from training.run import run_steps
 from training.state import TrainingState
 from training.steps import discriminator_step, generator_step

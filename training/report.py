@@ -10,6 +10,7 @@ import torch
 from torch_utils.cli import Progress, duration
 from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
+from torch_utils.precision import float32
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes, share_of_way_left
 from training.page import write_page
 
@@ -48,6 +49,7 @@ class Reporter:
 
     # When it is shown
 
+    @float32()
     def begin(self) -> None:
         """Before the first step; of a new run, what the data look like and where the untrained network stands."""
         if self.state.nimg:
@@ -88,6 +90,7 @@ class Reporter:
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
         self.records.write("stats", record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
 
+    @float32()
     def snapshot(self) -> None:
         """Images, the network, the state to resume from, and the score."""
         self.pictures(self.run_dir / f"fakes{self.state.nimg // 1000:06d}.png")

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import filelock
@@ -29,22 +29,24 @@ def new_run_dir(outdir: Path, *traits: str) -> Path:
 
 
 def stored_options(kind: type, run_dir: Path):
-    """The options of an earlier run, as `kind`, a dataclass with `from_json`."""
-    return kind.from_json(read_json(run_dir / OPTIONS), run_dir / OPTIONS)
+    """The options of an earlier run, as `kind`, a dataclass with `from_json` and BEFORE."""
+    values = read_json(run_dir / OPTIONS)
+    return kind.from_json(kind.BEFORE | values if isinstance(values, dict) else values, run_dir / OPTIONS)
 
 
-def find_run(outdir: Path, config) -> Path | None:
-    """The newest run directory with these options; how long and how chatty a run is does not count.
+def find_run(outdir: Path, config, unasked: Container[str] = ()) -> Path | None:
+    """The newest run directory with these options; how long and how chatty a run is does not count, nor do the `unasked`
+    options, which nobody has chosen and another machine may have set otherwise.
 
     Where none has a saved state, one that ended before it had any is begun anew.
     """
-    wanted, begun = _what_counts(config), []
+    wanted, begun = _what_counts(config, unasked), []
     for path in sorted(outdir.glob("[0-9]" * 5 + "-*"), reverse=True):
         try:
             found = stored_options(type(config), path)
         except InputError:
             continue  # not a run of this kind
-        if _what_counts(found) == wanted:
+        if _what_counts(found, unasked) == wanted:
             if states(path):
                 return path
             if not any(path.glob("network-snapshot-*")):  # else somebody has thrown its state away
@@ -52,8 +54,8 @@ def find_run(outdir: Path, config) -> Path | None:
     return begun[0] if begun else None
 
 
-def _what_counts(config) -> dict:
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE}
+def _what_counts(config, unasked: Container[str]) -> dict:
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE and name not in unasked}
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError
+from torch_utils.precision import scaler
 from torch_utils.rng import mix
 from torch_utils.stats import Means
 from training.config import TrainingConfig
-from training.precision import scaler
 from training.saved import Saved, load_optimiser
 from training.strength import AdaptiveStrength
 
@@ -36,6 +36,7 @@ class TrainingState(Saved):
         device: torch.device | str = "cpu",
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
+        padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))
             self.G = Generator(
@@ -46,7 +47,7 @@ class TrainingState(Saved):
                 modulation=config.modulation,
                 style_depth=config.style_depth,
                 mapping_layers=config.mapping_layers,
-                modulation_options=config.modulation_options,
+                modulation_options=padding | (config.modulation_options or {}),
                 noise=config.noise,
                 channel_base=config.channel_base,
                 channel_max=config.channel_max,

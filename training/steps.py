@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 
 from torch_utils import distributed
+from torch_utils.precision import autocast
 from torch_utils.stats import Means
 from training.augment import augment
 from training.config import TrainingConfig
 from training.health import check_finite
 from training.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, path_penalty
-from training.precision import autocast
 from training.state import TrainingState
 from training.strength import overfitting_signs
 

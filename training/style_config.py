@@ -8,6 +8,7 @@ from typing import Any
 
 from networks.style_transfer import PAPER_STYLE_SIDE, TRANSFERS
 from networks.vgg import CONVOLUTIONS
+from torch_utils.precision import UNSCALED
 from training.options import checked
 from training.style_losses import STYLE_LOSSES
 
@@ -41,6 +42,7 @@ class StyleConfig:
 
     # recipe
     batch: int = 8
+    precision: str = "fp32"  # one of precision.UNSCALED
     lr: float = 0.002
     beta2: float = 0.99
     content_weight: float = 1.0
@@ -66,6 +68,8 @@ class StyleConfig:
 
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
+
+    BEFORE = {"precision": "fp32"}  # what runs had that were begun before there was a choice
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,6 +119,7 @@ CHOICES = {
     "style_loss": tuple(STYLE_LOSSES),
     "kernel_size": (1, 3, 5),
     "decoder_start": DECODER_STARTS,
+    "precision": UNSCALED,
     "cfg": tuple(PRESETS),
 }
 ABOVE_0, BELOW_1, FINITE, MANY = math.nextafter(0, 1), math.nextafter(1, 0), sys.float_info.max, 2**31

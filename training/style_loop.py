@@ -13,6 +13,7 @@ from networks.stylizer import check_encoder
 from networks.vgg import VGG
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import StopRequest
+from torch_utils.precision import autocast, float32, prepare
 from torch_utils.rng import reseed
 from training.crops import Crops
 from training.dataset import batches, readers_watched
@@ -37,13 +38,15 @@ def train_style(
 ) -> bool:
     """Train `state` until `config.kimg` thousand content images are seen; False where a signal ended it before."""
     torch.backends.cudnn.benchmark = True
-    if not state.step:
-        state.measure_encoder(encoder, _first_images([contents, styles], device))
-    check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
-    encoder.rescale(state.network.encoder_means)
-    if not state.step and config.decoder_start == "mirrored":
-        features = [encoder(images)[-1] for images in _first_images([contents], device)]
-        mirror(state.network, encoder, torch.cat(features))
+    with float32():
+        if not state.step:
+            state.measure_encoder(encoder, _first_images([contents, styles], device))
+        check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
+        encoder.rescale(state.network.encoder_means)
+        if not state.step and config.decoder_start == "mirrored":
+            features = [encoder(images)[-1] for images in _first_images([contents], device)]
+            mirror(state.network, encoder, torch.cat(features))
+    prepare(config.precision)
     pin = device.type == "cuda"
     # The style of a content is another at each epoch: two orders, by two seeds
     data = [
@@ -70,14 +73,15 @@ def train_style(
 def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: torch.Tensor, style: torch.Tensor) -> None:
     """One update: stylise `content` as `style`, both RGB [N, 3, H, W] in [-1, 1], and look at the result with the encoder."""
     network = state.network
-    with torch.no_grad():
-        of_content, of_style = encoder(content), encoder(style)
-    images = network(of_content[-1], network.describe(of_style[-1]))
-    found = encoder(images)
+    with autocast(config.precision, content.device):
+        with torch.no_grad():
+            of_content, of_style = encoder(content), encoder(style)
+        found = encoder(network(of_content[-1], network.describe(of_style[-1])))
+        if config.identity_weight:
+            itself = network(of_content[-1], network.describe(of_content[-1]))
     losses = dict(content=content_loss(found, of_content), style=STYLE_LOSSES[config.style_loss](found, of_style))
     loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
     if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)
-        itself = network(of_content[-1], network.describe(of_content[-1]))
         losses["identity"] = F.mse_loss(itself, content)
         loss = loss + config.identity_weight * losses["identity"]
     check_finite("the loss", loss, state.nimg, {"network": network}, {"the content images": content, "the style images": style})

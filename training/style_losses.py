@@ -1,6 +1,7 @@
 """What a stylised image is trained for: the content's features, and the style's statistics of features.
 
-Features are lists of [N, C, H, W], as `networks.vgg` gives them. Losses are means over samples.
+Features are lists of [N, C, H, W], as `networks.vgg` gives them, in sixteen bits or more; statistics and losses are in float32
+or more. Losses are means over samples.
 """
 
 from collections.abc import Sequence
@@ -8,12 +9,14 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from torch_utils.ops import in_float32, widen
+
 Features = Sequence[torch.Tensor]
 
 
 def content_loss(found: Features, content: Features) -> torch.Tensor:
     """Mean squared difference at relu4_1 (Gatys et al. 2016, equation 1, averaged)."""
-    return F.mse_loss(found[-1], content[-1])
+    return F.mse_loss(widen(found[-1]), widen(content[-1]))
 
 
 def moments_loss(found: Features, style: Features) -> torch.Tensor:
@@ -30,7 +33,7 @@ def cmd_loss(found: Features, style: Features, order: int = 5) -> torch.Tensor:
     """Central moment discrepancy (Kalischek et al. 2021, equation 8) of features that a sigmoid has bounded to (0, 1)."""
     total = 0
     for x, y in zip(found, style):
-        x, y = (torch.sigmoid(f).flatten(2) for f in (x, y))  # [N, C, H·W]
+        x, y = (torch.sigmoid(widen(f)).flatten(2) for f in (x, y))  # [N, C, H·W]
         mean_x, mean_y = x.mean(dim=2, keepdim=True), y.mean(dim=2, keepdim=True)
         total = total + _norm(mean_x - mean_y)
         x, y = x - mean_x, y - mean_y
@@ -42,14 +45,15 @@ def cmd_loss(found: Features, style: Features, order: int = 5) -> torch.Tensor:
 STYLE_LOSSES = {"moments": moments_loss, "gram": gram_loss, "cmd": cmd_loss}
 
 
+@in_float32  # products of matrices are what autocast would compute in sixteen bits
 def gram(features: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, C], the mean over positions of f fᵀ."""
-    flat = features.flatten(2)
+    flat = widen(features).flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 
 
 def _moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    variance, mean = torch.var_mean(features, dim=(2, 3), correction=0)
+    variance, mean = torch.var_mean(widen(features), dim=(2, 3), correction=0)
     return mean, (variance + 1e-5).sqrt()
 
 
