@@ -1,10 +1,13 @@
 import json
 import struct
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
 
+import generate
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot, save_snapshot
 from torch_utils.files import InputError
@@ -48,6 +51,16 @@ def test_pretrained_network_draws():
     images = G(torch.randn(16, G.z_dim, generator=torch.Generator().manual_seed(0)))
     assert images.shape == (16, 3, 32, 32) and images.std(dim=0).mean() > 0.2  # and they differ
     assert images[:, :, 0, 0].mean() > 0.7  # on white, as emoji are
+
+
+def test_pretrained_network_draws_the_picture_in_the_readme(tmp_path):
+    """Seeds of a network that was trained once stay the same pictures, whatever becomes of forms and defaults."""
+    arguments = ["--network", ROOT / "pretrained" / "emoji32.safetensors", "--seeds", "0-63", "--device", "cpu"]
+    generate.main([str(a) for a in [*arguments, "--outdir", tmp_path, "--grid", tmp_path / "grid.png"]], standalone_mode=False)
+    found, shown = (
+        np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "grid.png", ROOT / "docs" / "images" / "emoji32.png")
+    )
+    assert np.abs(found - shown[::2, ::2]).max() <= 2  # enlarged there
 
 
 def rewrite(path, change):

@@ -53,6 +53,13 @@ def amx(monkeypatch):
     return pretend
 
 
+def test_a_run_from_before_keeps_the_borders_it_was_begun_with(tmp_path):
+    values = TrainingConfig(data="x").to_json()
+    assert values.pop("padding") == "zeros"
+    write_json(tmp_path / "training_options.json", values)
+    assert stored_options(TrainingConfig, tmp_path).padding == "replicate"
+
+
 # ---------------------------------------------------------------- the rule
 
 
