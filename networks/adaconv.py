@@ -54,12 +54,17 @@ class _Centre(torch.autograd.Function):
             torch.mean(widen(result).square(), dim=1, keepdim=True, out=s)
         scale.add_(eps).rsqrt_()
         ctx.save_for_backward(centred, scale)
+        ctx.set_materialize_grads(False)
         return centred, scale
 
     @staticmethod
     def backward(ctx, gradient, gradient_scale):
         centred, scale = ctx.saved_tensors
+        if gradient_scale is None:
+            return gradient if gradient is None else gradient - gradient.mean(dim=1, keepdim=True), None
         slope = -gradient_scale * scale**3 / centred.shape[1]  # dσ⁻¹/dx = −σ⁻³ (x − μ) / (H·W)
+        if gradient is None:
+            return centred * slope.to(centred.dtype), None
         gradient, slope = gradient.contiguous(), slope.to(centred.dtype)  # one copy, or every pass is a slow one
         if torch.is_grad_enabled():
             gradient = torch.addcmul(gradient, centred, slope)

@@ -53,7 +53,7 @@ class StyleEncoder(nn.Module):
 class Level(nn.Module):
     """One scale of the decoder: nearest-neighbour ×2 (but for the first), predicted kernels, ordinary convolutions."""
 
-    def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str):
+    def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str = "replicate"):
         super().__init__()
         widths = [channels] * convolutions + [out_channels]
         self.convs = nn.ModuleList(
