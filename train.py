@@ -26,6 +26,7 @@ from training.config import PRESETS, TrainingConfig, resolve
 from training.dataset import ImageDataset, batches, evaluation_batches
 from training.estimate import estimate
 from training.health import Diverged
+from training.kept import in_words
 from training.loop import train
 from training.losses import LOSSES
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
@@ -82,7 +83,7 @@ CHECKED = "data.json"  # in a run directory: which files were looked at, and whi
     help="kimg of each size, and of each fading in",
 )
 @click.option("--freezed", type=click.IntRange(0), help="blocks of the discriminator, from the image on, that do not learn")
-@click.option("--workers", type=click.IntRange(0), help="processes that read images  [default: by preset]")
+@click.option("--workers", type=click.IntRange(0), help="processes that read what is not in memory  [default: by preset]")
 @click.option(
     "--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this"
 )
@@ -190,7 +191,7 @@ def restore_config(run_dir: Path, given: dict) -> TrainingConfig:
 
 
 def open_dataset(config: TrainingConfig) -> ImageDataset:
-    return ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad)
+    return ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad, keep=True)
 
 
 def check_images(dataset: ImageDataset, run_dir: Path | None) -> None:
@@ -258,7 +259,8 @@ def describe(
     """Everything that the run is determined by."""
     print(json.dumps(config.to_json(), indent=2))
     classes = f", {dataset.c_dim} classes" if dataset.c_dim else ""
-    print(f"Data:          {len(dataset)} images, {dataset.width}×{dataset.height}, {dataset.channels} channels{classes}")
+    about = f"{dataset.width}×{dataset.height}, {dataset.channels} channels{classes}{in_words(dataset.nbytes)}"
+    print(f"Data:          {len(dataset)} images, {about}")
     for name, network in (("Generator", state.G), ("Discriminator", state.D)):
         print(f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters")
     print(f"Device:        {device}, {config.gpus} process{'es' if config.gpus > 1 else ''}")

@@ -20,6 +20,7 @@ from torch_utils.precision import AUTO, UNSCALED, resolve_precision
 from training.archive import Archive
 from training.crops import Crops
 from training.health import Diverged
+from training.kept import in_words
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
 from training.saved import states
 from training.style_config import DECODER_STARTS, PRESETS, StyleConfig
@@ -69,7 +70,7 @@ PATHS = ("content", "style", "encoder_weights")
 @click.option("--identity-weight", type=click.FloatRange(0), help="of an image in its own style  [default: by preset]")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="of everything random")
 @click.option("--skip-bad", type=BOOL, default=False, help="leave out images that cannot be read")
-@click.option("--workers", type=click.IntRange(0), help="processes that read contents, and as many for styles")
+@click.option("--workers", type=click.IntRange(0), help="processes that read contents not in memory, and as many for styles")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @click.option("--resume", metavar="RUN_DIR|auto", help="continue a run; auto: the last run like this")
 @click.option("-n", "--dry-run", is_flag=True, help="print what would be done, and stop")
@@ -188,7 +189,8 @@ def describe(
     """Everything that the run is determined by."""
     print(json.dumps(config.to_json(), indent=2))
     for what, crops in (("Contents:", contents), ("Styles:", styles)):
-        print(f"{what:<14} {len(crops)} images of {crops.name}; {len(crops.held_out)} held out")
+        kept = in_words(crops.nbytes, partly=not config.workers)
+        print(f"{what:<14} {len(crops)} images of {crops.name}{kept}; {len(crops.held_out)} held out")
     for name, part in state.network.named_children():
         print(f"{name + ':':<14} {sum(p.numel() for p in part.parameters()):,} parameters")
     print(f"Device:        {device}")

@@ -24,6 +24,8 @@ from torch_utils.stats import read_jsonl
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIDE, TICKS, SNAP = 2, 8, 100, 4  # images a step, their size, samples of a soak, ticks between two snapshots
 MOST = {"memory": 0.02, "open files": 0, "threads": 0, "disk": 0.02}  # by which share a column may grow
+# Its images are few enough to be kept in memory, but a data worker is to be soaked, too.
+TRAIN = "import runpy, training.kept; training.kept.KEPT_BYTES = 0; runpy.run_path('train.py', run_name='__main__')"
 KEPT = ("network-snapshot-*", "fakes*.png", "report.html", "*.jsonl", "log.txt")  # what a run piles up on purpose
 
 
@@ -43,7 +45,7 @@ def count(process: psutil.Process, run_dir: Path) -> dict[str, float]:
 
 def soak(arguments: list[str], outdir: Path, ticks: int) -> Iterator[dict[str, float]]:
     """Run train.py, and count after each of the first `ticks` ticks."""
-    with subprocess.Popen([sys.executable, str(ROOT / "train.py"), *arguments], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, "-c", TRAIN, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         found = 0
         while process.poll() is None:
             time.sleep(0.5)  # a tick that has a snapshot also ends within it
@@ -72,7 +74,7 @@ def main(outdir: Path, data: Path, steps: int):
         raise InputError(f"{data}: cannot be made into images to train on")
 
     tick = BATCH * steps / TICKS / 1000
-    options = dict(outdir=outdir, data=small, cfg="tiny", batch=BATCH, tick=tick, snap=SNAP)
+    options = dict(outdir=outdir.absolute(), data=small.absolute(), cfg="tiny", batch=BATCH, tick=tick, snap=SNAP)
     options["kimg"] = tick * (TICKS + 1)  # a tick more than is looked at, so that it still runs then
     options |= dict(device="cpu", workers=1, aug="ada", target=-1, metrics="none")  # the target is always missed: p goes to 1
     options |= {"save-every": 0.5}

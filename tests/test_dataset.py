@@ -25,6 +25,7 @@ from torch.utils.data import Dataset
 from torch_utils.files import InputError
 from training.archive import Archive
 from training.dataset import ImageDataset, batches, evaluation_batches
+from training.kept import in_words
 
 EMOJI = Path(__file__).resolve().parents[1] / "datasets" / "emoji32.zip"
 
@@ -545,6 +546,61 @@ def test_workers_change_nothing_leave_random_state_alone_and_end():
         assert torch.equal(images, other_images) and torch.equal(labels, other_labels)
     stream.close()
     assert not any(worker.is_alive() for worker in workers)
+
+
+@pytest.mark.parametrize("changes", [dict(), dict(mirror=True), dict(use_labels=True, subset=4), dict(skip_bad=True)])
+def test_images_in_memory_are_those_of_the_files(folder, changes):
+    """The same batches, though the files are gone; where `check()` has not filled it, the first reading does."""
+    if "skip_bad" in changes:
+        (folder / "0" / "2.png").write_text("no image")
+    read, checked, kept = (ImageDataset(folder, **changes, keep=keep) for keep in (False, True, True))
+    for data in (read, checked):
+        data.check()
+    assert kept.trust(checked.findings())
+    assert (read.in_memory, checked.in_memory, kept.in_memory) == (False, True, True)
+    count, children = len(read), multiprocessing.active_children()
+    expected = list(itertools.islice(batches(read, 5, seed=1), 12))
+    assert kept.nbytes == 72 * count // (2 if kept.mirror else 1)
+    for data in (checked, kept):
+        stream = batches(data, 5, seed=1, workers=2)
+        found = list(itertools.islice(stream, 6))
+        assert multiprocessing.active_children() == children  # workers would have nothing to do
+        if data is kept:
+            shutil.rmtree(folder)
+        found += itertools.islice(stream, 6)
+        resumed = list(itertools.islice(batches(data, 5, seed=1, start=40), 4))
+        for (images, labels), (other_images, other_labels) in zip(found + resumed, expected + expected[8:], strict=True):
+            assert torch.equal(images, other_images) and torch.equal(labels, other_labels)
+            assert images.is_contiguous() and images.dtype == torch.uint8 and labels.dtype == torch.int64
+            images.fill_(0)  # what is kept is not what is handed out
+    assert torch.equal(torch.cat(list(evaluation_batches(kept, 4))), torch.stack([checked[i][0] for i in range(count)]))
+    with pytest.raises(InputError, match="No such file"):
+        read[0]
+
+
+def test_images_are_decoded_once_and_only_as_many_as_fit_are_kept(folder, monkeypatch):
+    decode, decoded = Archive.image, []
+    monkeypatch.setattr(Archive, "image", lambda archive, name: decoded.append(name) or decode(archive, name))
+    data = ImageDataset(folder, mirror=True, keep=True)
+    data.check()
+    list(itertools.islice(batches(data, 4, 0), 9))
+    assert sorted(decoded) == sorted(data._names)
+    for limit, kept in ((6 * 72, True), (6 * 72 - 1, False)):
+        monkeypatch.setattr("training.kept.KEPT_BYTES", limit)
+        data = ImageDataset(folder, mirror=True, keep=True)
+        assert data.in_memory == kept and in_words(data.nbytes) == (", kept in memory (1 MB)" if kept else "")
+        decoded.clear()
+        list(itertools.islice(batches(data, 4, 0), 9))
+        assert len(decoded) == (6 if kept else 36)
+
+
+def test_images_in_memory_are_not_sent_to_other_processes():
+    data = ImageDataset(EMOJI, keep=True)
+    data.check()
+    pickled = pickle.dumps(data)
+    copy = pickle.loads(pickled)
+    assert len(pickled) < 1e6 < data.nbytes and copy.in_memory and not copy._kept._there.any()
+    assert torch.equal(copy[5][0], data[5][0])
 
 
 def test_an_error_in_a_worker_is_one_line(folder):

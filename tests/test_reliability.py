@@ -299,11 +299,11 @@ def trainer(image_folder, tmp_path):
     """trainer(*more) -> a training that runs, and its run directory; it has begun to make steps."""
     data, processes = image_folder(12), []
 
-    def start(*more, expect="kimg"):
-        command = ["train.py", "--outdir", tmp_path / "o", "--data", data, "--cfg", "tiny", "--batch", 4, "--metrics", "none"]
+    def start(*more, expect="kimg", script=ROOT / "train.py"):
+        command = [script, "--outdir", tmp_path / "o", "--data", data, "--cfg", "tiny", "--batch", 4, "--metrics", "none"]
         command += ["--device", "cpu", "--kimg", 1, "--tick", 0.008, "--snap", 1, *more]
         process = subprocess.Popen(
-            [sys.executable, *map(str, [ROOT / command[0], *command[1:]])],
+            [sys.executable, *map(str, command)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -547,9 +547,20 @@ def children(process) -> list[int]:
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="finds processes in /proc")
 
 
+# Runs train.py as if no data set were small enough to be kept in memory: only then are there data workers.
+UNKEPT = """
+import runpy, sys
+sys.path.insert(0, {root!r})
+import training.kept
+training.kept.KEPT_BYTES = 0
+if __name__ == "__main__":  # and not in a data worker
+    runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
 @needs_proc
-def test_killed_data_worker_is_one_line(trainer):
-    process = trainer("--workers", 1)
+def test_killed_data_worker_is_one_line(trainer, scripted):
+    process = trainer("--workers", 1, script=scripted(UNKEPT))
     os.kill(children(process)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     ours = [line for line in err.splitlines() if "resource_tracker" not in line and not line.startswith("  ")]
@@ -583,9 +594,9 @@ def test_processes_that_outlive_their_parent_keep_the_lock(trainer, run_command,
 
 
 @needs_posix
-def test_a_signal_to_the_whole_group_spares_the_data_workers(trainer):
+def test_a_signal_to_the_whole_group_spares_the_data_workers(trainer, scripted):
     """As `timeout`, job schedulers and service managers send it."""
-    process = trainer("--workers", 1)
+    process = trainer("--workers", 1, script=scripted(UNKEPT))
     os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == STATUS and not err, err
@@ -595,7 +606,8 @@ def test_a_signal_to_the_whole_group_spares_the_data_workers(trainer):
 INTERRUPTED = """
 import os, runpy, signal, sys, time
 sys.path.insert(0, {root!r})
-import training.loop
+import training.kept, training.loop
+training.kept.KEPT_BYTES = 0  # so that there are data workers
 step = training.loop.generator_step
 def interrupted(state, *rest):
     if state.step == 3:

@@ -1,7 +1,9 @@
 """Losses of style transfer, the squares it is trained on, the command, and that a resumed training is the training."""
 
 import json
+import multiprocessing
 import os
+import pickle
 import re
 
 import numpy as np
@@ -18,9 +20,10 @@ from torch_utils.images import from_uint8
 from torch_utils.stats import read_jsonl
 from train_style import resolve
 from training.archive import Archive
-from training.crops import Crops
+from training.crops import Crops, shrunk
 from training.dataset import batches
 from training.health import Diverged
+from training.kept import in_words
 from training.run_dir import find_run
 from training.style_config import PRESETS, StyleConfig
 from training.style_loop import style_step, train_style
@@ -156,6 +159,41 @@ def test_squares_of_damaged_images(pictures):
     crops = Crops(Archive(folder), 32, 40, skip_bad=True)
     assert list(crops.check()) == ["002.jpg"] and len(crops) == 3
     assert torch.equal(crops[1, 5][0], crops[2, 5][0])  # the next one in its place
+
+
+def test_squares_of_images_in_memory(pictures, monkeypatch):
+    """The same ones, whether none, some or all of the images are kept; and what was kept needs no file."""
+    archive = Archive(pictures("photos"))
+    decode, decoded, found = Archive.image, [], []
+    monkeypatch.setattr(Archive, "image", lambda archive, name: decoded.append(name) or decode(archive, name))
+    crops = Crops(archive, 32, 40)
+    crops.check()
+    assert crops.nbytes == sum(np.array(shrunk(archive.image(name), 40)).nbytes for name in archive.names)
+    for room, kept in ((0, 0), (crops.nbytes - 1, 3), (crops.nbytes, 4)):
+        monkeypatch.setattr("training.kept.KEPT_BYTES", room)
+        crops = Crops(archive, 32, 40)
+        crops.check()
+        assert crops.in_memory == (kept == 4)
+        decoded.clear()
+        stream = batches(crops, 2, seed=0, positions=True, workers=2 if crops.in_memory else 0)
+        found.append(torch.stack([next(stream)[0].clone() for _ in range(6)]))
+        assert not multiprocessing.active_children()  # workers would have nothing to do
+        assert len(decoded) == kept + 3 * (4 - kept)  # three epochs
+        assert torch.equal(found[0], found[-1])
+        crops[1, 7][0].zero_()  # what is kept is not what is handed out
+    decoded.clear()
+    assert torch.equal(crops[1, 7][0], pickle.loads(pickle.dumps(crops))[1, 7][0]) and len(decoded) == 1
+    for path in archive.path.iterdir():
+        path.unlink()
+    stream = batches(crops, 2, seed=0, start=4, positions=True)
+    assert torch.equal(torch.stack([next(stream)[0] for _ in range(4)]), found[0][2:])
+
+
+def test_what_is_kept_in_memory_is_said(monkeypatch):
+    monkeypatch.setattr("training.kept.KEPT_BYTES", 100 << 20)
+    assert in_words(5000) == in_words(5000, partly=True) == ", kept in memory (1 MB)"
+    assert in_words(200 << 20) == ""
+    assert in_words(2000 << 20, partly=True) == ", as many as fit kept in memory (100 of 2,000 MB)"
 
 
 @pytest.mark.parametrize("side, short, held_out", [(64, 32, 0), (32, 32, 4)])
@@ -421,6 +459,7 @@ def test_dry_run_leaves_nothing(run_command, pictures, encoder_file, tmp_path):
     outdir = tmp_path / "runs"
     done = run_command("train_style.py", *options(pictures("photos"), pictures("paintings"), encoder_file, outdir), "-n")
     assert done.returncode == 0 and "parameters" in done.stdout and not outdir.exists()
+    assert "3 images of photos, kept in memory (1 MB); 1 held out" in done.stdout
 
 
 def test_presets_are_whole_and_the_documented_command_is_the_papers(tmp_path):

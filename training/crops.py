@@ -1,5 +1,6 @@
 """Random squares from images of any size, as style transfer is trained on them."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch_utils.files import InputError
 from torch_utils.images import to_rgb
 from training.archive import Archive
 from training.dataset import NO_LABEL
+from training.kept import KeptTensors, fits
 
 
 class Crops(Dataset):
@@ -18,7 +20,7 @@ class Crops(Dataset):
 
     The shorter side is brought to `short`, then a square is cut out (paper, section 5.1: 512, then 256). Where, is drawn from
     the position in the training alone, so that a resumed training sees what it would have seen. The last `held_out` images by
-    name are never trained on: `middle` shows them.
+    name are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as there is room.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Crops(Dataset):
         self._archive, self._side, self._short, self._seed, self._skip_bad = archive, side, short, seed, skip_bad
         count = len(archive.names) - held_out
         self._names, self.held_out = archive.names[:count], archive.names[count:]
+        self._kept = KeptTensors()
+        self.nbytes: int | None = None  # of all that squares are cut from; `check()` finds it
         self.name = archive.path.stem if archive.zipped else archive.path.resolve().name
 
     def __len__(self) -> int:
@@ -44,19 +48,24 @@ class Crops(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, int]:
         index, position = item
-        image = self._readable(index)
-        image = shrunk(image, self._short)
+        image = self._kept.take(index, lambda: to_tensor(shrunk(self._readable(index), self._short)))
+        _, height, width = image.shape
         rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position])))
-        left, top = (rng.randint(size - self._side + 1) for size in image.size)
-        square = image.crop((left, top, left + self._side, top + self._side))
-        return to_tensor(square), NO_LABEL
+        left, top = (rng.randint(size - self._side + 1) for size in (width, height))
+        return image[:, top : top + self._side, left : left + self._side].clone(), NO_LABEL
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether every image is decoded only once."""
+        return self.nbytes is not None and fits(self.nbytes)
 
     def check(self, report: Callable[[int], None] = lambda done: None) -> dict[str, str]:
         """Look at every header: `InputError` at the first bad one, or with `skip_bad` {name: why}, and those are left out."""
-        bad = {}
+        bad, sizes = {}, {}
         for done, name in enumerate(self._archive.names, 1):
             try:
-                self._archive.shape(name)
+                shape = self._archive.shape(name)
+                sizes[name] = 3 * math.prod(shrunk_size((shape.width, shape.height), self._short))
             except InputError as error:
                 if not self._skip_bad:
                     raise
@@ -66,6 +75,8 @@ class Crops(Dataset):
         self.held_out = [name for name in self.held_out if name not in bad]
         if not self._names:
             raise InputError(f"{self._archive.path}: none of its images can be read")
+        self.nbytes = sum(sizes[name] for name in self._names)
+        self._kept = KeptTensors()  # the others have other numbers now
         return bad
 
     def middle(self, name: str) -> torch.Tensor:
@@ -94,8 +105,12 @@ def rgb(image: Image.Image) -> Image.Image:
 
 def shrunk(image: Image.Image, short: int) -> Image.Image:
     """With a shorter side of `short` pixels."""
-    factor = short / min(image.size)
-    return image.resize([max(round(side * factor), short) for side in image.size], Image.Resampling.BICUBIC, reducing_gap=3)
+    return image.resize(shrunk_size(image.size, short), Image.Resampling.BICUBIC, reducing_gap=3)
+
+
+def shrunk_size(size: tuple[int, int], short: int) -> list[int]:
+    factor = short / min(size)
+    return [max(round(side * factor), short) for side in size]
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

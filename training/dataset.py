@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torch_utils.files import InputError, first_line
 from training.archive import Archive, Shape
+from training.kept import KeptImages, fits
 
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
 
@@ -39,6 +41,7 @@ class ImageDataset(Dataset):
         subset: int | None = None,  # this many images, drawn by `seed`; a larger subset contains a smaller one
         seed: int = 0,
         skip_bad: bool = False,  # leave out images that cannot be read
+        keep: bool = False,  # in memory what was decoded, where all of it fits into KEPT_BYTES; for who reads more than once
     ):
         self._archive = Archive(path)
         path = Path(path).resolve()
@@ -64,6 +67,8 @@ class ImageDataset(Dataset):
         self._files = ""  # fingerprint of what `check()` has looked at
         self._content_hash: str | None = None
         self._shape = self._first_shape()
+        self._keep = keep
+        self._kept = self._room()
 
     @property
     def channels(self) -> int:
@@ -90,15 +95,30 @@ class ImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self._names) * (2 if self.mirror else 1)
 
+    @property
+    def nbytes(self) -> int:
+        """Of all pixels; mirrored copies take none."""
+        return len(self._names) * math.prod(self._shape)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether every image is decoded only once in this process."""
+        return self._kept is not None
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"image {index} of {len(self)}")
-        flip, i = divmod(index, len(self._names))
-        image = self._archive.image(self._names[i])
-        self._compare(self._names[i], Shape(len(image.mode), image.height, image.width))
-        pixels = torch.from_numpy(np.array(image)).view(self.height, self.width, self.channels).permute(2, 0, 1)
-        pixels = pixels.flip(2) if flip else pixels
-        return pixels.contiguous(), self._labels[i] if self._labels else NO_LABEL
+        images, labels = self.batch([index])
+        return images[0], int(labels[0])
+
+    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """These items together: uint8 [B, C, H, W], int64 [B]."""
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise IndexError(f"image {index} of {len(self)}")
+        flip, i = np.divmod(indices, len(self._names))
+        images = self._kept.take(i, self._decode) if self._kept else torch.stack([self._decode(j) for j in i])
+        for k in flip.nonzero()[0]:
+            images[k] = images[k].flip(2)
+        return images, torch.tensor([self._labels[j] if self._labels else NO_LABEL for j in i])
 
     def check(self, report: Callable[[int], None] = lambda done: None) -> None:
         """Decode every image: `InputError` at the first that cannot be read, or is of another size or kind than the first one.
@@ -109,7 +129,7 @@ class ImageDataset(Dataset):
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:  # Pillow and zlib let go of Python's lock
             for start in range(0, len(self._names), 512):
                 names = self._names[start : start + 512]
-                for name, error in zip(names, pool.map(self._examine, names)):
+                for name, error in zip(names, pool.map(self._examine, range(start, start + len(names)))):
                     if error and not self.skip_bad:
                         raise error
                     if error:
@@ -161,6 +181,17 @@ class ImageDataset(Dataset):
         self._labels = self._labels and [self._labels[i] for i in kept]
         self.skipped |= bad
         self._files, self._content_hash = files, None
+        if bad:  # the others have other numbers now
+            self._kept = self._room()
+
+    def _room(self) -> KeptImages | None:
+        return KeptImages(len(self._names), self._shape) if self._keep and fits(self.nbytes) else None
+
+    def _decode(self, i: int) -> torch.Tensor:
+        """uint8 [C, H, W]"""
+        image = self._archive.image(self._names[i])
+        self._compare(self._names[i], Shape(len(image.mode), image.height, image.width))
+        return torch.from_numpy(np.array(image)).view(self.height, self.width, self.channels).permute(2, 0, 1).contiguous()
 
     def _first_shape(self) -> Shape:
         for name in self._names:
@@ -171,12 +202,15 @@ class ImageDataset(Dataset):
                     raise
         raise InputError(f"{self._archive.path}: none of {len(self._names)} images can be read")
 
-    def _examine(self, name: str) -> InputError | None:
+    def _examine(self, i: int) -> InputError | None:
         """Why an image cannot be read, if so; raises where it can, and is of another size or kind."""
+        name = self._names[i]
         try:
             found = self._archive.shape(name)
             if found == self._shape:  # before memory is taken for its pixels
-                self._archive.image(name)
+                pixels = self._decode(i)
+                if self._kept:
+                    self._kept.put(i, pixels)
         except InputError as error:
             return error
         self._compare(name, found)
@@ -196,7 +230,7 @@ def batches(
     start: int = 0,  # images that all processes together have seen already
     rank: int = 0,
     world: int = 1,
-    workers: int = 0,  # spawned processes; 0 reads in this one
+    workers: int = 0,  # spawned processes; 0 reads in this one, and so is what is kept in memory
     pin_memory: bool = False,
     positions: bool = False,  # ask for item (i, p), for datasets that draw something from an image by p
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -210,6 +244,8 @@ def batches(
     """
     if batch_size < 1 or start < 0 or not 0 <= rank < world or len(dataset) < 1:
         raise ValueError(f"{batch_size=}, {start=}, {rank=}, {world=}, {len(dataset)} images")
+    if getattr(dataset, "in_memory", False):  # nothing is left to do for workers, and each would decode it all for itself
+        workers = 0
     loader = DataLoader(
         _Batches(dataset),
         batch_size=None,  # the order hands out whole batches
@@ -223,10 +259,10 @@ def batches(
     return _iterate(loader)
 
 
-def evaluation_batches(dataset: Dataset, batch_size: int) -> Iterator[torch.Tensor]:
+def evaluation_batches(dataset: ImageDataset, batch_size: int) -> Iterator[torch.Tensor]:
     """All images once and in order, as uint8 [B, C, H, W]; the last batch may be smaller."""
     for start in range(0, len(dataset), batch_size):
-        yield torch.stack([dataset[i][0] for i in range(start, min(start + batch_size, len(dataset)))])
+        yield dataset.batch(range(start, min(start + batch_size, len(dataset))))[0]
 
 
 def _permutation(n: int, *seed: int) -> np.ndarray:
@@ -263,6 +299,8 @@ class _Batches(Dataset):
 
     def __getitem__(self, indices: list):
         try:
+            if hasattr(self.dataset, "batch"):
+                return self.dataset.batch(indices)
             return default_collate([self.dataset[i] for i in indices])
         except InputError as error:
             return error
