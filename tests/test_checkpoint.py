@@ -42,7 +42,7 @@ def test_configuration_is_complete(saved):
     """A snapshot must mean the same when the defaults of a later version are others."""
     G, _ = saved
     assert G.config["modulation_options"] == dict(
-        kernel_size=1, per_group=None, lr_multiplier=4.0, identity=0.9, demodulate=False
+        kernel_size=1, per_group=None, lr_multiplier=4.0, identity=0.9, demodulate=False, padding="zeros"
     )
 
 

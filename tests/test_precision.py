@@ -27,6 +27,7 @@ from torch_utils.stats import read_jsonl
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.loop import train as train_generator
+from training.losses import gradient_penalty
 from training.run_dir import find_run, stored_options
 from training.state import TrainingState
 from training.style_config import StyleConfig
@@ -377,3 +378,24 @@ def test_generate_and_calc_metrics(image_folder, tmp_path, amx, monkeypatch, no_
     generate.main.main([*map(str, drawn), "--seeds", "0", "--outdir", str(tmp_path)], standalone_mode=False)
     calc_metrics.main.main([*map(str, drawn + scored)], standalone_mode=False)
     assert (tmp_path / "seed0000.png").exists() and (tmp_path / "metric-fd1k_full-cells.jsonl").exists()
+
+
+@pytest.mark.parametrize("precision, penalised", [("bf16", torch.bfloat16), ("fp16", torch.float32), ("fp32", torch.float32)])
+def test_penalties_are_in_sixteen_bits_where_their_range_suffices(precision, penalised):
+    """And come out as in float32, to what bf16 rounds."""
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv2d(3, 8, 3), torch.randn(4, 3, 16, 16)
+
+    def penalty(precision):
+        images = x.clone().requires_grad_()
+        with autocast(precision, CPU, twice=True):
+            features = conv(images)
+        return features.dtype, gradient_penalty(features.float().square().mean(dim=(1, 2, 3))[:, None], images)
+
+    dtype, found = penalty(precision)
+    assert dtype == penalised and found.dtype == torch.float32
+    wanted = penalty("fp32")[1]
+    assert ((found - wanted).abs() <= 0.02 * wanted).all()
+    (by_weight,) = torch.autograd.grad(found.sum(), conv.weight)
+    (right,) = torch.autograd.grad(wanted.sum(), conv.weight)
+    assert (by_weight - right).norm() <= 0.02 * right.norm()

@@ -4,8 +4,8 @@ With bf16 and fp16 convolutions and matrix products run in sixteen bits; weights
 What stays in float32, and why, is marked where it is computed, by `torch_utils.ops.in_float32` and `widen`: the mapping network
 and the predicted kernels (a style's small differences are the image's), means and variances (sums over many positions),
 demodulation (sums of squares), the sum of the levels' images, the minibatch standard deviation, the logits, a stylised image.
-Losses are float32, and a step with R1, R2 or path lengths runs in float32 as a whole: it differentiates twice, and squares
-gradients that are often too small for sixteen bits.
+Losses and path lengths are float32. With fp16, so is a whole step with R1, R2 or path lengths: it differentiates twice, and
+squares gradients that are often too small for fp16. bf16 has the range of float32, and suffices (docs/training.md).
 """
 
 import contextlib
@@ -65,9 +65,9 @@ def _allow_tf32(convolutions: bool, products: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = products
 
 
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    """Where the networks run."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+def autocast(precision: str, device: torch.device, twice: bool = False) -> contextlib.AbstractContextManager:
+    """Where the networks run. `twice`: what they compute is differentiated twice, for which the range of fp16 is too small."""
+    dtype = {"bf16": torch.bfloat16, "fp16": None if twice else torch.float16}.get(precision)
     return torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
 
 

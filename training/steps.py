@@ -32,7 +32,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
             fake = state.G.synthesis(_styles(state, config, real, c, update_w_avg=True), "random", full_size=False)
         images = [torch.cat([real, fake])] if alike else [real, fake]
         images[0].requires_grad_(penalise)
-        with autocast("fp32" if penalise else config.precision, real.device):
+        with autocast(config.precision, real.device, twice=penalise):
             rated = [_rate(state, config, x, c, batches=len(x) // len(real)) for x in images]
         real_logits, fake_logits = torch.cat(rated).chunk(2)
         loss = adversarial = discriminator_loss(config.loss, real_logits, fake_logits)
@@ -57,12 +57,11 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
 def generator_step(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None, means: Means):
     """Make D rate generated images as real; at every `pl_interval`-th step also even out how fast images move with w."""
     regularise = config.pl_weight > 0 and state.step % config.pl_interval == 0
-    precision = "fp32" if regularise else config.precision
     state.D.requires_grad_(False)
     state.opt_G.zero_grad(set_to_none=True)
     parts = list(_parts(real, c, config))
     for real, c in parts:
-        with autocast(precision, real.device):
+        with autocast(config.precision, real.device, twice=regularise):
             real_logits = None
             if config.loss == "relativistic":
                 with torch.no_grad():

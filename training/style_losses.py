@@ -55,9 +55,10 @@ def gram(features: torch.Tensor) -> torch.Tensor:
 
 def _moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of every channel, [N, C] each."""
-    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # in the order of a channels_last map, which torch.var_mean is slow at
+    features = widen(features)
+    mean = features.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)  # the order of channels_last, at which torch.var_mean is slow
     _, inverse_std = centre(features, 1e-5)
-    return flat.mean(dim=1, dtype=widen(features[:0]).dtype), 1 / inverse_std[:, :, 0, 0]
+    return mean, 1 / inverse_std[:, :, 0, 0]
 
 
 def _norm(difference: torch.Tensor) -> torch.Tensor:
