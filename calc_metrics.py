@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Score a network, or a folder of somebody's samples, against real images."""
 
+import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+
+# isort: split
+
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Draw images from a trained generator."""
 
+import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+
+# isort: split
+
 import math
 from pathlib import Path
 

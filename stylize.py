@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Redraw images in the style of others."""
 
+import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+
+# isort: split
+
 import math
 import os
 from dataclasses import dataclass

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Train a generator on a folder or zip of images."""
 
+import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+
+# isort: split
+
 import contextlib
 import dataclasses
 import json

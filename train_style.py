@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Train a style transfer on a folder or zip of contents and one of styles."""
 
+import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+
+# isort: split
+
 import dataclasses
 import json
 import shutil

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -20,6 +21,24 @@ from torch_utils.files import InputError, append_jsonl, atomic_write, sha256, wr
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, downsample2x, leaky_relu_, upsample2x
 from torch_utils.platform import choose_device
 from torch_utils.stats import Means, drop_after, read_jsonl, share_of_way_left
+
+
+@pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="PyTorch has libgomp there")
+@pytest.mark.parametrize("command", ["train", "train_style", "generate", "calc_metrics", "stylize"])
+@pytest.mark.parametrize("given, spins", [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")])
+def test_idle_threads_soon_sleep_in_every_command(command, given, spins):
+    """As libgomp itself tells when it is loaded: a setting that comes after that has no effect."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / f"{command}.py"), "--help"],
+        env=environment | given | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    if "GOMP_" not in finished.stderr:
+        pytest.skip("this PyTorch has no libgomp")
+    assert f"GOMP_SPINCOUNT = '{spins}'" in finished.stderr
 
 
 def test_resampling_is_the_binomial_filter():
