@@ -20,6 +20,7 @@ from metrics.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, Progress, command, given, run
+from torch_utils.cores import claimed_cores, threads_in_words, use_threads
 from torch_utils.files import InputError, read_json, write_json
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
@@ -89,6 +90,9 @@ CHECKED = "data.json"  # in a run directory: which files were looked at, and whi
 @click.option("--freezed", type=click.IntRange(0), help="blocks of the discriminator, from the image on, that do not learn")
 @click.option("--workers", type=click.IntRange(0), help="processes that read what is not in memory  [default: by preset]")
 @click.option(
+    "--threads", type=click.IntRange(1, 1024), help="of the CPU, for all processes  [default: cores that no other training has]"
+)
+@click.option(
     "--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this"
 )
 @click.option("-n", "--dry-run", is_flag=True, help="print what would be done, and stop")
@@ -109,6 +113,9 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
     asked = options["precision"]
     options["precision"], why = resolve_precision(asked, chosen)
     unasked = {"precision"} if asked == AUTO else set()
+    if options["threads"] is None and chosen.type == "cpu":
+        unasked.add("threads")
+        options["threads"] = max(click.get_current_context().with_resource(claimed_cores()), 1)
     if run_dir:
         config = restore_config(run_dir, {name: value for name, value in given(options).items() if name not in unasked})
     else:
@@ -117,9 +124,11 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
         run_dir = find_run(outdir, config, unasked)
     saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
     if saved and unasked:
-        config = dataclasses.replace(config, precision=stored_options(TrainingConfig, saved).precision)
-        why = "as the run was begun"
+        stored = stored_options(TrainingConfig, saved)
+        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in unasked})
+        why = "as the run was begun" if asked == AUTO else why
     check_processes(config, chosen)
+    use_threads(config.threads)
 
     dataset = open_dataset(config)
     check_images(dataset, run_dir)
@@ -162,6 +171,7 @@ def work(
 ) -> bool:
     """One process of the training; whether it came to its end. The first one writes, and so holds the lock."""
     keep_freed_memory()
+    use_threads(config.threads, world)
     evaluator = None
     with only_trainer(run_dir) if rank == 0 else contextlib.nullcontext():
         if rank == 0:
@@ -267,7 +277,7 @@ def describe(
     print(f"Data:          {len(dataset)} images, {about}")
     for name, network in (("Generator", state.G), ("Discriminator", state.D)):
         print(f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters")
-    print(f"Device:        {device}, {config.gpus} process{'es' if config.gpus > 1 else ''}")
+    print(f"Device:        {device}, {config.gpus} process{'es' if config.gpus > 1 else ''}{threads_in_words(config.threads)}")
     print(f"Precision:     {config.precision}{why and f' ({why})'}")
     if run_dir:
         print(f"Resuming:      {run_dir} at {state.nimg / 1000:.1f} kimg")

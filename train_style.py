@@ -17,6 +17,7 @@ import torch
 from networks.style_transfer import PAPER_STYLE_SIDE, TRANSFERS
 from networks.vgg import CONVOLUTIONS, load_vgg
 from torch_utils.cli import BOOL, Progress, command, given, run
+from torch_utils.cores import claimed_cores, threads_in_words, use_threads
 from torch_utils.files import InputError, write_json
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -75,6 +76,7 @@ PATHS = ("content", "style", "encoder_weights")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="of everything random")
 @click.option("--skip-bad", type=BOOL, default=False, help="leave out images that cannot be read")
 @click.option("--workers", type=click.IntRange(0), help="processes that read contents not in memory, and as many for styles")
+@click.option("--threads", type=click.IntRange(1, 1024), help="of the CPU  [default: cores that no other training has]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @click.option("--resume", metavar="RUN_DIR|auto", help="continue a run; auto: the last run like this")
 @click.option("-n", "--dry-run", is_flag=True, help="print what would be done, and stop")
@@ -99,6 +101,9 @@ def main(outdir: Path, resume: str | None, device: str | None, dry_run: bool, **
     asked = options["precision"]
     options["precision"], why = resolve_precision(asked, chosen)
     unasked = {"precision"} if asked == AUTO else set()
+    if options["threads"] is None and chosen.type == "cpu":
+        unasked.add("threads")
+        options["threads"] = max(click.get_current_context().with_resource(claimed_cores()), 1)
     if run_dir:
         now = {name: value for name, value in _given_now(options).items() if name not in unasked}
         config = dataclasses.replace(stored_options(StyleConfig, run_dir), **now)
@@ -107,8 +112,10 @@ def main(outdir: Path, resume: str | None, device: str | None, dry_run: bool, **
         run_dir = find_run(outdir, config, unasked) if resume == "auto" else None
     saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
     if saved and unasked:
-        config = dataclasses.replace(config, precision=stored_options(StyleConfig, saved).precision)
-        why = "as the run was begun"
+        stored = stored_options(StyleConfig, saved)
+        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in unasked})
+        why = "as the run was begun" if asked == AUTO else why
+    use_threads(config.threads)
 
     contents, styles = open_images(config)
     encoder = load_vgg(config.encoder, config.encoder_weights and Path(config.encoder_weights))
@@ -197,7 +204,7 @@ def describe(
         print(f"{what:<14} {len(crops)} images of {crops.name}{kept}; {len(crops.held_out)} held out")
     for name, part in state.network.named_children():
         print(f"{name + ':':<14} {sum(p.numel() for p in part.parameters()):,} parameters")
-    print(f"Device:        {device}")
+    print(f"Device:        {device}{threads_in_words(config.threads)}")
     print(f"Precision:     {config.precision}{why and f' ({why})'}")
     if run_dir:
         print(f"Resuming:      {run_dir} at {state.nimg / 1000:.3f} kimg")

@@ -26,6 +26,7 @@ class TrainingConfig:
     subset: int | None = None  # train on this many images
     skip_bad: bool = False  # leave out images that cannot be read
     workers: int = 2  # processes that read images
+    threads: int | None = None  # of the CPU, over all processes; another number may round otherwise. None: as PyTorch likes
 
     # networks
     modulation: str = "adaconv"
@@ -105,6 +106,7 @@ RANGES = {
     "d_channel_base": LIMITS["channel_base"],
     "subset": (1, MANY),
     "workers": (0, 1024),
+    "threads": (1, 1024),
     "batch": (1, 2**16),
     "batch_gpu": (1, 2**16),
     "glr": (ABOVE_0, FINITE),

@@ -12,7 +12,7 @@ from torch_utils.files import InputError, read_json, remove_unfinished
 from training.saved import states
 
 OPTIONS = "training_options.json"
-FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers"}  # how long and how chatty a run is
+FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads"}  # how long, how chatty and how greedy a run is
 
 
 def new_run_dir(outdir: Path, *traits: str) -> Path:

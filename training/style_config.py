@@ -29,6 +29,7 @@ class StyleConfig:
     hold_out_style: int = 4
     skip_bad: bool = False
     workers: int = 2
+    threads: int | None = None  # of the CPU; another number may round otherwise. None: as PyTorch likes
 
     # networks
     transfer: str = "adaconv"
@@ -130,6 +131,7 @@ RANGES = {
     "hold_out_content": (1, 1000),
     "hold_out_style": (1, 1000),
     "workers": (0, 1024),
+    "threads": (1, 1024),
     "style_depth": (1, 4096),
     "style_width": (1, 4096),
     "batch": (1, 2**16),
