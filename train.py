@@ -20,12 +20,12 @@ from metrics.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, Progress, command, given, run
-from torch_utils.cores import claimed_cores, threads_in_words, use_threads
+from torch_utils.cores import threads_in_words, use_threads
 from torch_utils.files import InputError, read_json, write_json
 from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.precision import AUTO, PRECISIONS, prepare, resolve_precision
+from torch_utils.precision import AUTO, PRECISIONS, prepare
 from training.augment import AUGPIPES
 from training.config import PRESETS, TrainingConfig, resolve
 from training.dataset import ImageDataset, batches, evaluation_batches
@@ -34,6 +34,7 @@ from training.health import Diverged
 from training.kept import in_words
 from training.loop import train
 from training.losses import LOSSES
+from training.machine import as_begun, decide
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
 from training.saved import states
 from training.state import TrainingState
@@ -110,12 +111,7 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
         run_dir, snapshot = (Path(resume), None) if Path(resume).is_dir() else (None, Path(resume))
     if run_dir and "cfg" in given(options):
         raise InputError(f"--cfg belongs to new runs; {run_dir} has its options already")
-    asked = options["precision"]
-    options["precision"], why = resolve_precision(asked, chosen)
-    unasked = {"precision"} if asked == AUTO else set()
-    if options["threads"] is None and chosen.type == "cpu":
-        unasked.add("threads")
-        options["threads"] = max(click.get_current_context().with_resource(claimed_cores()), 1)
+    unasked, why = decide(options, chosen)
     if run_dir:
         config = restore_config(run_dir, {name: value for name, value in given(options).items() if name not in unasked})
     else:
@@ -124,9 +120,7 @@ def main(outdir: Path, resume: str | None, device: str | None, inception: Path |
         run_dir = find_run(outdir, config, unasked)
     saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
     if saved and unasked:
-        stored = stored_options(TrainingConfig, saved)
-        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in unasked})
-        why = "as the run was begun" if asked == AUTO else why
+        config, why = as_begun(config, saved, unasked), "as the run was begun" if "precision" in unasked else ""
     check_processes(config, chosen)
     use_threads(config.threads)
 

@@ -17,15 +17,16 @@ import torch
 from networks.style_transfer import PAPER_STYLE_SIDE, TRANSFERS
 from networks.vgg import CONVOLUTIONS, load_vgg
 from torch_utils.cli import BOOL, Progress, command, given, run
-from torch_utils.cores import claimed_cores, threads_in_words, use_threads
+from torch_utils.cores import threads_in_words, use_threads
 from torch_utils.files import InputError, write_json
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.precision import AUTO, UNSCALED, resolve_precision
+from torch_utils.precision import AUTO, UNSCALED
 from training.archive import Archive
 from training.crops import Crops
 from training.health import Diverged
 from training.kept import in_words
+from training.machine import as_begun, decide
 from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
 from training.saved import states
 from training.style_config import DECODER_STARTS, PRESETS, StyleConfig
@@ -98,12 +99,7 @@ def main(outdir: Path, resume: str | None, device: str | None, dry_run: bool, **
         raise InputError(f"--resume {run_dir}: no such run directory")
     if run_dir and "cfg" in given(options):
         raise InputError(f"--cfg belongs to new runs; {run_dir} has its options already")
-    asked = options["precision"]
-    options["precision"], why = resolve_precision(asked, chosen)
-    unasked = {"precision"} if asked == AUTO else set()
-    if options["threads"] is None and chosen.type == "cpu":
-        unasked.add("threads")
-        options["threads"] = max(click.get_current_context().with_resource(claimed_cores()), 1)
+    unasked, why = decide(options, chosen)
     if run_dir:
         now = {name: value for name, value in _given_now(options).items() if name not in unasked}
         config = dataclasses.replace(stored_options(StyleConfig, run_dir), **now)
@@ -112,9 +108,7 @@ def main(outdir: Path, resume: str | None, device: str | None, dry_run: bool, **
         run_dir = find_run(outdir, config, unasked) if resume == "auto" else None
     saved = run_dir if run_dir and (states(run_dir) or resume != "auto") else None
     if saved and unasked:
-        stored = stored_options(StyleConfig, saved)
-        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in unasked})
-        why = "as the run was begun" if asked == AUTO else why
+        config, why = as_begun(config, saved, unasked), "as the run was begun" if "precision" in unasked else ""
     use_threads(config.threads)
 
     contents, styles = open_images(config)
