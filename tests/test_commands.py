@@ -147,6 +147,7 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
         ("--dlr", "dlr", 0.02),
         ("--subset", "subset", 5),
         ("--workers", "workers", 1),
+        ("--threads", "threads", 3),
         ("--loss", "loss", "logistic"),
         ("--pl-weight", "pl_weight", 0.5),
         ("--style-mixing", "style_mixing", 0.25),
