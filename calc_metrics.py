@@ -14,16 +14,16 @@ from pathlib import Path
 import click
 import torch
 
-from metrics import lpips, saved
-from metrics.ahead import default_workers, in_order
-from metrics.evaluator import Evaluator
-from metrics.features import DETECTORS, require_detector
-from metrics.inception import RESIZINGS
-from metrics.names import DEFAULT_DETECTOR, OF_PATHS, parse_metric
+from metrics.detectors import lpips
+from metrics.detectors.inception import RESIZINGS
+from metrics.detectors.load import DETECTORS, require_detector
+from metrics.detectors.torchscript import detector_name
+from metrics.evaluation import reference_file
+from metrics.evaluation.baselines import blurred
+from metrics.evaluation.evaluator import Evaluator
+from metrics.evaluation.metric_name import DEFAULT_DETECTOR, OF_PATHS, parse_metric
+from metrics.evaluation.shards import Shards
 from metrics.perceptual_path_length import path_record
-from metrics.shards import Shards
-from metrics.torchscript import detector_name
-from metrics.yardstick import blurred
 from networks.generator import Generator
 from networks.sampling import sample
 from torch_utils import distributed
@@ -33,6 +33,7 @@ from torch_utils.files import InputError, append_jsonl, sha256
 from torch_utils.images import save_grid, to_rgb
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.prefetch import default_workers, in_order
 from torch_utils.rng import mix
 from torch_utils.stats import read_jsonl, share_of_way_left
 from training.dataset import ImageDataset
@@ -162,7 +163,7 @@ def score(rank: int, world: int, device: torch.device, request: Request) -> bool
         network = newest_snapshot(network)
         G = load_generator(network, device)
         options = training_options(network)
-    known = saved.load(reference) if reference else None
+    known = reference_file.load(reference) if reference else None
     if known:
         labels = known.labels
         fits(reference, known.shape, labels, G)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from networks.sampling import one_hot
+from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import save_grid, save_png, to_uint8
-from torch_utils.kernel_picture import kernel_picture
 from torch_utils.platform import choose_device, keep_freed_memory
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"

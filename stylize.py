@@ -14,21 +14,19 @@ import click
 import torch
 from PIL import Image
 
-from networks.painter import TILE, WHOLE, Painter
-from networks.style_descriptor import load_descriptor, save_descriptor
-from networks.style_transfer import LEVELS, PAPER_STYLE_SIDE
-from networks.stylizer import load_stylizer
+from networks.style_transfer.descriptor_file import load_descriptor, save_descriptor
+from networks.style_transfer.kernel_picture import kernel_picture
+from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
+from networks.style_transfer.painter import TILE, WHOLE, Painter
+from networks.style_transfer.stylizer import load_stylizer
+from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.checkpoint import newest_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError
-from torch_utils.images import from_pil, save_png, to_rgb
-from torch_utils.kernel_picture import kernel_picture
+from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
-from torch_utils.scaling import with_short_side
 from torch_utils.table_picture import MOST_CELLS, table_picture, thumbnail
-from training.archive import SUFFIXES, Archive
-from training.single_image import open_images
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "adaconv-style.safetensors"
 LONGEST_NAME = 200  # bytes; file systems take 255, and the temporary name is longer

@@ -16,7 +16,7 @@ import click
 import torch
 import torch.nn.functional as F
 
-from metrics.evaluator import Evaluator
+from metrics.evaluation.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, Progress, command, given, run
@@ -26,18 +26,18 @@ from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.precision import AUTO, PRECISIONS, prepare
-from training.augment import AUGPIPES
-from training.config import PRESETS, TrainingConfig, resolve
 from training.dataset import ImageDataset, batches, evaluation_batches
-from training.estimate import estimate
-from training.health import Diverged
-from training.kept import in_words
-from training.loop import train
-from training.losses import LOSSES
-from training.machine import as_begun, decide
-from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
-from training.saved import states
-from training.state import TrainingState
+from training.gan.augment import AUGPIPES
+from training.gan.config import PRESETS, TrainingConfig, resolve
+from training.gan.estimate import estimate
+from training.gan.loop import train
+from training.gan.losses import LOSSES
+from training.gan.state import TrainingState
+from training.image_memory import in_words
+from training.run.health import Diverged
+from training.run.machine import as_begun, decide
+from training.run.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
+from training.run.saved_state import states
 
 CHECKED = "data.json"  # in a run directory: which files were looked at, and which of them are left out
 

@@ -14,25 +14,25 @@ from pathlib import Path
 import click
 import torch
 
-from networks.style_transfer import PAPER_STYLE_SIDE, TRANSFERS
-from networks.vgg import CONVOLUTIONS, load_vgg
+from networks.style_transfer.feature_losses import STYLE_LOSSES
+from networks.style_transfer.network import PAPER_STYLE_SIDE, TRANSFERS
+from networks.style_transfer.vgg import CONVOLUTIONS, load_vgg
+from torch_utils.archive import Archive
 from torch_utils.cli import BOOL, Progress, command, given, run
 from torch_utils.cores import threads_in_words, use_threads
 from torch_utils.files import InputError, write_json
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.precision import AUTO, UNSCALED
-from training.archive import Archive
-from training.crops import Crops
-from training.health import Diverged
-from training.kept import in_words
-from training.machine import as_begun, decide
-from training.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
-from training.saved import states
-from training.style_config import DECODER_STARTS, PRESETS, StyleConfig
-from training.style_loop import train_style
-from training.style_losses import STYLE_LOSSES
-from training.style_state import StyleState
+from training.image_memory import in_words
+from training.run.health import Diverged
+from training.run.machine import as_begun, decide
+from training.run.run_dir import OPTIONS, find_run, new_run_dir, only_trainer, stored_options
+from training.run.saved_state import states
+from training.style_transfer.config import DECODER_STARTS, PRESETS, StyleConfig
+from training.style_transfer.crops import Crops
+from training.style_transfer.loop import train_style
+from training.style_transfer.state import StyleState
 
 PATHS = ("content", "style", "encoder_weights")
 

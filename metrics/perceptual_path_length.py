@@ -14,9 +14,9 @@ import scipy.special
 import torch
 import torch.nn.functional as F
 
-from metrics.lpips import Lpips
-from metrics.names import MetricName
-from metrics.shards import ALONE, Shards
+from metrics.detectors.lpips import Lpips
+from metrics.evaluation.metric_name import MetricName
+from metrics.evaluation.shards import ALONE, Shards
 from networks.sampling import one_hot
 from torch_utils.cli import Progress
 from torch_utils.rng import normal

@@ -6,7 +6,7 @@ import torch
 import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
-from networks.pyramid import channels_at, grids
+from networks.resolutions import channels_at, grids
 from torch_utils.ops import ACTIVATION_GAIN, downsample2x, in_float32, leaky_relu_
 
 

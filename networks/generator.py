@@ -8,7 +8,7 @@ import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
 from networks.modulation import MODULATIONS
-from networks.pyramid import channels_at, grids
+from networks.resolutions import channels_at, grids
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, leaky_relu_, upsample2x, widen
 
 LIMITS = {  # least and most: a file may ask for a generator, and must not ask for one that nobody could build

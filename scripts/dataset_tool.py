@@ -18,10 +18,10 @@ from PIL import Image
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from torch_utils.archive import MAX_CLASSES, METADATA, Archive, Shape
 from torch_utils.cli import BOOL, Progress, command, run
 from torch_utils.files import TEMPORARY, InputError, atomic_write
-from training.archive import MAX_CLASSES, METADATA, Archive, Shape
-from training.idx import MAX_SIDE, IdxImages, looks_like_idx
+from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 
 FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 SHOWN = 20  # skipped images that are named, before they are only counted

@@ -19,19 +19,20 @@ from PIL import Image, ImageOps
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metrics.ssim import edge_ssim
-from metrics.structure import PERIODS, mean_score, smallest_side, structure_score
-from metrics.style_distances import content_loss, gram_distance, style_loss
-from networks.stylizer import Stylizer, load_stylizer
-from scripts import stripes_and_dots, style_speed
+from metrics.style_transfer.distances import content_loss, gram_distance, style_loss
+from metrics.style_transfer.ssim import edge_ssim
+from metrics.style_transfer.structure import PERIODS, mean_score, smallest_side, structure_score
+from networks.style_transfer.stylizer import Stylizer, load_stylizer
+from scripts.benchmarks import style_transfer as style_speed
+from scripts.benchmarks.style_transfer import whole
 from scripts.benchmarks.timing import timed
-from scripts.style_speed import whole
+from scripts.experiments import stripes_and_dots
+from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, write_json
 from torch_utils.images import from_uint8, to_rgb, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
-from training.archive import Archive
 
 COLUMNS = {
     "content_loss": "content loss",

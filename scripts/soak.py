@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIDE, TICKS, SNAP = 2, 8, 100, 4  # images a step, their size, samples of a soak, ticks between two snapshots
 MOST = {"memory": 0.02, "open files": 0, "threads": 0, "disk": 0.02}  # by which share a column may grow
 # Its images are few enough to be kept in memory, but a data worker is to be soaked, too.
-TRAIN = "import runpy, training.kept; training.kept.KEPT_BYTES = 0; runpy.run_path('train.py', run_name='__main__')"
+TRAIN = "import runpy, training.image_memory as memory; memory.KEPT_BYTES = 0; runpy.run_path('train.py', run_name='__main__')"
 KEPT = ("network-snapshot-*", "fakes*.png", "report.html", "*.jsonl", "log.txt")  # what a run piles up on purpose
 
 

@@ -14,9 +14,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.dataset_tool import new_dataset, png
+from torch_utils.archive import Archive
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
-from training.archive import Archive
 
 TOLERANCE = 48  # levels of 255 by which a margin's pixels may differ from the corner's: JPEG rings beside edges
 SHARE = 0.05  # of a row's pixels that are something else, from where on it is no margin

@@ -2,9 +2,9 @@
 
 import torch
 
-from networks.style_transfer import StyleTransfer
-from networks.stylizer import Stylizer
-from networks.vgg import VGG
+from networks.style_transfer.network import StyleTransfer
+from networks.style_transfer.stylizer import Stylizer
+from networks.style_transfer.vgg import VGG
 
 
 def random_vgg(name: str = "vgg16", seed: int = 0) -> VGG:

@@ -1,4 +1,4 @@
-"""Images between tensors and PNG files. Pillow reads and writes, so that nothing here needs torchvision."""
+"""Images between tensors, sizes and PNG files. Pillow reads and writes, so that nothing here needs torchvision."""
 
 import io
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torch_utils.files import atomic_write
+from torch_utils.files import InputError, atomic_write
 
+MOST_PIXELS = 2**26  # of a result
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's name for a number of channels
 
 
@@ -62,3 +63,22 @@ def grid(images: torch.Tensor, columns: int) -> torch.Tensor:
 
 def save_grid(path: str | Path, images: torch.Tensor, columns: int) -> None:
     save_png(path, grid(images, columns))
+
+
+def with_short_side(image: torch.Tensor, side: int) -> torch.Tensor:
+    """uint8 [C, H, W] -> the same with min(H, W) = side; `InputError` where the other side becomes absurd."""
+    height, width = image.shape[1:]
+    factor = side / min(height, width)
+    height, width = max(round(height * factor), side), max(round(width * factor), side)
+    if height * width > MOST_PIXELS:
+        raise InputError(f"would have {width}×{height} pixels with a short side of {side}, wanted {MOST_PIXELS} at most")
+    return from_pil(to_pil(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def as_square(image: torch.Tensor, side: int) -> torch.Tensor:
+    """uint8 [C, H, W] -> [C, side, side], of the square in its middle."""
+    height, width = image.shape[1:]
+    edge = min(height, width)
+    left, top = (width - edge) // 2, (height - edge) // 2
+    box = (left, top, left + edge, top + edge)
+    return from_pil(to_pil(image).resize((side, side), Image.Resampling.LANCZOS, box=box))

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from torch_utils.archive import Archive, Shape
 from torch_utils.files import InputError, first_line
-from training.archive import Archive, Shape
-from training.kept import KeptImages, fits
+from training.image_memory import KeptImages, fits
 
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
 

@@ -4,14 +4,24 @@ Each side gives jobs by name, a function for one repetition each, and a table of
 """
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import torch
 
 from scripts.benchmarks.timing import allow_tf32, autocast
 
 Jobs = tuple[dict[str, Callable[[], None]], dict]
+
+
+def module(name: str, older: str) -> ModuleType:
+    """By the name that it has, or had in an older commit."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return importlib.import_module(older)
 
 
 def draws(G: torch.nn.Module, draw: Callable, formats: Sequence[str], device: torch.device) -> dict[str, Callable[[], None]]:
@@ -71,8 +81,8 @@ def stylegan2_ada(formats: list[str], resolution: int, batch: int, widths: dict,
 def training_step(values: dict, resolution: int, formats: list[str], device: torch.device) -> Jobs:
     """All steps between two penalties as one repetition, on random images. `values` are of TrainingConfig."""
     from torch_utils.platform import keep_freed_memory
-    from training.config import TrainingConfig
 
+    TrainingConfig = module("training.gan.config", "training.config").TrainingConfig
     keep_freed_memory()
     known, ignored = known_fields(TrainingConfig, values)
     jobs = {}
@@ -89,8 +99,7 @@ def cycle_length(config) -> int:
 
 
 def cycle_of(config, resolution: int, device: torch.device) -> Callable[[], None]:
-    from training.state import TrainingState
-
+    TrainingState = module("training.gan.state", "training.state").TrainingState
     state = TrainingState(config, resolution, 3, 0, device)
     real = torch.randn(config.batch, 3, resolution, resolution, device=device).contiguous(memory_format=torch.channels_last)
     step = step_of(config, state, real)
@@ -105,14 +114,15 @@ def cycle_of(config, resolution: int, device: torch.device) -> Callable[[], None
 def step_of(config, state, real: torch.Tensor) -> Callable[[int], None]:
     """-> step(number): one update of both networks and of the average; the number says which penalties are due."""
     from torch_utils.stats import Means
-    from training.ema import update_ema
-    from training.steps import discriminator_step, generator_step
+
+    update_ema = module("training.gan.ema", "training.ema").update_ema
+    steps = module("training.gan.steps", "training.steps")
 
     def step(number: int) -> None:
         allow_tf32(config.precision)
         state.step, means = number, Means()
-        discriminator_step(state, config, real, None, means)
-        generator_step(state, config, real, None, means)
+        steps.discriminator_step(state, config, real, None, means)
+        steps.generator_step(state, config, real, None, means)
         update_ema(state.ema, state.G, config.batch, 10**6, config.ema_kimg * 1000, config.ema_rampup)
 
     return step
@@ -120,11 +130,12 @@ def step_of(config, state, real: torch.Tensor) -> Callable[[int], None]:
 
 def style_step(values: dict, formats: list[str], device: torch.device) -> Jobs:
     """One step of style transfer's training, on random images with an untrained encoder. `values` are of StyleConfig."""
-    from networks.vgg import VGG
     from torch_utils.platform import keep_freed_memory
-    from training.style_config import StyleConfig
-    from training.style_loop import style_step
-    from training.style_state import StyleState
+
+    VGG = module("networks.style_transfer.vgg", "networks.vgg").VGG
+    StyleConfig = module("training.style_transfer.config", "training.style_config").StyleConfig
+    style_step = module("training.style_transfer.loop", "training.style_loop").style_step
+    StyleState = module("training.style_transfer.state", "training.style_state").StyleState
 
     keep_freed_memory()
     known, ignored = known_fields(StyleConfig, values)

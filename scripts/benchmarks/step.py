@@ -18,8 +18,8 @@ from scripts.benchmarks.turns import ROOT, Side, check_files
 from torch_utils.cli import command
 from torch_utils.files import InputError, atomic_write, write_json
 from torch_utils.platform import choose_device
-from training.config import tiny_preset
-from training.style_config import small_preset
+from training.gan.config import tiny_preset
+from training.style_transfer.config import small_preset
 
 OURS, THEIRS = "this", "other"
 
@@ -53,16 +53,7 @@ PRESETS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "smallest": ("training step", lambda: gan(SMALLEST)),  # to try the script
     "style-small": ("style step", small_style),
 }
-FILES = {  # what a checkout must have
-    "training step": (
-        "training/config.py",
-        "training/state.py",
-        "training/steps.py",
-        "training/ema.py",
-        "torch_utils/stats.py",
-    ),
-    "style step": ("training/style_config.py", "training/style_state.py", "training/style_loop.py", "networks/vgg.py"),
-}
+FILES = ("train_style.py", "networks/adaconv.py", "torch_utils/stats.py")  # what a checkout of this project has
 
 
 def measure(against: Path, preset: str, formats: tuple[str, ...], device: torch.device, seconds: float) -> list[dict]:
@@ -123,7 +114,7 @@ def table(results: list[dict]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench-step"), help="OUT.json and OUT.md are written")
 def main(against: Path, preset: str, precision: str, seconds: float, device: str | None, out: Path):
     """Compare whole training steps with those of another checkout, say of an older commit."""
-    check_files("--against", against, FILES[PRESETS[preset][0]], "this project")
+    check_files("--against", against, FILES, "this project")
     device = choose_device(device)
     out.parent.mkdir(parents=True, exist_ok=True)
     results = measure(against, preset, formats_of(precision, device), device, seconds)

@@ -1,0 +1,56 @@
+"""Any TorchScript file as a detector. Its metrics carry the file's name, and never an established one."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+from metrics.detectors.base import Detector
+from torch_utils.files import InputError, first_line, sha256
+
+RESIZING = "by the network itself"
+
+
+def is_torchscript(path: Path) -> bool:
+    """Quick: reads the archive's index alone. Plain checkpoints are archives as well; only TorchScript has constants."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def detector_name(path: Path) -> str:
+    """What stands in a metric's name for the file: its own name without the suffix, and without what file names dislike."""
+    return re.sub(r"[^\w.]+", "_", path.stem)
+
+
+def find(path: Path) -> Path:
+    """The path again, if a TorchScript file is there; else `InputError`."""
+    if not path.is_file():
+        raise InputError(f"--detector {path}: no such file")
+    if not is_torchscript(path):
+        raise InputError(f"--detector {path} is no TorchScript file")
+    return path
+
+
+def load(path: Path, device: torch.device, batch_size: int = 32) -> Detector:
+    """The network as a `Detector`.
+
+    It is given float32 [N, 3, H, W] in 0..255 of any size, resizes as it likes, and gives features [N, D] or [N, D, 1, 1].
+    Raises `InputError` where a grey 299x299 image shows that it does not.
+    """
+    find(path)
+    try:
+        network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
+        with torch.inference_mode():
+            shape = network(torch.full((1, 3, 299, 299), 128.0, device=device)).shape
+    except Exception as error:  # the file's own code runs here, and fails in its own ways
+        raise InputError(f"--detector {path} does not take float32 images [N, 3, H, W]: {first_line(error)}") from None
+    if len(shape) not in (2, 4) or shape[2:].numel() != 1 or not shape[1]:
+        raise InputError(f"--detector {path} gives {list(shape)} for one image, not features [1, D]")
+
+    def compute(images: torch.Tensor) -> torch.Tensor:
+        return network(images.to(torch.float32)).flatten(1)
+
+    return Detector(detector_name(path), shape[1], sha256(path), RESIZING, device, compute, batch_size)

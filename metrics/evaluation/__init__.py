@@ -1,0 +1,1 @@
+"""From images and a detector to scores, with what they are held against."""

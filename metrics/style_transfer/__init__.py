@@ -1,0 +1,1 @@
+"""Measures of stylised images."""

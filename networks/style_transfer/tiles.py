@@ -1,0 +1,82 @@
+"""Style transfer of images that do not fit in memory as a whole.
+
+Tiles overlap by what a result looks at, so cutting changes nothing but at one place: the mean and the variance that AdaConv
+divides by are the whole image's. So each level of the decoder is a pass of its own over all tiles, with the map between two
+levels kept whole, and measured there.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+
+from networks.adaconv import AdaptiveKernels
+from networks.style_transfer.network import StyleTransfer
+from networks.style_transfer.vgg import STRIDE, VGG
+from torch_utils.ops import widen
+
+
+def encode_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> torch.Tensor:
+    """What `encoder(images)[-1]` gives, to rounding. Sides are multiples of STRIDE; `tile` is one in pixels of the image."""
+    return map_tiles(lambda part: encoder(part)[-1], images, cells(tile) * STRIDE, encoder.halo, 1 / STRIDE)
+
+
+def decode_in_tiles(
+    network: StyleTransfer,
+    features: torch.Tensor,  # [N, 512, H/8, W/8]
+    kernels: Sequence[AdaptiveKernels | None],
+    tile: int,
+) -> torch.Tensor:
+    """What `network.decode(features, kernels)` gives, to rounding."""
+    x = features.clone()  # the caller's stay as they are; those of the levels after the first are ours
+    cell = cells(tile)
+    for level, own in zip(network.levels, kernels):
+        scale = centre_in_place(x) if own else None
+        factor = 2 if level.up else 1
+        decode = functools.partial(level.decode, scale=scale, kernels=own)
+        x = map_tiles(decode, x, cell, level.halo, factor)
+        cell *= factor
+    return widen(x)
+
+
+def cells(tile: int) -> int:
+    """Side of a tile in cells of relu4_1, of which it has one at least."""
+    return max(tile // STRIDE, 1)
+
+
+def map_tiles(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    tile: int,
+    halo: int,  # cells around a tile that are shown to `function` as well; what comes out for them is dropped
+    factor: float,  # size of the result / size of x
+) -> torch.Tensor:
+    """function(x), tile by tile. `tile` and `halo` times `factor` must be whole numbers."""
+    height, width = x.shape[2:]
+    size = lambda n: round(n * factor)
+    result = None
+    for top in range(0, height, tile):
+        for left in range(0, width, tile):
+            bottom, right = min(top + tile, height), min(left + tile, width)
+            above, before = max(top - halo, 0), max(left - halo, 0)
+            part = function(x[:, :, above : bottom + halo, before : right + halo])
+            if result is None:
+                result = part.new_empty(*part.shape[:2], size(height), size(width))
+            cut = part[:, :, size(top - above) :, size(left - before) :]
+            core = cut[:, :, : size(bottom - top), : size(right - left)]
+            result[:, :, size(top) : size(bottom), size(left) : size(right)] = core
+    return result
+
+
+def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) [N, C, 1, 1]. One channel at a time: no copy.
+
+    In sixteen bits x is rounded when it has been centred, and no earlier.
+    """
+    scale = widen(x.new_empty(*x.shape[:2], 1, 1))
+    for sample, scales in zip(x, scale):
+        for channel, one in zip(sample, scales):
+            wide = widen(channel)
+            channel.copy_(wide - wide.mean())
+            one.fill_((widen(channel).square().mean() + eps).rsqrt())
+    return scale

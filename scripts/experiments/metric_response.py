@@ -1,0 +1,200 @@
+"""How scores respond to known damage, and to small counts: `python -m scripts.experiments.metric_response`.
+
+The numbers are for docs/metrics.md.
+
+One half of the images is held against the other, undamaged or damaged more and more: noise, blur, dropped classes, duplicates.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from metrics.detectors.base import Detector
+from metrics.detectors.load import load_detector
+from metrics.evaluation.metric_name import DEFAULT_DETECTOR
+from metrics.evaluation.scores import Sample, score
+from metrics.frechet_jackknife import GROUPS, FrechetParts
+from metrics.statistics import FeatureStatistics
+from torch_utils.cli import Progress, command, run
+from torch_utils.files import atomic_write, write_json
+from torch_utils.platform import choose_device
+from training.dataset import ImageDataset
+
+EMOJI = Path(__file__).resolve().parents[2] / "datasets" / "emoji32.zip"
+STRENGTHS = {  # damage -> how much of it
+    "noise": (0, 8, 24, 64),  # standard deviation, of 255
+    "blur": (0, 0.5, 1, 2),  # pixels
+    "dropped classes": (0, 1 / 9, 2 / 9, 4 / 9),  # share of them
+    "duplicates": (0, 0.3, 0.6, 0.9),  # share of images replaced by copies of the others
+}
+MOST = 300  # images in a damaged set
+COUNTS = (400, 800, 1600)
+SHOWN = {"fd": "distance", "kid": "distance", "pr precision": "precision", "pr recall": "recall"} | {
+    "dc density": "density",
+    "dc coverage": "coverage",
+}
+
+
+def noisy(images: torch.Tensor, deviation: float) -> torch.Tensor:
+    """uint8 [N, C, H, W] plus normal noise."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return (images + deviation * noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def blurry(images: torch.Tensor, deviation: float) -> torch.Tensor:
+    """uint8 [N, C, H, W] under a Gaussian of so many pixels; edges are repeated."""
+    if deviation == 0:
+        return images
+    reach = int(3 * deviation + 1)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
+    padded = F.pad(images.float(), [reach] * 4, mode="replicate")
+    rows = F.conv2d(padded, kernel, groups=images.shape[1])
+    return F.conv2d(rows, kernel.mT, groups=images.shape[1]).round().clamp(0, 255).to(torch.uint8)
+
+
+def without_classes(labels: np.ndarray, share: float) -> np.ndarray:
+    """Indices of the images that are left when the largest classes go."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    left = classes[np.argsort(sizes, kind="stable")][: max(round(len(classes) * (1 - share)), 1)]
+    return np.flatnonzero(np.isin(labels, left))
+
+
+def with_duplicates(count: int, share: float) -> np.ndarray:
+    """`count` indices, of which only 1 - share are different."""
+    return np.arange(count) % max(round(count * (1 - share)), 1)
+
+
+def halves(dataset: ImageDataset, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.RandomState(seed).permutation(len(dataset))
+    return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clean: np.ndarray, real: np.ndarray) -> dict:
+    """damage -> one record for each strength: every number of every metric, of damaged `images` against `real`.
+
+    uint8 images [N, C, H, W], their classes [N] and features `clean` [N, D], and features `real` [M, D]. All damaged sets have
+    the same number of images, as fewer alone would raise a distance.
+    """
+    count = min(MOST, len(without_classes(labels, STRENGTHS["dropped classes"][-1])))
+    found = {}
+    for damage, strengths in STRENGTHS.items():
+        found[damage] = []
+        for strength in strengths:
+            if strength == 0:
+                fake = clean[:count]
+            elif damage == "dropped classes":
+                fake = clean[without_classes(labels, strength)[:count]]
+            elif damage == "duplicates":
+                fake = clean[with_duplicates(count, strength)]
+            else:
+                change = noisy if damage == "noise" else blurry
+                fake = features_of(detector, change(images[:count], strength), f"{damage} {strength}")
+            found[damage].append(dict(strength=strength, images=len(fake)) | all_scores(fake, real))
+    return found
+
+
+def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """Every number of every metric that needs no class probabilities, by a name of SHOWN."""
+    numbers = {
+        "fd": score("fd", Sample(moments(fake)), Sample(moments(real))),
+        **{kind: score(kind, Sample(features=fake), Sample(features=real)) for kind in ("kid", "pr", "dc")},
+    }
+    return {name: numbers[name.split()[0]][key] for name, key in SHOWN.items()}
+
+
+def small_counts(fakes: np.ndarray, reals: np.ndarray, repeats: int = 1) -> list[dict]:
+    """Distances of real images to real images, where the truth is zero, by count: means over draws, and extrapolated."""
+    found = []
+    for count in (n for n in COUNTS if n <= len(fakes)):
+        values = []
+        for seed in range(repeats):
+            pick = np.random.RandomState(seed).permutation(len(fakes))[:count]
+            parts = FrechetParts([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(reals))
+            row = dict(fd=parts.distance(range(GROUPS)), extrapolated=parts.at_infinity())
+            values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=reals))["distance"]))
+        found.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
+    return found
+
+
+def features_of(detector: Detector, images: torch.Tensor, what: str) -> np.ndarray:
+    """float32 [N, D]"""
+    bar, found = Progress(what, len(images), "img"), []
+    for batch in images.split(detector.batch_size):
+        found.append(detector(batch).numpy())
+        bar.update(sum(map(len, found)))
+    bar.close()
+    return np.concatenate(found)
+
+
+def moments(features: np.ndarray) -> FeatureStatistics:
+    found = FeatureStatistics(features.shape[1])
+    found.update(features)
+    return found
+
+
+def draw(found: dict[str, list[dict]], path: Path) -> None:
+    """A column for each damage: distances over what undamaged images have, and shares."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, len(found), figsize=(12, 5), constrained_layout=True, sharey="row")
+    for column, (damage, records) in zip(axes.T, found.items()):
+        x = [record["strength"] for record in records]
+        for name in SHOWN:
+            y = np.array([record[name] for record in records])
+            distance = SHOWN[name] == "distance"
+            column[0 if distance else 1].plot(x, y / y[-1] if distance else y, "o-", ms=3, lw=1.2, label=name)
+        column[0].set_title(damage)
+        column[1].set_xlabel({"noise": "deviation, of 255", "blur": "pixels"}.get(damage, "share"))
+    axes[0, 0].set_ylabel("share of the strongest damage's")
+    axes[0, 0].legend(fontsize=8)
+    axes[1, 0].legend(fontsize=8)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=80)
+    plt.close(figure)
+
+
+@command()
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=EMOJI, help="images with labels", show_default="datasets/emoji32.zip"
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("metrics"), help="OUT.json and OUT-response.png")
+@click.option("--detector", default=DEFAULT_DETECTOR)
+@click.option("--subset", type=click.IntRange(40), help="only so many images")
+@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
+def main(data, out, detector, subset, device):
+    """Damage half of the images more and more and score it against the other half."""
+    detector = load_detector(detector, choose_device(device))
+    dataset = ImageDataset(data, use_labels=True, subset=subset)
+    one, other = halves(dataset)
+    images, reals = (torch.stack([dataset[int(i)][0] for i in half]) for half in (one, other))
+    clean, real = features_of(detector, images, "one half"), features_of(detector, reals, "the other half")
+    found = dict(detector=detector.name, data=dataset.name, images=len(dataset))
+    found["responses"] = responses(detector, images, np.array(dataset.labels)[one], clean, real)
+    draw(found["responses"], out.with_name(out.name + "-response.png"))
+    for damage, records in found["responses"].items():
+        print_rows(damage, ["strength", "images", *SHOWN], records)
+    found["small_counts"] = small_counts(clean, real)
+    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid"], found["small_counts"])
+    write_json(out.with_name(out.name + ".json"), found)
+
+
+def print_rows(title: str, names: list[str], records: list[dict]) -> None:
+    """A Markdown table."""
+    print(f"\n{title}\n\n| {' | '.join(names)} |\n{'| --- ' * len(names)}|", flush=True)
+    for record in records:
+        print(f"| {' | '.join(f'{record[name]:.4g}' for name in names)} |", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""How the structure distance responds to known changes, for docs/structure.md.
+
+`python -m scripts.experiments.structure_response`
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from metrics.style_transfer.structure import describe, distance
+from scripts.experiments.textures import smooth_field, texture
+from torch_utils.cli import command, run
+
+SIDE = 256
+
+
+def changes() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """What is changed -> the images [3, H, W] before and after."""
+    draw = lambda kind="stripes", period=10, degrees=0, size=SIDE, seed=0: texture(kind, period, degrees, size, seed)
+    stripes = draw()
+    noise = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(0)).mul(0.3).expand(3, -1, -1)
+    halves = torch.cat([stripes[:, :, : SIDE // 2], draw(degrees=90)[:, :, SIDE // 2 :]], dim=2)
+    swapped = torch.cat([draw(degrees=90)[:, :, : SIDE // 2], stripes[:, :, SIDE // 2 :]], dim=2)
+    return {
+        "another phase": (stripes, draw(seed=1)),
+        "half the contrast, lighter": (stripes, stripes / 2 + 0.3),
+        "another colour of the same luminance": (stripes, recoloured(stripes)),
+        "128×128 pixels": (stripes, draw(size=128, seed=2)),
+        "turned by 7.5°": (stripes, draw(degrees=7.5)),
+        "turned by 22.5°": (stripes, draw(degrees=22.5)),
+        "turned by 45°": (stripes, draw(degrees=45)),
+        "turned by 90°": (stripes, draw(degrees=90)),
+        "1.2 times the period": (stripes, draw(period=12)),
+        "twice the period": (stripes, draw(period=20)),
+        "stripes → dots": (stripes, draw("dots")),
+        "stripes → white noise": (stripes, noise),
+        "stripes → no strokes": (stripes, smooth_field(SIDE, 0)),
+        "half horizontal, half vertical → the halves swapped": (halves, swapped),
+        "half horizontal, half vertical → both everywhere": (halves, (stripes + draw(degrees=90)) / 2),
+    }
+
+
+def recoloured(image: torch.Tensor) -> torch.Tensor:
+    """Green's share of the luminance moves into red."""
+    red, green, blue = image
+    return torch.stack([red + 0.1 * green * 0.587 / 0.299, 0.9 * green, blue])
+
+
+def responses() -> dict[str, float]:
+    return {name: float(distance(*(describe(x[None]) for x in pair))) for name, pair in changes().items()}
+
+
+@command()
+def main():
+    """Distances between synthetic textures, as a Markdown table. Two textures with nothing in common are √2 apart."""
+    print("| change | distance |\n| --- | --- |")
+    for name, found in responses().items():
+        print(f"| {name} | {found:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

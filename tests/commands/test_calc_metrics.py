@@ -1,0 +1,145 @@
+"""`calc_metrics.py` with every metric at once, a detector of the user's own, and pictures of nearest neighbours."""
+
+import json
+
+import click
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_features import StandIn
+
+import calc_metrics
+from metrics.detectors import inception
+from metrics.evaluation import reference
+from metrics.evaluation.metric_name import parse_metric
+from torch_utils.files import InputError, sha256
+
+
+class Cells(torch.nn.Module):
+    """float32 [N, 3, H, W] -> [N, 12]: the mean colours of four quarters."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """1000 generated images of 8x8, the first eight of which copy the last of 60 real ones; and the detector's file."""
+    rng = np.random.RandomState(0)
+    real, fake = rng.randint(0, 256, (60, 8, 8, 3), dtype=np.uint8), rng.randint(0, 230, (1000, 8, 8, 3), dtype=np.uint8)
+    fake[:8] = real[-8:]
+    for name, images in [("real", real), ("fake", fake)]:
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / name / f"{i:04d}.png")
+    torch.jit.script(Cells()).save(str(tmp_path / "cells.pt"))
+    return tmp_path
+
+
+def test_every_metric_of_a_folder_by_a_detector_of_ones_own(run_command, folders):
+    names = "fd1k_full,kid1k_full-cells,pr1k3_full-cells,dc1k_full-cells"
+    finished = run_command(
+        "calc_metrics.py",
+        *("--metrics", names, "--detector", folders / "cells.pt", "--device", "cpu", "--extrapolate", "--seed", "2"),
+        *("--images", folders / "fake", "--data", folders / "real", "--outdir", folders),
+        *("--nearest", folders / "nearest.png"),
+        env={"ADACONV_CACHE": str(folders / "cache")},
+    )
+    assert finished.returncode == 0, finished.stderr
+    for shown in ("fd1k_full-cells", "95 %", "infinitely many", "precision", "recall", "coverage", "floor: real images, 30"):
+        assert shown in finished.stdout, finished.stdout
+    records = {}
+    for path in folders.glob("metric-*.jsonl"):
+        (record,) = map(json.loads, path.read_text().splitlines())
+        assert path.name == f"metric-{record['metric']}.jsonl"
+        records[record["metric"]] = record
+        assert (record["detector"], record["seed"], record["mirror"], record["real"]) == ("cells", 2, False, 60)
+        assert record["data"] == str(folders / "real") and record["images"] == str(folders / "fake")
+        assert {"detector_hash", "resizing", "versions", "images_content", "real_content", "device"} <= set(record)
+    assert set(records) == {"fd1k_full-cells", "kid1k_full-cells", "pr1k_full-cells", "dc1k_full-cells"}
+    low, high = records["fd1k_full-cells"]["interval"]
+    assert low < records["fd1k_full-cells"]["value"] < high
+
+    picture = np.array(Image.open(folders / "nearest.png"))
+    assert picture.shape == (80, 64, 3)
+    copies = [(picture[8 * row : 8 * row + 8, :8] == picture[8 * row : 8 * row + 8, 8:16]).all() for row in range(10)]
+    assert copies == sorted(copies, reverse=True), "the closest come first"
+
+
+def test_bad_input(folders):
+    plain = ["--images", folders / "fake", "--data", folders / "real", "--device", "cpu"]
+    cases = [
+        (["--metrics", "fd1k", "--detector", folders / "absent.pt"], "no such file"),
+        (["--metrics", "fd1k", "--detector", "vgg"], "there are efficientnet_lite0, dinov2_vitl14"),
+        (["--metrics", "kid1k_full-vgg"], "kid runs on"),
+        (["--metrics", "fid1k-efficientnet_lite0"], "only that"),
+        (["--metrics", "fd1k", "--outdir", folders / "absent"], "no folder"),
+        (["--metrics", "fd1k", "--nearest", folders / "absent" / "a.png"], "no folder"),
+        (["--metrics", "fid1k", "--resizing", "bilinear"], "legacy_tensorflow"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises((InputError, click.ClickException), match=message):
+            calc_metrics.main.main([str(argument) for argument in (*arguments, *plain)], standalone_mode=False)
+    assert not list(folders.glob("metric-*")) and not list(folders.glob("*.png"))
+
+
+def test_a_detector_of_ones_own_has_its_own_name():
+    assert str(parse_metric("fd1k", "cells", ["cells"])) == "fd1k-cells"
+    assert str(parse_metric("kid1k", "cells", ["cells"])) == "kid1k"  # Inception, whatever --detector says
+    with pytest.raises(InputError, match="pr runs on inception, efficientnet_lite0, dinov2_vitl14, cells"):
+        parse_metric("pr1k-cell", more=["cells"])
+
+
+def test_the_whole_path_of_inception_with_a_stand_in(folders, monkeypatch):
+    """Read, resized, mirrored, kept: the score of a folder with the mirrored images in it; and again, from disk."""
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    torch.manual_seed(0)
+    torch.jit.script(StandIn()).save(str(folders / "inception.pt"))
+    monkeypatch.setattr(inception, "SHA256", sha256(folders / "inception.pt"))  # as if it were the field's own
+    (folders / "both").mkdir()
+    for i, path in enumerate(sorted((folders / "real").iterdir())):
+        image = Image.open(path)
+        image.save(folders / "both" / f"a{i:04d}.png")
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folders / "both" / f"b{i:04d}.png")
+
+    def command(out, *arguments):
+        out.mkdir()
+        fixed = [
+            "--metrics",
+            "fid1k_full",
+            "--images",
+            folders / "fake",
+            "--inception",
+            folders / "inception.pt",
+            "--outdir",
+            out,
+        ]
+        calc_metrics.main.main([str(a) for a in (*fixed, "--device", "cpu", *arguments)], standalone_mode=False)
+        return json.loads((out / "metric-fid1k_full.jsonl").read_text())
+
+    mirrored = command(folders / "1", "--data", folders / "real", "--mirror", "1")
+    by_hand = command(folders / "2", "--data", folders / "both")
+    assert (mirrored["mirror"], mirrored["real"], by_hand["mirror"], by_hand["real"]) == (True, 120, False, 120)
+    assert mirrored["value"] == pytest.approx(by_hand["value"], rel=1e-9)
+    assert mirrored["resizing"].startswith("clean-fid") and mirrored["detector_hash"] == by_hand["detector_hash"]
+
+    def nothing(*_):
+        raise AssertionError("the real images were measured again")
+
+    monkeypatch.setattr(reference, "measured", nothing)
+    again = command(folders / "3", "--data", folders / "real", "--mirror", "1", "--workers", "0")
+    assert (again["value"], again["floor"]) == (mirrored["value"], mirrored["floor"])
+
+
+@pytest.mark.parametrize("where", ["real", "fake"])
+def test_one_unreadable_image_is_one_line(folders, where, monkeypatch):
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    path = folders / where / "0033.png"
+    path.write_bytes(path.read_bytes()[:60])
+    arguments = ["--metrics", "fd1k_full", "--detector", folders / "cells.pt", "--device", "cpu", "--outdir", folders]
+    arguments += ["--images", folders / "fake", "--data", folders / "real", "--save-reference", folders / "reals.safetensors"]
+    with pytest.raises(InputError, match="0033.png") as caught:
+        calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
+    assert "\n" not in str(caught.value)
+    assert not list(folders.glob("metric-*")) and not list(folders.glob("*.safetensors")) and not (folders / "cache").exists()

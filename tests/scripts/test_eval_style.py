@@ -1,0 +1,209 @@
+"""Scores of style transfers, the stripes-and-dots test in small, and the command that prints them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from metrics.style_transfer.distances import content_loss, gram, gram_distance, style_loss
+from metrics.style_transfer.ssim import edge_ssim, edges, ssim
+from networks.style_transfer.network import StyleTransfer
+from networks.style_transfer.vgg import VGG
+from scripts import eval_style
+from scripts.benchmarks import style_transfer as style_speed
+from scripts.experiments.stripes_and_dots import HELD_OUT, TRAINED, Styles, examine
+from scripts.experiments.textures import Texture, smooth_field, texture_batch
+from scripts.experiments.tiny_transfer import TinyTransfer, lift, train
+from torch_utils.archive import Archive
+from torch_utils.checkpoint import save_snapshot
+from torch_utils.files import InputError
+
+
+def images(*shape, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def ssim_by_scipy(one: np.ndarray, other: np.ndarray, data_range: float) -> float:
+    """The formula again, by another library's Gaussian: [H, W] twice."""
+    blur = lambda x: gaussian_filter(x, 1.5, radius=5)
+    mx, my = blur(one), blur(other)
+    vx, vy, cov = blur(one * one) - mx**2, blur(other * other) - my**2, blur(one * other) - mx * my
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    found = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return float(found[5:-5, 5:-5].mean())
+
+
+def test_ssim():
+    one, other = images(2, 3, 40, 32), images(2, 3, 40, 32, seed=1) * 0.5
+    found = ssim(one, other, data_range=2)
+    for i in range(2):
+        expected = np.mean([ssim_by_scipy(*(x[i, c].double().numpy() for x in (one, other)), 2) for c in range(3)])
+        assert float(found[i]) == pytest.approx(expected, abs=1e-6)
+    assert torch.equal(ssim(one, one, 2), torch.ones(2))
+    assert torch.equal(ssim(one, other, 2), ssim(other, one, 2))
+    flat = ssim(torch.full((1, 1, 16, 16), 0.2), torch.full((1, 1, 16, 16), 0.6), 1)  # only the means differ
+    assert float(flat) == pytest.approx((2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4), abs=1e-6)
+    with pytest.raises(ValueError, match="found images of 32×10 pixels, wanted 11"):
+        ssim(one[:, :, :10], other[:, :, :10], 2)
+
+
+def test_edges():
+    step = torch.ones(1, 3, 20, 20)
+    step[..., :10] = -1
+    assert float(edges(step).max()) == pytest.approx(1)
+    assert torch.allclose(edges(step.mT), edges(step).mT)
+    content = torch.stack([smooth_field(64, i) for i in range(2)])
+    assert torch.allclose(edge_ssim(content, content), torch.ones(2))
+    assert edge_ssim(content * 0.9 + 0.1, content).min() > 0.98  # lighter
+    assert torch.allclose(edge_ssim(content * 0.5 - 0.3, content * 0.5), torch.ones(2), atol=1e-3)
+    assert edge_ssim(images(2, 3, 64, 64), content).max() < 0.1
+
+
+def test_style_distances():
+    maps = [images(2, 4, 9, 9) + 1, images(2, 8, 5, 5, seed=1) + 1]
+    for measure in (content_loss, style_loss, gram_distance):
+        assert torch.equal(measure(maps, maps), torch.zeros(2))
+        other = [images(*m.shape, seed=2 + i) for i, m in enumerate(maps)]
+        together = measure(maps, other)
+        alone = [measure([m[i : i + 1] for m in maps], [m[i : i + 1] for m in other]) for i in range(2)]
+        assert torch.allclose(together, torch.cat(alone), rtol=1e-5)
+    moved = [m + 0.5 for m in maps]
+    assert torch.allclose(content_loss(moved, maps), torch.full([2], 0.25))
+    assert torch.allclose(style_loss(moved, maps), torch.full([2], 2 * 0.25), rtol=1e-4)  # two layers; deviations agree
+    assert torch.allclose(gram_distance([2 * m for m in maps], maps), torch.full([2], 3.0), rtol=1e-4)
+    assert torch.allclose(gram_distance([0 * m for m in maps], maps), torch.ones(2))
+    assert torch.allclose(gram(maps[0])[1, 0, 2], (maps[0][1, 0] * maps[0][1, 2]).mean(), rtol=1e-5)
+    larger = [m.repeat(1, 1, 2, 3) for m in maps]  # the same statistics in a larger map
+    assert max(float(style_loss(larger, maps).max()), float(gram_distance(larger, maps).max())) < 1e-4
+
+
+def test_adain_cannot_know_which_texture_is_asked_for():
+    """By construction: its kernels are the same for all of them, to rounding; those of the others are not."""
+    torch.manual_seed(0)
+    styles = texture_batch(HELD_OUT.all(), 64, 0)
+    for transfer in ("adain", "adaconv", "predicted adain"):
+        network = TinyTransfer(transfer, channels=8)
+        noise = network.noise(1, 64, torch.Generator().manual_seed(0)).expand(len(styles), -1, -1, -1)
+        kernels = torch.cat([t.flatten(1) for k in network.kernels(styles, noise) if k for t in k], dim=1)
+        spread = float((kernels - kernels[:1]).abs().max().detach())
+        assert spread < 1e-5 if transfer == "adain" else spread > 0.1, transfer
+    assert lift(styles, noise).shape == (len(styles), 8, 64, 64)
+
+
+def test_held_out_textures_were_not_trained_on():
+    trained, held_out = TRAINED.all(), HELD_OUT.all()
+    assert not {t.period for t in trained} & {t.period for t in held_out}
+    assert not {t.degrees for t in trained} & {t.degrees for t in held_out}
+    assert min(t.period for t in trained) < min(t.period for t in held_out)
+    assert max(t.period for t in held_out) < max(t.period for t in trained)
+    assert held_out[0] == Texture("stripes", 9.5, 7.5)
+
+
+def test_adaconv_beats_adain_on_stripes_and_dots():
+    """In small: three textures, the same to train and to examine but for the phases and the content."""
+    few = Styles((7,), (0, 90), (45,))
+    found = {}
+    for transfer in ("adaconv", "adain"):
+        network = train(transfer, 250, few.by_kind(), size=32, batch=6, channels=12)
+        found[transfer] = examine(network, few, size=64)
+    scores = {name: one.score.score for name, one in found.items()}
+    assert scores["adaconv"] > scores["adain"] + 0.15, scores
+    assert found["adaconv"].recognised == 1 and found["adain"].recognised < 0.5
+
+
+def test_training_repeats():
+    few = Styles((8,), (0,), (45,))
+    one, other = (train("adaconv", 2, few.by_kind(), size=32, batch=2, channels=8).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def networks(tmp_path):
+    """Snapshots of both transfers and the weights of their encoder, none of them trained."""
+    torch.manual_seed(0)
+    encoder = VGG("vgg16")
+    weights = tmp_path / "vgg16.pt"
+    torch.save(encoder.state_dict(), weights)
+    for transfer in ("adaconv", "adain"):
+        network = StyleTransfer(transfer, "vgg16", style_depth=4, style_width=8)
+        network.encoder_norms.copy_(encoder.norms())
+        save_snapshot(tmp_path / f"{transfer}.safetensors", "style_transfer", network)
+    return [tmp_path / "adaconv.safetensors", tmp_path / "adain.safetensors"], weights
+
+
+def test_command_scores_networks(run_command, networks, image_folder, tmp_path):
+    (adaconv, adain), weights = networks
+    content, style = image_folder(1, size=140, name="content"), image_folder(1, size=160, mode="RGBA", name="style")
+    Image.new("L", (200, 130), 99).save(content / "grey.png")
+    options = [
+        "--encoder-weights",
+        weights,
+        "--content",
+        content,
+        "--style",
+        style,
+        "--size",
+        128,
+        "--pairs",
+        2,
+        "--out",
+        tmp_path / "out",
+    ]
+    done = run_command("scripts/eval_style.py", "--network", adaconv, "--network", adain, *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["evaluation"]
+    assert len(found["pairs"]) == 2 and f"| {adain} |" in done.stdout
+    scores = found["networks"]
+    assert scores["content"]["content_loss"] == 0 and scores["content"]["structure"] == 0 and scores["content"]["edges"] == 1
+    assert scores["style"]["style_loss"] == 0 and scores["style"]["structure"] == 1 and scores["style"]["gram"] == 0
+    for name in (str(adaconv), str(adain)):
+        assert scores[name]["content_loss"] > 0 and scores[name]["edges"] < 1 and scores[name]["seconds"] > 0
+
+    done = run_command("scripts/eval_style.py", "--network", adain, "--content", content)
+    assert done.returncode == 2 and "wanted" not in done.stdout and "takes --network, --content and --style" in done.stderr
+    done = run_command("scripts/eval_style.py", "--network", tmp_path / "none", *options)
+    assert done.returncode == 2 and "no such network file" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_command_prints_both_numbers(run_command, tmp_path):
+    done = run_command("scripts/eval_style.py", "--textures", "--steps", 2, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["textures"]["transfers"]
+    for transfer in ("adaconv", "adain"):
+        assert f"| {transfer} | {found[transfer]['score']['score']:.3f} |" in done.stdout
+    with Image.open(tmp_path / "out-textures.png") as picture:
+        assert picture.size == (768, 512)
+
+
+def test_speed():
+    config = dict(encoder="vgg16", style_depth=4, style_width=8)
+    stylizers = style_speed.default_stylizers(config, torch.device("cpu"))
+    found = style_speed.measure(stylizers, 64, 0, torch.device("cpu"))
+    assert found["rounds"] == 3 and found["time_ratio"] > 0 and min(found["bytes"].values()) > 0
+    assert "adaconv : adain" in style_speed.table(found)
+
+
+def test_pairs_and_images(image_folder):
+    contents, styles = list("abc"), list("xy")
+    assert eval_style.pairs_of(contents, styles, 100) == [(c, s) for c in "abc" for s in "xy"]
+    few = eval_style.pairs_of(contents, styles, 4)
+    assert len(set(few)) == 4 and few == eval_style.pairs_of(contents, styles, 4)
+    archive = Archive(image_folder(2, size=48))
+    assert all(x.shape == (1, 3, 32, 32) for x in eval_style.read_images(archive, archive.names, 32).values())
+    (archive.path / "000.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="000.png"):
+        eval_style.read_images(archive, archive.names, 32)
+
+
+@pytest.mark.slow
+def test_scores_order_what_a_person_would(test_data):
+    """A painting's crop has the strokes of the painting's other half; a photograph has not; blur takes them away."""
+    paintings, photos = (Archive(test_data / "data" / name) for name in ("paintings", "photos"))
+    painting, photo = (eval_style.read_images(a, a.names[:1], 512)[a.names[0]] for a in (paintings, photos))
+    left, right, photo = painting[..., :256], painting[..., 256:], photo[..., :256]
+    blurred = torch.nn.functional.avg_pool2d(left, 9, 1, 4)
+    score = lambda output: eval_style.structure_score(output, photo, right)[0].score
+    assert score(left) > max(score(blurred), 0)

@@ -1,0 +1,65 @@
+"""Two processes are one: averaged gradients, equal weights, errors that stay one line."""
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from torch_utils import distributed
+from torch_utils.files import InputError
+from torch_utils.stats import Means
+from training.gan.config import TrainingConfig
+from training.gan.loop import discriminator_step, generator_step
+from training.gan.state import TrainingState
+
+CPU = torch.device("cpu")
+
+
+def gradients_worker(rank, world, device, path):
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 4, 6, 6)
+    layer(x[rank : rank + 1] if world > 1 else x).square().mean().backward()
+    distributed.average_gradients(layer.parameters())
+    means = distributed.average({"a": float(rank), "b": 3.0}, device)
+    torch.save([layer.weight.grad, layer.bias.grad, means], path / f"{world}-{rank}.pt")
+
+
+def test_gradients_are_averaged(tmp_path):
+    for world in (1, 2):
+        distributed.launch(gradients_worker, world, CPU, tmp_path)
+    single, one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
+    for wanted, a, b in zip(single[:2], one, two):
+        assert torch.equal(a, b) and torch.allclose(a, wanted, atol=1e-6)
+    assert one[2] == {"a": 0.5, "b": 3.0}
+
+
+def training_worker(rank, world, device, path):
+    torch.set_num_threads(1)
+    config = TrainingConfig(data="", batch=4, channel_base=128, channel_max=16, z_dim=8, style_depth=2)
+    state = TrainingState(config, 16, 3, 0, device)
+    for step in range(2):
+        torch.manual_seed(100 * rank + step)  # every process has its own images and noise
+        real = torch.randn(4, 3, 16, 16)
+        discriminator_step(state, config, real, None, Means())
+        generator_step(state, config, real, None, Means())
+    weights = torch.cat([p.detach().flatten() for network in (state.G, state.D) for p in network.parameters()])
+    gathered = [torch.empty_like(weights) for _ in range(world)]
+    dist.all_gather(gathered, weights)
+    assert torch.equal(*gathered)
+    (path / f"same-{rank}").touch()
+
+
+def test_weights_stay_equal(tmp_path):
+    distributed.launch(training_worker, 2, CPU, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def failing_worker(rank, world, device):
+    if rank == 1:
+        raise InputError("image 7 is not one")
+
+
+def test_a_users_mistake_stays_one_line():
+    with pytest.raises(InputError, match="image 7 is not one"):
+        distributed.launch(failing_worker, 2, CPU)

@@ -1,0 +1,494 @@
+"""Losses of style transfer, the squares it is trained on, the command, and that a resumed training is the training."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT
+from PIL import Image
+
+from networks.style_transfer.feature_losses import STYLE_LOSSES, cmd_loss, content_loss, gram, gram_loss, moments_loss
+from networks.style_transfer.stylizer import load_stylizer
+from networks.style_transfer.vgg import VGG
+from torch_utils.archive import Archive
+from torch_utils.files import InputError
+from torch_utils.images import from_uint8
+from torch_utils.stats import read_jsonl
+from train_style import resolve
+from training.dataset import batches
+from training.image_memory import in_words
+from training.run.health import Diverged
+from training.run.run_dir import find_run
+from training.style_transfer.config import PRESETS, StyleConfig
+from training.style_transfer.crops import Crops, shrunk
+from training.style_transfer.loop import style_step, train_style
+from training.style_transfer.state import StyleState
+
+CPU = torch.device("cpu")
+TINY = dict(encoder="vgg16", style_depth=2, style_width=4, adaptive=True, crop=32, resize=40, batch=2, workers=0)
+TINY |= dict(style_crop=32, hold_out_content=1, hold_out_style=1, cfg="small", style_weight=1.0)
+
+
+def fake_vgg(seed: int = 0) -> VGG:
+    """With weights that keep the variance: no file is needed, and features are of a sensible size."""
+    torch.manual_seed(seed)
+    network = VGG("vgg16")
+    for layer in network.convolutions:
+        torch.nn.init.kaiming_normal_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    return network
+
+
+@pytest.fixture(scope="session")
+def encoder_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("encoder") / "vgg16.pth"
+    torch.save(fake_vgg().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """pictures(name, n) -> folder of smooth images, each of a size of its own."""
+
+    def make(name: str, n: int = 4):
+        folder = tmp_path / name
+        folder.mkdir()
+        rng = np.random.RandomState(len(name))
+        for i in range(n):
+            pixels = rng.randint(0, 256, (5, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((48 + 7 * i, 61 - 3 * i)).save(folder / f"{i:03d}.jpg")
+        return folder
+
+    return make
+
+
+def features(*seeds: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(sum(seeds))
+    shapes = (2, 3, 8, 8), (2, 5, 4, 4)
+    return [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+# Losses
+
+
+@pytest.mark.parametrize("loss", [content_loss, *STYLE_LOSSES.values()])
+def test_losses_are_zero_for_equals_and_have_derivatives(loss):
+    x, y = features(0), features(1)
+    assert loss(x, x).item() < 1e-4  # the moments' square roots are of tiny numbers
+    assert loss(x, y).item() > 0.01
+    inputs = [f.requires_grad_() for f in x]
+    assert torch.autograd.gradcheck(lambda *parts: loss(list(parts), y), inputs)
+    loss(inputs, [f.detach() for f in inputs]).backward()
+    assert all(f.grad is None or f.grad.isfinite().all() for f in inputs)  # also where two styles agree
+
+
+@pytest.mark.parametrize("loss", list(STYLE_LOSSES.values()))
+def test_style_losses_do_not_see_where_things_are(loss):
+    x, y = features(0), features(1)
+    moved = [f.roll((3, 1), (2, 3)).flip(3) for f in y]
+    assert loss(x, moved).item() == pytest.approx(loss(x, y).item(), rel=1e-9)
+
+
+def test_moments_by_hand():
+    x, y = features(0), features(1)
+    wanted = 0
+    for a, b in zip(x, y):
+        for statistic in (lambda f: f.mean((2, 3)), lambda f: (f.var((2, 3), correction=0) + 1e-5).sqrt()):
+            wanted += ((statistic(a) - statistic(b)) ** 2).mean()
+    assert torch.allclose(moments_loss(x, y), wanted)
+
+
+def test_gram_sees_what_moments_do_not():
+    """Two channels that agree, and two that do not, each with the same mean and spread."""
+    wave = torch.linspace(0, 6.28, 65)[:-1].sin().view(1, 1, 1, -1)
+    together, apart = torch.cat([wave, wave], 1), torch.cat([wave, wave.roll(16, 3)], 1)
+    assert moments_loss([together], [apart]).item() < 1e-10
+    assert gram_loss([together], [apart]).item() > 0.1
+    assert torch.allclose(gram(together)[0], torch.full((2, 2), wave.square().mean().item()))
+
+
+def test_cmd_sees_higher_moments():
+    spread = torch.tensor([-1.0, 1, -1, 1]).view(1, 1, 2, 2)
+    skewed = torch.tensor([-(3**0.5), 3**-0.5, 3**-0.5, 3**-0.5]).view(1, 1, 2, 2)  # same mean and variance
+    assert moments_loss([spread], [skewed]).item() < 1e-10
+    assert cmd_loss([spread], [skewed]).item() > 0.01
+    assert cmd_loss([spread], [skewed], order=5).item() > cmd_loss([spread], [skewed], order=2).item()
+
+
+# Squares
+
+
+def test_squares_depend_on_the_position_alone(pictures):
+    crops = Crops(Archive(pictures("photos")), 32, 40, held_out=1)
+    first, again, other = crops[1, 7][0], crops[1, 7][0], crops[1, 8][0]
+    assert first.shape == (3, 32, 32) and first.dtype == torch.uint8
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert len(crops) == 3 and crops.held_out == ["003.jpg"]
+    assert crops.middle("003.jpg").shape == (3, 32, 32)
+    whole = batches(crops, 2, seed=0, positions=True)
+    seen = [next(whole)[0] for _ in range(4)]
+    later = batches(crops, 2, seed=0, start=4, positions=True)
+    assert torch.equal(next(later)[0], seen[2])  # what a resumed training sees
+
+
+def test_squares_of_any_image(tmp_path):
+    """Grey, alpha, palette, smaller than the square: all become RGB of the size asked for."""
+    for i, mode in enumerate(("L", "LA", "RGBA", "P", "RGB")):
+        Image.new(mode, (9 + i, 30)).save(tmp_path / f"{i}.png")
+    crops = Crops(Archive(tmp_path), 32, 32)
+    for i in range(5):
+        assert crops[i, 0][0].shape == (3, 32, 32)
+    assert crops[1, 0][0].min() == 255  # transparent: white
+
+
+def test_squares_of_damaged_images(pictures):
+    folder = pictures("photos")
+    path = folder / "001.jpg"
+    path.write_bytes(path.read_bytes()[:-100])  # the header is whole
+    (folder / "002.jpg").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=r"002\.jpg"):
+        Crops(Archive(folder), 32, 40).check()
+    with pytest.raises(InputError, match=r"001\.jpg"):
+        Crops(Archive(folder), 32, 40)[1, 0]
+    crops = Crops(Archive(folder), 32, 40, skip_bad=True)
+    assert list(crops.check()) == ["002.jpg"] and len(crops) == 3
+    assert torch.equal(crops[1, 5][0], crops[2, 5][0])  # the next one in its place
+
+
+def test_squares_of_images_in_memory(pictures, monkeypatch):
+    """The same ones, whether none, some or all of the images are kept; and what was kept needs no file."""
+    archive = Archive(pictures("photos"))
+    decode, decoded, found = Archive.image, [], []
+    monkeypatch.setattr(Archive, "image", lambda archive, name: decoded.append(name) or decode(archive, name))
+    crops = Crops(archive, 32, 40)
+    crops.check()
+    assert crops.nbytes == sum(np.array(shrunk(archive.image(name), 40)).nbytes for name in archive.names)
+    for room, kept in ((0, 0), (crops.nbytes - 1, 3), (crops.nbytes, 4)):
+        monkeypatch.setattr("training.image_memory.KEPT_BYTES", room)
+        crops = Crops(archive, 32, 40)
+        crops.check()
+        assert crops.in_memory == (kept == 4)
+        decoded.clear()
+        stream = batches(crops, 2, seed=0, positions=True, workers=2 if crops.in_memory else 0)
+        found.append(torch.stack([next(stream)[0].clone() for _ in range(6)]))
+        assert not multiprocessing.active_children()  # workers would have nothing to do
+        assert len(decoded) == kept + 3 * (4 - kept)  # three epochs
+        assert torch.equal(found[0], found[-1])
+        crops[1, 7][0].zero_()  # what is kept is not what is handed out
+    decoded.clear()
+    assert torch.equal(crops[1, 7][0], pickle.loads(pickle.dumps(crops))[1, 7][0]) and len(decoded) == 1
+    for path in archive.path.iterdir():
+        path.unlink()
+    stream = batches(crops, 2, seed=0, start=4, positions=True)
+    assert torch.equal(torch.stack([next(stream)[0] for _ in range(4)]), found[0][2:])
+
+
+def test_what_is_kept_in_memory_is_said(monkeypatch):
+    monkeypatch.setattr("training.image_memory.KEPT_BYTES", 100 << 20)
+    assert in_words(5000) == in_words(5000, partly=True) == ", kept in memory (1 MB)"
+    assert in_words(200 << 20) == ""
+    assert in_words(2000 << 20, partly=True) == ", as many as fit kept in memory (100 of 2,000 MB)"
+
+
+@pytest.mark.parametrize("side, short, held_out", [(64, 32, 0), (32, 32, 4)])
+def test_squares_that_cannot_be(pictures, side, short, held_out):
+    with pytest.raises(InputError):
+        Crops(Archive(pictures("photos")), side, short, held_out)
+
+
+# Training
+
+
+def make(content, style, **changes):
+    config = StyleConfig(**TINY | dict(content=str(content), style=str(style)) | changes)
+    held = (config.hold_out_content, config.hold_out_style)
+    sides = (config.crop, config.style_side)
+    crops = [Crops(Archive(path), side, config.resize, n, config.seed) for path, side, n in zip((content, style), sides, held)]
+    return config, crops, StyleState(config)
+
+
+@pytest.mark.parametrize("transfer", ["adaconv", "adain"])
+def test_one_pair_is_learned(transfer):
+    """The whole of it, on one content and one style: all losses fall to a fraction."""
+    config = StyleConfig(content="", style="", transfer=transfer, **TINY | dict(style_depth=8, style_width=16, lr=0.004))
+    state, encoder = StyleState(config), fake_vgg()
+    generator = torch.Generator().manual_seed(0)
+    content, style = (F.interpolate(torch.rand(1, 3, n, n, generator=generator) * 2 - 1, size=32) for n in (4, 16))
+    state.measure_encoder(encoder, [content, style])
+    encoder.rescale(state.network.encoder_means)
+    losses = []
+    for _ in range(60):
+        style_step(state, config, encoder, content, style)
+        losses.append(state.means.take())
+    first, last = losses[0], losses[-1]
+    assert last["style"] < 0.35 * first["style"] and last["content"] < 0.8 * first["content"], (first, last)
+
+
+def tensors(state):
+    return {
+        key: value
+        for name in ("network", "optimiser")
+        for key, value in _flat(getattr(state, name).state_dict(), name).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _flat(values, prefix):
+    if not isinstance(values, dict):
+        return {prefix: values}
+    return {name: leaf for key, value in values.items() for name, leaf in _flat(value, f"{prefix}.{key}").items()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(transfer="adain", style_loss="gram"),
+        dict(identity_weight=1.0, workers=1),
+        dict(identity_weight=1.0, precision="bf16"),
+        dict(transfer="adain", style_loss="cmd", precision="bf16"),
+    ],
+)
+def test_resumed_training_is_the_training(pictures, tmp_path, changes):
+    content, style = pictures("photos"), pictures("paintings", 3)
+    states = {}
+    for name, lengths in (("whole", [0.012]), ("parts", [0.006, 0.012])):
+        run_dir = tmp_path / name
+        run_dir.mkdir()
+        for kimg in lengths:
+            config, crops, state = make(content, style, kimg=kimg, tick=0.002, snap=2, **changes)
+            if kimg != lengths[0]:
+                state.load(run_dir)
+            assert train_style(config, *crops, state, fake_vgg(), run_dir, CPU)
+        states[name] = state
+    whole, parts = (tensors(state) for state in states.values())
+    assert whole.keys() == parts.keys() and len(whole) > 40
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    records = [read_jsonl(tmp_path / name / "stats.jsonl") for name in states]
+    assert [r["nimg"] for r in records[0]] == [r["nimg"] for r in records[1]] == [2, 4, 6, 8, 10, 12]
+    assert [r["style"] for r in records[0]] == [r["style"] for r in records[1]]
+
+
+def test_going_on_with_other_eyes_is_refused(pictures, tmp_path):
+    config, crops, state = make(pictures("photos"), pictures("paintings"), kimg=0.002)
+    state.network.encoder_norms.copy_(1.5 * fake_vgg().norms())
+    state.step = 1
+    with pytest.raises(InputError, match="other weights"):
+        train_style(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(pictures):
+    config, crops, state = make(pictures("photos"), pictures("paintings"))
+    state.network.levels[1].convs[0].weight.data[0, 0, 0, 0] = torch.nan
+    images = [from_uint8(c[0, 0][0][None]) for c in crops]
+    with pytest.raises(Diverged, match=r"levels\.1\.convs\.0\.weight"):
+        style_step(state, config, fake_vgg(), *images)
+    assert not state.optimiser.state_dict()["state"]  # no update was made of it
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(content_weight=3.0),
+        dict(style_weight=3.0),
+        dict(style_ramp=1.0),
+        dict(style_loss="gram"),
+        dict(style_loss="cmd"),
+        dict(identity_weight=1.0),
+        dict(precision="bf16"),
+        dict(lr=0.01),
+        dict(kernel_size=1),
+        dict(kernel_size=5),
+        dict(style_depth=3),
+        dict(style_width=5),
+        dict(transfer="adain"),
+        dict(seed=1),
+        dict(beta2=0.5),
+    ],
+)
+def test_options_of_the_step_have_an_effect(pictures, changes):
+    content, style = pictures("photos"), pictures("paintings")
+    found = []
+    for given in ({}, changes):
+        config, crops, state = make(content, style, **given)
+        encoder = fake_vgg()
+        for i in range(2):
+            images = [from_uint8(torch.stack([c[0, i][0], c[1, i][0]])) for c in crops]
+            style_step(state, config, encoder, *images)
+        found.append(state.network.levels[-1].convs[0].weight)
+    assert found[0].shape != found[1].shape or not torch.equal(*found)
+
+
+def test_styles_may_be_cut_larger_than_contents(pictures, tmp_path):
+    config, crops, state = make(pictures("photos"), pictures("paintings"), kimg=0.002, style_crop=40, crop=32)
+    assert crops[0][0, 0][0].shape == (3, 32, 32) and crops[1][0, 0][0].shape == (3, 40, 40)
+    (tmp_path / "run").mkdir()
+    assert train_style(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
+    with Image.open(tmp_path / "run" / "fakes000000.png") as picture:  # styles in the first column, in the contents' size
+        assert picture.width % 32 == 0 and picture.height % 32 == 0
+    assert StyleConfig(content="a", style="b", crop=64).style_side == 64
+
+
+@pytest.mark.parametrize("wrong", [dict(crop=128), dict(style_crop=128), dict(crop=128, style_crop=256, identity_weight=1.0)])
+def test_the_papers_style_encoder_wants_its_size(wrong):
+    options = dict(content="a", style="b", cfg="paper")
+    with pytest.raises(InputError, match="takes 256 only"):
+        resolve(options | wrong)
+    assert resolve(options | wrong | dict(adaptive=True)).adaptive
+    assert resolve(options | dict(crop=128, style_crop=256)).crop == 128
+
+
+def test_the_style_weight_rises_and_stays():
+    config = StyleConfig(content="a", style="b", style_weight=3.0, style_ramp=2.0)
+    assert [config.style_weight_at(nimg) for nimg in (0, 500, 1000, 2000, 9000)] == [0, 0.75, 1.5, 3, 3]
+    assert StyleConfig(content="a", style="b", style_weight=3.0).style_weight_at(0) == 3
+
+
+def test_a_training_starts_from_the_mirrored_encoder_once(pictures, tmp_path):
+    """The first step's weights are within a step of the transposed ones; a continuation does not start again."""
+    images, encoder, last = (pictures("photos"), pictures("paintings")), fake_vgg(), {}
+    for start in ("random", "mirrored"):
+        (tmp_path / start).mkdir()
+        config, crops, state = make(*images, kimg=0.002, lr=1e-6, decoder_start=start)
+        assert train_style(config, *crops, state, fake_vgg(), tmp_path / start, CPU)
+        last[start] = state.network.levels[0].convs[0].weight.detach().flatten()
+    encoder.rescale(state.network.encoder_means)
+    wanted = encoder.convolutions[-1].weight.transpose(0, 1).flip(2, 3).flatten()
+    alike = {start: torch.cosine_similarity(weight, wanted, dim=0).item() for start, weight in last.items()}
+    assert alike["mirrored"] > 0.999 and abs(alike["random"]) < 0.1
+    longer, crops, state = make(*images, kimg=0.004, lr=1e-6, decoder_start="mirrored")
+    state.load(tmp_path / "mirrored", CPU)
+    state.network.levels[0].convs[0].weight.data.zero_()
+    assert train_style(longer, *crops, state, fake_vgg(), tmp_path / "mirrored", CPU)
+    assert state.network.levels[0].convs[0].weight.abs().max() < 1e-3
+
+
+# The command
+
+
+def options(content, style, encoder_file, outdir, changes=()):
+    values = dict(
+        TINY, content=content, style=style, encoder_weights=encoder_file, outdir=outdir, kimg=0.006, tick=0.002, snap=2
+    )
+    for name, value in (values | dict(changes)).items():
+        yield from (f"--{name.replace('_', '-')}", str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def test_command_trains_resumes_and_shows(run_command, pictures, encoder_file, tmp_path):
+    content, style, outdir = pictures("photos"), pictures("paintings"), tmp_path / "runs"
+    arguments = list(options(content, style, encoder_file, outdir))
+    done = run_command("train_style.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = outdir.iterdir()
+    names = {path.name for path in run_dir.iterdir()}
+    assert names >= {
+        "report.html",
+        "training_options.json",
+        "log.txt",
+        "stats.jsonl",
+        "reals.png",
+        "fakes_init.png",
+        "fakes000000.png",
+        "network-snapshot-000000.safetensors",
+        "metric-style_loss.jsonl",
+        "metric-content_loss.jsonl",
+        "training-state.pt",
+    }
+    with Image.open(run_dir / "fakes000000.png") as picture:
+        assert picture.size == (64, 64)  # a content and a style, beside and under each other
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "style_loss" in page and "photos" in page and "adaconv" in page
+
+    stylizer = load_stylizer(run_dir / "network-snapshot-000000.safetensors", encoder_file)
+    descriptor = stylizer.describe(torch.zeros(1, 3, 50, 40))
+    image = stylizer.stylize(torch.zeros(1, 3, 33, 47), stylizer.network.kernels(descriptor))
+    assert image.shape == (1, 3, 33, 47) and image.isfinite().all()
+
+    more = run_command("train_style.py", *arguments, "--kimg", "0.010", "--resume", "auto")
+    assert more.returncode == 0, more.stderr
+    assert [r["nimg"] for r in read_jsonl(run_dir / "stats.jsonl")] == [2, 4, 6, 8, 10]
+    assert len(list(outdir.iterdir())) == 1
+    config = json.loads((run_dir / "training_options.json").read_text())
+    assert config["kimg"] == 0.010 and config["transfer"] == "adaconv"
+
+
+def test_auto_finds_only_the_like(pictures, tmp_path):
+    content, style = pictures("photos"), pictures("paintings")
+    config, crops, state = make(content, style, kimg=0.002, tick=0.002, snap=1)
+    run_dir = tmp_path / "runs" / "00000-x"
+    run_dir.mkdir(parents=True)
+    (run_dir / "training_options.json").write_text(json.dumps(config.to_json()))
+    state.save(run_dir)
+    assert find_run(tmp_path / "runs", config) == run_dir
+    assert find_run(tmp_path / "runs", make(content, style, kimg=5, workers=1)[0]) == run_dir
+    assert find_run(tmp_path / "runs", make(content, style, lr=0.1)[0]) is None
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(content="nowhere"), "nowhere"),
+        (dict(encoder_weights="nowhere.pth"), "nowhere.pth"),
+        (dict(encoder="vgg19"), "vgg19"),
+        (dict(crop=48), "48"),
+        (dict(adaptive=False), "256"),
+        (dict(hold_out_style=4), "held out"),
+        (dict(style_loss="none"), "style-loss"),
+        (dict(resume="nowhere"), "nowhere"),
+        (dict(device="nothing"), "nothing"),
+    ],
+)
+def test_command_says_in_one_line_what_is_wrong(run_command, pictures, encoder_file, tmp_path, changes, message):
+    outdir = tmp_path / "runs"
+    done = run_command(
+        "train_style.py", *options(pictures("photos"), pictures("paintings"), encoder_file, outdir, changes), cwd=tmp_path
+    )
+    assert done.returncode == 2 and message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not outdir.exists()
+
+
+def test_dry_run_leaves_nothing(run_command, pictures, encoder_file, tmp_path):
+    outdir = tmp_path / "runs"
+    done = run_command("train_style.py", *options(pictures("photos"), pictures("paintings"), encoder_file, outdir), "-n")
+    assert done.returncode == 0 and "parameters" in done.stdout and not outdir.exists()
+    assert "3 images of photos, kept in memory (1 MB); 1 held out" in done.stdout
+
+
+def test_presets_are_whole_and_the_documented_command_is_the_papers(tmp_path):
+    for values in PRESETS.values():
+        StyleConfig.from_json(dict(content="a", style="b") | values())
+    paper = StyleConfig(content="a", style="b", **PRESETS["paper"]())
+    assert (paper.style_depth, paper.crop, paper.encoder, paper.adaptive) == (512, 256, "vgg19", False)
+    with pytest.raises(InputError, match="lr"):
+        StyleConfig.from_json(dict(content="a", style="b", lr=-1))
+
+
+def test_every_option_of_the_command_is_an_option_of_the_training():
+    source = (ROOT / "train_style.py").read_text(encoding="utf-8")
+    shown = {name.replace("-", "_") for name in re.findall(r'"--([a-z-]+)"', source)}
+    fields = set(StyleConfig.__dataclass_fields__)
+    assert fields - shown == {"beta2"} and shown - fields == {"outdir", "resume", "device", "dry_run"}, fields ^ shown
+
+
+@pytest.mark.slow
+def test_real_images_are_learned_from(run_command, test_data, tmp_path):
+    """With VGG-16 as it is: held-out losses fall."""
+    weights = test_data / "weights" / "vgg16_to_conv4_1.safetensors"
+    arguments = dict(content=test_data / "data" / "photos", style=test_data / "data" / "paintings", encoder_weights=weights)
+    arguments |= dict(
+        outdir=tmp_path / "runs", cfg="small", crop=64, style_crop=64, resize=128, kimg=0.4, tick=0.1, snap=4, workers=0
+    )
+    flat = [text for name, value in arguments.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    done = run_command("train_style.py", *flat, timeout=1800, env={"OMP_NUM_THREADS": str(os.cpu_count())})
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "runs").glob("*/metric-style_loss.jsonl")
+    records = read_jsonl(path)
+    assert records[-1]["value"] < 0.5 * records[0]["value"]

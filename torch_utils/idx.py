@@ -1,0 +1,91 @@
+"""IDX files, in which the MNIST family ships its images and labels (http://yann.lecun.com/exdb/mnist)."""
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from torch_utils.archive import Shape
+from torch_utils.files import InputError
+
+IMAGES = b"\0\0\x08\x03"  # unsigned bytes in three dimensions
+LABELS = b"\0\0\x08\x01"  # unsigned bytes in one
+MAX_BYTES = 1 << 31  # unpacked
+MAX_RATIO = 200  # of bytes unpacked to bytes in the file, where those are not few; drawings and digits have about 5
+MAX_IMAGES = 1 << 22
+MAX_SIDE = 1 << 14
+
+
+class IdxImages:
+    """The images of one `…-images-idx3-ubyte[.gz]` file, seen as an `Archive` is; labels from the labels file beside it."""
+
+    label_names = None
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.pixels = _read(self.path, IMAGES)  # uint8 [N, H, W]
+        if not self.pixels.size:
+            raise InputError(f"{path}: found no images, wanted some")
+        count, height, width = self.pixels.shape
+        if count > MAX_IMAGES or max(height, width) > MAX_SIDE:
+            found = f"{count} images of {width}x{height} pixels"
+            raise InputError(f"{path}: found {found}, wanted {MAX_IMAGES} at most, and sides of {MAX_SIDE} at most")
+        self.names = [str(i) for i in range(len(self.pixels))]
+
+    def shape(self, name: str) -> Shape:
+        return Shape(1, *self.pixels.shape[1:])
+
+    def image(self, name: str) -> Image.Image:
+        return Image.fromarray(self.pixels[int(name)])
+
+    def labels(self) -> dict[str, int] | None:
+        """Class of every image, or None where there is no labels file."""
+        path = self.path.with_name(self.path.name.replace("images", "labels").replace("idx3", "idx1"))
+        if path == self.path or not os.path.isfile(path):
+            return None
+        labels = _read(path, LABELS)
+        if len(labels) != len(self.names):
+            raise InputError(f"{path}: found {len(labels)} labels, wanted {len(self.names)}, one for every image")
+        return dict(zip(self.names, labels.tolist()))
+
+
+def looks_like_idx(path: str | Path) -> bool:
+    """By the first bytes, not by the name."""
+    try:
+        with _open(Path(path)) as file:
+            return file.read(2) == IMAGES[:2]
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _open(path: Path):
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else open(path, "rb")
+
+
+def _read(path: Path, magic: bytes) -> np.ndarray:
+    """uint8, of the dimensions that the file gives. Memory is taken as the data come, not as the header asks."""
+    dimensions = magic[3]
+    try:
+        with _open(path) as file:
+            found = file.read(4)
+            if found != magic:
+                raise InputError(f"{path}: found an IDX file of kind {found.hex()}, wanted {magic.hex()}")
+            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            size, most = math.prod(shape), min(MAX_BYTES, (1 << 24) + MAX_RATIO * os.path.getsize(path))
+            if size > most:
+                raise InputError(f"{path}: found {size} bytes unpacked, wanted {most} at most")
+            data = bytearray()
+            while len(data) < size and (block := file.read(min(size - len(data), 1 << 20))):
+                data += block
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise InputError(f"{path}: cannot be read as an IDX file: {error}") from None
+    if len(data) != size:
+        raise InputError(f"{path}: found {len(data)} bytes of data, wanted {size}")
+    return np.frombuffer(data, np.uint8).reshape(shape)

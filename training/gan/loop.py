@@ -1,0 +1,67 @@
+"""The training of a generator: discriminator, generator, moving average."""
+
+import contextlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from torch_utils.images import from_uint8
+from torch_utils.interrupt import StopRequest
+from torch_utils.precision import prepare
+from torch_utils.rng import reseed
+from training.dataset import ImageDataset, batches, readers_watched
+from training.gan.config import TrainingConfig
+from training.gan.ema import update_ema
+from training.gan.growth import growth_at, shrink
+from training.gan.report import Evaluate, GeneratorReporter
+from training.gan.state import TrainingState
+from training.gan.steps import discriminator_step, generator_step
+from training.run.loop import run_steps
+
+
+def train(
+    config: TrainingConfig,
+    dataset: ImageDataset,
+    state: TrainingState,
+    run_dir: Path,
+    evaluate: Evaluate | None,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+) -> bool:
+    """Train `state` until `config.kimg` thousand images are seen. Only rank 0 writes to `run_dir`.
+
+    False where a signal ended it before: then the state is saved as of the last step.
+    """
+    torch.backends.cudnn.benchmark = True
+    prepare(config.precision)
+    pin = device.type == "cuda"
+    data = batches(dataset, config.batch // world, config.seed, state.nimg, rank, world, config.workers, pin)
+
+    def step() -> None:
+        images, labels = next(data)
+        reseed(config.seed, rank, state.nimg)
+        growth = growth_at(state.nimg, config, state.G.synthesis.grids)
+        state.grow(growth)
+        if growth is not None:
+            state.means.add(growth=growth)
+        real = shrink(from_uint8(images.to(device, non_blocking=True)), growth, len(state.G.synthesis.grids))
+        real = real.contiguous(memory_format=torch.channels_last)
+        c = F.one_hot(labels.to(device), dataset.c_dim).float() if dataset.c_dim else None
+
+        discriminator_step(state, config, real, c, state.means)
+        generator_step(state, config, real, c, state.means)
+        seen = state.nimg + config.batch
+        update_ema(state.ema, state.G, config.batch, seen, config.ema_kimg * 1000, config.ema_rampup)
+
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(readers_watched())
+        stack.enter_context(contextlib.closing(data))
+        reporter = None
+        if rank == 0:
+            reporter = GeneratorReporter(config, dataset, state, run_dir, evaluate, device, stop)
+            stack.enter_context(contextlib.closing(reporter))
+            reporter.begin()
+        return run_steps(step, config, state, run_dir, reporter, stop, device)

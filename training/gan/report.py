@@ -1,0 +1,112 @@
+"""What the training of a generator shows: grids of images from fixed latents, and scores."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from networks.sampling import one_hot, sample
+from torch_utils import distributed
+from torch_utils.checkpoint import save_snapshot
+from torch_utils.images import save_grid, to_uint8
+from torch_utils.interrupt import StopRequest
+from torch_utils.platform import release_freed_memory
+from torch_utils.rng import normal
+from training.dataset import ImageDataset
+from training.gan.config import TrainingConfig
+from training.gan.state import TrainingState
+from training.run.health import diversity, warnings
+from training.run.report import Reporter
+
+# Scores generated images: evaluate(fakes) -> [{"metric", "value", "floor", …}], where fakes(count) gives uint8 batches.
+Evaluate = Callable[[Callable[[int], Iterable[torch.Tensor]]], list[dict]]
+
+
+class _AskedToStop(Exception):
+    """Leaves a score unfinished; the resumed training makes it."""
+
+
+class GeneratorReporter(Reporter):
+    LOGGED = ("loss_D", "loss_G", "r1", "r2", "path_length", "p", "growth")
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: ImageDataset,
+        state: TrainingState,
+        run_dir: Path,
+        evaluate: Evaluate | None,  # None: no scores
+        device: torch.device,
+        stop: StopRequest,
+    ):
+        super().__init__(config, state, run_dir, device, stop)
+        self.dataset, self.evaluate = dataset, evaluate
+        self.columns, self.reals = self._choose_reals()
+        self.real_spread = diversity(self.reals)
+
+    def first_pictures(self) -> None:
+        save_grid(self.run_dir / "reals.png", self.reals, self.columns)
+        save_grid(self.run_dir / "fakes_init.png", self._fakes(), self.columns)
+
+    def pictures(self, path: Path) -> None:
+        images = self._fakes()
+        save_grid(path, images, self.columns)
+        spread = diversity(images)
+        if spread < 0.3 * self.real_spread:
+            self.log(
+                f"warning: samples differ from each other by {spread:.1f} grey levels, real images by {self.real_spread:.1f}: "
+                "the generator may be collapsing; more --gamma or --aug ada may help, or going on from an earlier snapshot"
+            )
+
+    def write_network(self, path: Path) -> None:
+        info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
+        save_snapshot(path, "generator", self.state.ema, **info, label_names=self.dataset.label_names)
+
+    def warnings(self, means: dict[str, float]) -> list[str]:
+        return warnings(means)
+
+    def scores(self) -> list[dict] | None:
+        if self.evaluate is None:
+            return None
+        try:
+            with distributed.all_threads():
+                results = self.evaluate(self._samples)
+        except _AskedToStop:
+            return None
+        release_freed_memory()
+        return results
+
+    def _samples(self, count: int) -> Iterator[torch.Tensor]:
+        for images in sample(self.state.ema, count, self.config.seed, self.dataset.labels):
+            if self.stop_request.requested and self.state.nimg:  # the untrained generator's score cannot be made later
+                raise _AskedToStop
+            yield images
+
+    def _grid_size(self) -> tuple[int, int]:
+        """Columns and rows that fill a large screen without making cells too many to look at."""
+        return min(max(1920 // self.dataset.width, 4), 16), min(max(1080 // self.dataset.height, 2), 10)
+
+    def _choose_reals(self) -> tuple[int, torch.Tensor]:
+        """Columns, and images [N, C, H, W]; with labels each row shows one class, in turn."""
+        columns, rows = self._grid_size()
+        indices = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.config.seed)).tolist()
+        if labels := self.dataset.labels:
+            members = {c: [] for c in sorted(set(labels))}
+            for i in indices:
+                members[labels[i]].append(i)
+            chunks = {c: [m[k : k + columns] for k in range(0, len(m) - columns + 1, columns)] for c, m in members.items()}
+            full = [c for c in chunks if chunks[c]]
+            picked = [chunks[full[row % len(full)]].pop() for row in range(rows) if full and chunks[full[row % len(full)]]]
+            indices = [i for row in picked for i in row] or indices
+        return columns, torch.stack([self.dataset[i][0] for i in indices[: columns * rows]])
+
+    @torch.inference_mode()
+    def _fakes(self) -> torch.Tensor:
+        """uint8 [N, C, H, W]. The same latents every time; with labels each row shows one class, in turn."""
+        columns, rows = self._grid_size()
+        ema, images = self.state.ema, []
+        for row in range(rows):
+            z = normal((columns, ema.z_dim), "grid", self.config.seed, row).to(self.device)
+            c = one_hot([row % ema.c_dim] * columns, ema.c_dim).to(self.device) if ema.c_dim else None
+            images.append(to_uint8(ema(z, c)))
+        return torch.cat(images)

@@ -1,0 +1,117 @@
+"""Everything that changes during a training, in one object that can be saved and restored exactly.
+
+Random generators and the data order are missing on purpose: both are functions of (seed, rank, images seen).
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+
+from networks.discriminator import Discriminator
+from networks.generator import Generator
+from torch_utils.checkpoint import load_generator
+from torch_utils.files import InputError
+from torch_utils.precision import scaler
+from torch_utils.rng import mix
+from torch_utils.stats import Means
+from training.gan.ada import AdaptiveStrength
+from training.gan.config import TrainingConfig
+from training.run.saved_state import Saved, load_optimiser
+
+NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
+SCALARS = ("scaler_G", "scaler_D", "strength", "means")  # small objects with a state_dict of numbers
+COUNTERS = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores", "path_mean")
+
+
+class TrainingState(Saved):
+    """Networks, optimisers and counters."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        img_resolution: int | tuple[int, int],  # side, or (height, width)
+        img_channels: int,
+        c_dim: int,
+        device: torch.device | str = "cpu",
+    ):
+        """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
+        padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix("weights", config.seed))
+            self.G = Generator(
+                img_resolution,
+                img_channels,
+                c_dim,
+                z_dim=config.z_dim,
+                modulation=config.modulation,
+                style_depth=config.style_depth,
+                mapping_layers=config.mapping_layers,
+                modulation_options=padding | (config.modulation_options or {}),
+                noise=config.noise,
+                channel_base=config.channel_base,
+                channel_max=config.channel_max,
+            )
+            d_base = config.d_channel_base or config.channel_base
+            self.D = Discriminator(
+                img_resolution, img_channels, c_dim, channel_base=d_base, channel_max=config.channel_max, growing=config.grow
+            )
+        self.G.to(device=device, memory_format=torch.channels_last)
+        self.D.to(device=device, memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+
+        device = torch.device(device)
+        fused = device.type in ("cpu", "cuda")  # one pass over all parameters instead of a dozen
+        self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.glr, betas=(0.0, config.beta2), fused=fused)
+        self.opt_D = torch.optim.Adam(self.D.parameters(), lr=config.dlr, betas=(0.0, config.beta2), fused=fused)
+
+        self.scaler_G, self.scaler_D = scaler(config.precision, device), scaler(config.precision, device)
+        self.strength = AdaptiveStrength(config.p, config.target, config.ada_kimg)  # of the augmentation
+        self.path_mean = 0.0  # moving average of the path lengths
+
+        self.nimg = 0  # images seen
+        self.step = 0  # updates done
+        self.snapshot_nimg = -1  # images seen at the last snapshot
+        self.means = Means()  # of the tick that is under way
+        self.seconds = 0.0  # of training, evaluation not counted
+        self.first_scores: dict[str, float] = {}  # metric -> distance of the untrained generator
+
+    def state_dict(self) -> dict:
+        return {name: getattr(self, name).state_dict() for name in NETWORKS + OPTIMISERS + SCALARS} | {
+            name: getattr(self, name) for name in COUNTERS
+        }
+
+    def load_state_dict(self, values: dict) -> None:
+        for name in NETWORKS + SCALARS:
+            getattr(self, name).load_state_dict(values[name])
+        for name in OPTIMISERS:
+            load_optimiser(getattr(self, name), values[name])
+        for name in COUNTERS:
+            if type(values[name]) is not type(getattr(self, name)):
+                raise ValueError(f"found {name} = {values[name]!r}")
+            setattr(self, name, values[name])
+
+    def grow(self, growth: float | None) -> None:
+        """Use the networks up to this level, see `training.gan.growth`."""
+        self.G.growth = self.ema.growth = self.D.growth = growth
+
+    def warm_start(self, snapshot: str | Path) -> str:
+        """Take from a network file what fits the generator; everything else stays new. Says what that was.
+
+        `InputError` where nothing fits.
+        """
+        found, own = load_generator(snapshot).state_dict(), self.G.state_dict()
+        taken = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
+        weights = lambda names: sum(own[name].numel() for name in names)
+        if not any(name.startswith("synthesis.") for name in taken):
+            raise InputError(f"{snapshot}: nothing of it fits this generator")
+        self.G.load_state_dict(own | taken)
+        self.ema.load_state_dict(own | taken)
+        new = [name for name in own if name not in taken]
+        left = sum(name not in taken for name in found)
+        return (
+            f"took {len(taken)} of the generator's {len(own)} tensors ({weights(taken):,} of {weights(own):,} numbers)"
+            + (f"; new are {', '.join(new[:4])}{' …' if len(new) > 4 else ''}" if new else "")
+            + (f"; {left} of the file's tensors are not used" if left else "")
+            + "; the discriminator and both optimisers are new"
+        )

@@ -1,0 +1,56 @@
+"""A run: step after step, with a line now and then, a snapshot, a saved state, until the end or a signal."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from torch_utils import distributed
+from torch_utils.interrupt import StopRequest
+from training.run.report import Reporter
+
+
+def run_steps(
+    step: Callable[[], None],
+    config,  # with kimg, tick, snap, save_every and batch
+    state,  # with nimg, step, seconds, means and save(run_dir)
+    run_dir: Path,
+    reporter: Reporter | None,  # of the one process that writes
+    stop: StopRequest,
+    device: torch.device,
+) -> bool:
+    """Call `step` until `config.kimg` thousand images are seen.
+
+    False where a signal ended it before: then the state is saved as of the last step.
+    """
+    end = max(round(config.kimg * 1000), 1)
+    saved = time.monotonic()
+    while state.nimg < end:
+        began = time.monotonic()
+        step()
+        state.nimg += config.batch
+        state.step += 1
+        state.seconds += time.monotonic() - began
+
+        # A tick is done at every multiple of config.tick, so that what a run does never depends on where it will end.
+        tick, before = (int(n / (config.tick * 1000)) for n in (state.nimg, state.nimg - config.batch))
+        last = state.nimg >= end
+        if reporter:
+            reporter.progress()
+        if tick > before or last:
+            values = distributed.average(state.means.take(), device)
+            if reporter:
+                reporter.tick(values)
+                if tick // config.snap > before // config.snap or last:
+                    reporter.snapshot()
+                    saved = time.monotonic()
+            distributed.wait_for_all()
+        if distributed.any_process(stop.requested, device):
+            if reporter:
+                reporter.stop()
+            return False
+        if reporter and time.monotonic() - saved > 60 * config.save_every:
+            state.save(run_dir)
+            saved = time.monotonic()
+    return True

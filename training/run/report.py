@@ -1,0 +1,138 @@
+"""What a training writes down: log lines, statistics, pictures, snapshots, scores. What they show, subclasses say."""
+
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from torch_utils.cli import Progress, duration
+from torch_utils.interrupt import StopRequest
+from torch_utils.platform import release_freed_memory
+from torch_utils.precision import float32
+from torch_utils.stats import Log, Records, read_jsonl, resident_bytes, share_of_way_left
+from training.run.html_report import write_page
+
+
+class Reporter:
+    """`config` has kimg and metrics; `state` nimg, step, seconds, snapshot_nimg, first_scores and save(run_dir)."""
+
+    LOGGED: Sequence[str] = ()  # means that the log shows
+
+    def __init__(self, config, state, run_dir: Path, device: torch.device, stop: StopRequest):
+        self.stop_request = stop
+        self.config, self.state, self.run_dir, self.device = config, state, run_dir, device
+        self.log = Log(run_dir / "log.txt")
+        self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1)
+        self.warned: list[str] = []
+        self.last_nimg, self.last_seconds = state.nimg, state.seconds
+
+    # What a kind of training shows
+
+    def first_pictures(self) -> None:
+        """Of the data, and of the untrained network: reals.png, fakes_init.png."""
+        raise NotImplementedError
+
+    def pictures(self, path: Path) -> None:
+        raise NotImplementedError
+
+    def write_network(self, path: Path) -> None:
+        raise NotImplementedError
+
+    def scores(self) -> list[dict] | None:
+        """[{"metric", "value", "floor", …}]; None where a signal ended it before."""
+        raise NotImplementedError
+
+    def warnings(self, means: dict[str, float]) -> list[str]:
+        return []
+
+    # When it is shown
+
+    @float32()
+    def begin(self) -> None:
+        """Before the first step; of a new run, what the data look like and where the untrained network stands."""
+        if self.state.nimg:
+            self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
+            if self.state.nimg == self.state.snapshot_nimg and self._unscored():  # it ended while the last one was scored
+                self._score(self._snapshot().name)
+        else:
+            self.first_pictures()
+            if not self.state.first_scores:
+                self._score(None)
+            self.state.save(self.run_dir)  # from now on there always is one to resume from, and the score is not lost
+        self.bar = Progress("training", self.config.kimg, "kimg", start=self.state.nimg / 1000)
+
+    def progress(self) -> None:
+        self.bar.update(self.state.nimg / 1000)
+
+    def tick(self, means: dict[str, float]) -> None:
+        """One line for people, one record for programs."""
+        state = self.state
+        kimg = (state.nimg - self.last_nimg) / 1000
+        sec_per_kimg = (state.seconds - self.last_seconds) / max(kimg, 1e-9)
+        self.last_nimg, self.last_seconds = state.nimg, state.seconds
+        memory = dict(resident_mb=round(resident_bytes() / 2**20, 1))
+        if self.device.type == "cuda":
+            memory["gpu_mb"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
+        left = sec_per_kimg * max(self.config.kimg - state.nimg / 1000, 0)
+        self.bar.close()
+        self.log(
+            f"kimg {state.nimg / 1000:<8.1f} sec/kimg {sec_per_kimg:<7.2f} time {duration(state.seconds):<12} "
+            f"left {duration(left):<12} memory {memory['resident_mb']:.0f} MB  "
+            + "  ".join(f"{name} {means[name]:.3f}" for name in self.LOGGED if name in means)
+        )
+        found = self.warnings(means)
+        for line in found:
+            if line.split("(")[0] not in self.warned:  # once, until it is over
+                self.log(line)
+        self.warned = [line.split("(")[0] for line in found]
+        record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
+        self.records.write("stats", record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
+
+    @float32()
+    def snapshot(self) -> None:
+        """Images, the network, the state to resume from, and the score."""
+        self.pictures(self.run_dir / f"fakes{self.state.nimg // 1000:06d}.png")
+        self.write_network(self._snapshot())
+        self.state.snapshot_nimg = self.state.nimg
+        self.state.save(self.run_dir)  # before the score, which takes long and needs memory
+        self._score(self._snapshot().name)
+        write_page(self.run_dir)
+        release_freed_memory()  # the page holds all pictures, more of them every time
+
+    def stop(self) -> None:
+        """A signal asked for it."""
+        if self.state.snapshot_nimg != self.state.nimg:
+            self.state.save(self.run_dir)
+        name = signal.Signals(self.stop_request.signal).name if self.stop_request.requested else "another process"
+        self.log(
+            f"Stopped by {name} at {self.state.nimg / 1000:.3f} kimg; the state is saved: --resume {self.run_dir} goes on."
+        )
+
+    def close(self) -> None:
+        self.records.close()
+        self.log.close()
+
+    def _snapshot(self) -> Path:
+        return self.run_dir / f"network-snapshot-{self.state.nimg // 1000:06d}.safetensors"
+
+    def _score(self, snapshot: str | None) -> None:
+        """Evaluate, and say which share of the way from the untrained network to the floor is left."""
+        for result in self.scores() or ():
+            name, value, floor = result["metric"], result["value"], result["floor"]
+            first = self.state.first_scores.setdefault(name, value)
+            left = share_of_way_left(value, floor, first)
+            self.records.write(f"metric-{name}", dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
+            line = f"{name} {value:.4g} at {self.state.nimg / 1000:.1f} kimg"
+            if floor is not None:
+                line += (
+                    f"; floor {floor:.4g} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
+                )
+            if snapshot and left is not None:
+                line += f"; at the start {first:.4g}; {100 * left:.0f} % of the way left"
+            self.log(line)
+
+    def _unscored(self) -> bool:
+        records = [read_jsonl(self.run_dir / f"metric-{name}.jsonl") for name in self.config.metrics]
+        return any(all(record["nimg"] != self.state.nimg for record in found) for found in records)

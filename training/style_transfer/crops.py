@@ -1,0 +1,117 @@
+"""Random squares from images of any size, as style transfer is trained on them."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from torch_utils.archive import Archive
+from torch_utils.files import InputError
+from torch_utils.images import to_rgb
+from training.dataset import NO_LABEL
+from training.image_memory import KeptTensors, fits
+
+
+class Crops(Dataset):
+    """Item (i, position) is a square of image i, uint8 RGB [3, side, side], and no label.
+
+    The shorter side is brought to `short`, then a square is cut out (paper, section 5.1: 512, then 256). Where, is drawn from
+    the position in the training alone, so that a resumed training sees what it would have seen. The last `held_out` images by
+    name are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as there is room.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        side: int,
+        short: int,
+        held_out: int = 0,
+        seed: int = 0,
+        skip_bad: bool = False,  # in place of an image that cannot be read, take the next one
+    ):
+        if not side <= short:
+            raise InputError(f"{archive.path}: squares of {side} pixels cannot be cut from images of {short}")
+        if held_out >= len(archive.names):
+            raise InputError(f"{archive.path}: found {len(archive.names)} images, of which {held_out} cannot be held out")
+        self._archive, self._side, self._short, self._seed, self._skip_bad = archive, side, short, seed, skip_bad
+        count = len(archive.names) - held_out
+        self._names, self.held_out = archive.names[:count], archive.names[count:]
+        self._kept = KeptTensors()
+        self.nbytes: int | None = None  # of all that squares are cut from; `check()` finds it
+        self.name = archive.path.stem if archive.zipped else archive.path.resolve().name
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        index, position = item
+        image = self._kept.take(index, lambda: to_tensor(shrunk(self._readable(index), self._short)))
+        _, height, width = image.shape
+        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position])))
+        left, top = (rng.randint(size - self._side + 1) for size in (width, height))
+        return image[:, top : top + self._side, left : left + self._side].clone(), NO_LABEL
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether every image is decoded only once."""
+        return self.nbytes is not None and fits(self.nbytes)
+
+    def check(self, report: Callable[[int], None] = lambda done: None) -> dict[str, str]:
+        """Look at every header: `InputError` at the first bad one, or with `skip_bad` {name: why}, and those are left out."""
+        bad, sizes = {}, {}
+        for done, name in enumerate(self._archive.names, 1):
+            try:
+                shape = self._archive.shape(name)
+                sizes[name] = 3 * math.prod(shrunk_size((shape.width, shape.height), self._short))
+            except InputError as error:
+                if not self._skip_bad:
+                    raise
+                bad[name] = str(error)
+            report(done)
+        self._names = [name for name in self._names if name not in bad]
+        self.held_out = [name for name in self.held_out if name not in bad]
+        if not self._names:
+            raise InputError(f"{self._archive.path}: none of its images can be read")
+        self.nbytes = sum(sizes[name] for name in self._names)
+        self._kept = KeptTensors()  # the others have other numbers now
+        return bad
+
+    def middle(self, name: str) -> torch.Tensor:
+        """uint8 RGB [3, side, side]: the middle of an image, at the scale of the squares that are trained on."""
+        image = shrunk(rgb(self._archive.image(name)), self._short)
+        left, top = ((size - self._side) // 2 for size in image.size)
+        return to_tensor(image.crop((left, top, left + self._side, top + self._side)))
+
+    def _readable(self, index: int) -> Image.Image:
+        for step in range(len(self._names)):
+            try:
+                return rgb(self._archive.image(self._names[(index + step) % len(self._names)]))
+            except InputError:
+                if not self._skip_bad:
+                    raise
+        raise InputError(f"{self._archive.path}: none of its images can be read")
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Grey is repeated, alpha is laid over white."""
+    if image.mode == "RGB":
+        return image
+    pixels = torch.from_numpy(np.array(image)).view(image.height, image.width, len(image.mode)).permute(2, 0, 1)
+    return Image.fromarray(to_rgb(pixels[None])[0].permute(1, 2, 0).contiguous().numpy())
+
+
+def shrunk(image: Image.Image, short: int) -> Image.Image:
+    """With a shorter side of `short` pixels."""
+    return image.resize(shrunk_size(image.size, short), Image.Resampling.BICUBIC, reducing_gap=3)
+
+
+def shrunk_size(size: tuple[int, int], short: int) -> list[int]:
+    factor = short / min(size)
+    return [max(round(side * factor), short) for side in size]
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,97 @@
+"""The training of a style transfer."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from networks.style_transfer.decoder_init import mirror
+from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
+from networks.style_transfer.stylizer import check_encoder
+from networks.style_transfer.vgg import VGG
+from torch_utils.images import from_uint8
+from torch_utils.interrupt import StopRequest
+from torch_utils.precision import autocast, float32, prepare
+from torch_utils.rng import reseed
+from training.dataset import batches, readers_watched
+from training.run.health import check_finite
+from training.run.loop import run_steps
+from training.style_transfer.config import StyleConfig
+from training.style_transfer.crops import Crops
+from training.style_transfer.report import StyleReporter
+from training.style_transfer.state import StyleState
+
+MEASURED = 32  # images of each kind that the encoder's mean activations are taken over
+
+
+def train_style(
+    config: StyleConfig,
+    contents: Crops,
+    styles: Crops,
+    state: StyleState,
+    encoder: VGG,  # with its weights as they are: rescaled here
+    run_dir: Path,
+    device: torch.device,
+) -> bool:
+    """Train `state` until `config.kimg` thousand content images are seen; False where a signal ended it before."""
+    torch.backends.cudnn.benchmark = True
+    with float32():
+        if not state.step:
+            state.measure_encoder(encoder, _first_images([contents, styles], device))
+        check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
+        encoder.rescale(state.network.encoder_means)
+        if not state.step and config.decoder_start == "mirrored":
+            features = [encoder(images)[-1] for images in _first_images([contents], device)]
+            mirror(state.network, encoder, torch.cat(features))
+    prepare(config.precision)
+    pin = device.type == "cuda"
+    # The style of a content is another at each epoch: two orders, by two seeds
+    data = [
+        batches(crops, config.batch, 2 * config.seed + i, state.nimg, workers=config.workers, pin_memory=pin, positions=True)
+        for i, crops in enumerate((contents, styles))
+    ]
+
+    def step() -> None:
+        images = [next(source)[0].to(device, non_blocking=True) for source in data]
+        reseed(config.seed, 0, state.nimg)
+        style_step(state, config, encoder, *(from_uint8(x).contiguous(memory_format=torch.channels_last) for x in images))
+
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(readers_watched())
+        for source in data:
+            stack.enter_context(contextlib.closing(source))
+        reporter = StyleReporter(config, contents, styles, state, encoder, run_dir, device, stop)
+        stack.enter_context(contextlib.closing(reporter))
+        reporter.begin()
+        return run_steps(step, config, state, run_dir, reporter, stop, device)
+
+
+def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: torch.Tensor, style: torch.Tensor) -> None:
+    """One update: stylise `content` as `style`, both RGB [N, 3, H, W] in [-1, 1], and look at the result with the encoder."""
+    network = state.network
+    with autocast(config.precision, content.device):
+        with torch.no_grad():
+            of_content, of_style = encoder(content), encoder(style)
+        found = encoder(network(of_content[-1], network.describe(of_style[-1])))
+        if config.identity_weight:
+            itself = network(of_content[-1], network.describe(of_content[-1]))
+    losses = dict(content=content_loss(found, of_content), style=STYLE_LOSSES[config.style_loss](found, of_style))
+    loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
+    if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)
+        losses["identity"] = F.mse_loss(itself, content)
+        loss = loss + config.identity_weight * losses["identity"]
+    check_finite("the loss", loss, state.nimg, {"network": network}, {"the content images": content, "the style images": style})
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimiser.step()
+    state.means.add(**losses)
+
+
+def _first_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+    for crops in sources:
+        for i in itertools.islice(range(len(crops)), MEASURED):
+            yield from_uint8(crops[i, i][0][None].to(device))
