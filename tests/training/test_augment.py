@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.gan import augment as aug
+from training.gan import augment_colour as colours
+from training.gan import augment_geometry as geometry
 from training.gan.ada import AdaptiveStrength, overfitting_signs
 from training.gan.augment import AUGPIPES, augment
 from training.gan.losses import gradient_penalty
@@ -156,20 +158,20 @@ def test_r1_goes_through():
 @pytest.mark.parametrize("count", range(4))
 def test_quarter_turns_are_rot90(count):
     images = torch.randn(2, 3, 6, 6)
-    inverse = aug.quarter_turns2d(torch.full((2,), -float(count)))
-    assert torch.equal(aug.blit(images, inverse), torch.rot90(images, count, (2, 3)))
+    inverse = geometry.quarter_turns2d(torch.full((2,), -float(count)))
+    assert torch.equal(geometry.blit(images, inverse), torch.rot90(images, count, (2, 3)))
 
 
 def test_flip_is_flip():
     images = torch.randn(2, 3, 6, 9)
-    inverse = aug.scale2d(torch.tensor([-1.0, 1.0]), torch.ones(2))
-    assert torch.equal(aug.blit(images, inverse), torch.stack([images[0].flip(2), images[1]]))
+    inverse = geometry.scale2d(torch.tensor([-1.0, 1.0]), torch.ones(2))
+    assert torch.equal(geometry.blit(images, inverse), torch.stack([images[0].flip(2), images[1]]))
 
 
 @pytest.mark.parametrize("x, y", [(2, 0), (0, -3), (-1, 2)])
 def test_whole_shifts_are_rolls_with_reflection(x, y):
     images = torch.randn(1, 3, 6, 9)
-    result = aug.blit(images, aug.translate2d(torch.tensor([-float(x)]), torch.tensor([-float(y)])))
+    result = geometry.blit(images, geometry.translate2d(torch.tensor([-float(x)]), torch.tensor([-float(y)])))
     padded = F.pad(images, (3, 3, 3, 3), mode="reflect")
     assert torch.equal(result, padded[..., 3 - y : 9 - y, 3 - x : 12 - x])
     inside = slice(max(y, 0), 6 + min(y, 0)), slice(max(x, 0), 9 + min(x, 0))
@@ -180,7 +182,7 @@ def test_whole_shifts_are_rolls_with_reflection(x, y):
 def test_blit_draws(height, width, orientations):
     n = 4000
     torch.manual_seed(0)
-    inverse = aug.draw_blit(torch.empty(n, 3, height, width, dtype=DOUBLE), 1.0)
+    inverse = geometry.draw_blit(torch.empty(n, 3, height, width, dtype=DOUBLE), 1.0)
     kinds, counts = torch.unique(inverse[:, :2, :2].flatten(1), dim=0, return_counts=True)
     assert len(kinds) == orientations and torch.equal(kinds.abs().sum(dim=1), torch.full((len(kinds),), 2.0, dtype=DOUBLE))
     assert all(share_is(count / n, 1 / orientations, n) for count in counts.tolist())
@@ -196,7 +198,7 @@ def test_blit_draws(height, width, orientations):
 # General geometric transformations.
 
 
-@pytest.mark.parametrize("taps, moments", [(aug.SYM2, 2), (aug.SYM6, 6)])
+@pytest.mark.parametrize("taps, moments", [(colours.SYM2, 2), (geometry.SYM6, 6)])
 def test_wavelets_are_orthogonal_with_vanishing_moments(taps, moments):
     taps, k = np.array(taps), np.arange(len(taps))
     assert len(taps) == 2 * moments and abs(taps.sum() - math.sqrt(2)) < 1e-11
@@ -219,15 +221,15 @@ def places(height, width):
 
 
 GEOMETRY = {
-    "flip": lambda: aug.scale2d(doubles(-1), doubles(1)),
-    "quarter turn": lambda: aug.quarter_turns2d(doubles(1)),
-    "half turn": lambda: aug.quarter_turns2d(doubles(2)),
-    "whole shift": lambda: aug.translate2d(doubles(3), doubles(-2)),
-    "shift": lambda: aug.translate2d(doubles(0.3), doubles(-1.6)),
-    "turn": lambda: aug.rotate2d(doubles(0.5)),
-    "larger": lambda: aug.scale2d(doubles(1.4), doubles(1.4)),
-    "smaller": lambda: aug.scale2d(doubles(0.8), doubles(0.8)),
-    "stretched and turned": lambda: aug.rotate2d(doubles(-2)) @ aug.scale2d(doubles(0.8), doubles(1.25)),
+    "flip": lambda: geometry.scale2d(doubles(-1), doubles(1)),
+    "quarter turn": lambda: geometry.quarter_turns2d(doubles(1)),
+    "half turn": lambda: geometry.quarter_turns2d(doubles(2)),
+    "whole shift": lambda: geometry.translate2d(doubles(3), doubles(-2)),
+    "shift": lambda: geometry.translate2d(doubles(0.3), doubles(-1.6)),
+    "turn": lambda: geometry.rotate2d(doubles(0.5)),
+    "larger": lambda: geometry.scale2d(doubles(1.4), doubles(1.4)),
+    "smaller": lambda: geometry.scale2d(doubles(0.8), doubles(0.8)),
+    "stretched and turned": lambda: geometry.rotate2d(doubles(-2)) @ geometry.scale2d(doubles(0.8), doubles(1.25)),
 }
 
 
@@ -241,7 +243,7 @@ def test_resampling_moves_images_to_where_they_belong(name, height, width):
     inside = (from_x.abs() < (width - 1) / 2 - 5) & (from_y.abs() < (height - 1) / 2 - 5)
     inside &= (x.abs() < (width - 1) / 2 - 5) & (y.abs() < (height - 1) / 2 - 5)
     assert inside.sum() > 100
-    result = aug.resample(wave(x, y)[None, None], inverse)[0, 0]
+    result = geometry.resample(wave(x, y)[None, None], inverse)[0, 0]
     assert (result - wave(from_x, from_y))[inside].abs().max() < 0.03
     assert (wave(x, y) - wave(from_x, from_y))[inside].abs().max() > 0.3  # it did have to move
 
@@ -251,8 +253,10 @@ def test_resampling_equals_blitting_inside():
     images = wave(x, y)[None, None]
     for forward in (GEOMETRY["quarter turn"](), GEOMETRY["whole shift"](), GEOMETRY["flip"]()):
         inverse = torch.linalg.inv(forward)
-        assert torch.allclose(aug.resample(images, inverse), aug.blit(images, inverse), atol=0.15)  # borders too: both reflect
-        difference = aug.resample(images, inverse) - aug.blit(images, inverse)
+        assert torch.allclose(
+            geometry.resample(images, inverse), geometry.blit(images, inverse), atol=0.15
+        )  # borders too: both reflect
+        difference = geometry.resample(images, inverse) - geometry.blit(images, inverse)
         assert difference[..., 6:-6, 6:-6].abs().max() < 0.02
 
 
@@ -260,8 +264,8 @@ def test_resampling_equals_blitting_inside():
 def test_resampling_without_motion_reconstructs(height, width):
     """White noise comes back from twice the size, at the borders too: the two passes of the filter cancel."""
     images = torch.randn(2, 3, height, width, dtype=DOUBLE)
-    almost = aug.translate2d(doubles(1e-9, 0), doubles(0, 0))
-    result = aug.resample(images, almost)
+    almost = geometry.translate2d(doubles(1e-9, 0), doubles(0, 0))
+    result = geometry.resample(images, almost)
     assert torch.allclose(result[0], images[0], atol=1e-6) and not torch.equal(result[0], images[0])
     assert torch.equal(result[1], images[1])
 
@@ -276,24 +280,24 @@ def test_resampling_keeps_flat_images_flat(shape, numbers, shift):
     """Whatever the motion: gains are one everywhere, and there is always something to reflect."""
     inverse = doubles(*numbers[:2], shift[0], *numbers[2:], shift[1], 0, 0, 1).view(1, 3, 3)
     images = torch.full((1, 2, *shape), 0.7, dtype=DOUBLE)
-    assert torch.allclose(aug.resample(images, inverse), images, atol=1e-6)
+    assert torch.allclose(geometry.resample(images, inverse), images, atol=1e-6)
 
 
 def test_resampling_is_antialiased():
     """Stripes that are too fine for the smaller picture become grey and not other stripes."""
     x, _ = places(48, 48)
     stripes = torch.cos(0.8 * math.pi * x)[None, None]
-    result = aug.resample(stripes, aug.scale2d(doubles(2.2), doubles(2.2)))[..., 16:32, 16:32]
+    result = geometry.resample(stripes, geometry.scale2d(doubles(2.2), doubles(2.2)))[..., 16:32, 16:32]
     assert result.abs().max() < 0.1
     wide = torch.cos(0.2 * math.pi * x)[None, None]
-    assert aug.resample(wide, aug.scale2d(doubles(2.2), doubles(2.2)))[..., 16:32, 16:32].abs().max() > 0.8
+    assert geometry.resample(wide, geometry.scale2d(doubles(2.2), doubles(2.2)))[..., 16:32, 16:32].abs().max() > 0.8
 
 
 def test_geometry_draws():
     n = 4000
     torch.manual_seed(0)
     images = torch.empty(n, 1, 16, 32, dtype=DOUBLE)
-    forward = torch.linalg.inv(aug.draw_geometry(images, 1.0))
+    forward = torch.linalg.inv(geometry.draw_geometry(images, 1.0))
     assert forward[:, 0, 2].std().item() == pytest.approx(0.125 * 32, rel=0.06)
     assert forward[:, 1, 2].std().item() == pytest.approx(0.125 * 16, rel=0.06)
     assert forward[:, :2, 2].mean(dim=0).abs().max() < 0.3
@@ -305,7 +309,7 @@ def test_geometry_draws():
     assert stretch.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.06)
 
     for p in (0.4, 0.7):  # of any rotation, though there are two
-        linear = torch.linalg.inv(aug.draw_geometry(images, p))[:, :2, :2]
+        linear = torch.linalg.inv(geometry.draw_geometry(images, p))[:, :2, :2]
         assert share_is((linear[:, 0, 1] != 0).double().mean().item(), p, n)
         rows, columns = ((product[:, 0, 1].abs() < 1e-9) for product in (linear @ linear.mT, linear.mT @ linear))
         for only_one in (linear[rows & ~columns][:, 0], linear[columns & ~rows][:, :, 0]):  # rotation before, after stretching
@@ -322,24 +326,24 @@ COLOURS = doubles((0.5, -0.25, 0.1), (-1, 1, 0.5))[:, :, None, None].expand(-1, 
 def test_brightness_and_contrast():
     amounts = doubles(0.3, -0.5)
     each = amounts.view(2, 1, 1, 1)
-    assert torch.allclose(aug.recolour(COLOURS, aug.brighten(amounts)), COLOURS + each)
-    assert torch.allclose(aug.recolour(COLOURS, aug.contrast(amounts)), COLOURS * each)
-    both = aug.contrast(doubles(2, 2)) @ aug.brighten(amounts)
-    assert torch.allclose(aug.recolour(COLOURS, both), 2 * (COLOURS + each))
+    assert torch.allclose(colours.recolour(COLOURS, colours.brighten(amounts)), COLOURS + each)
+    assert torch.allclose(colours.recolour(COLOURS, colours.contrast(amounts)), COLOURS * each)
+    both = colours.contrast(doubles(2, 2)) @ colours.brighten(amounts)
+    assert torch.allclose(colours.recolour(COLOURS, both), 2 * (COLOURS + each))
 
 
 def test_luma_flip():
-    result = aug.recolour(COLOURS, aug.flip_luma(doubles(1, 0)))
+    result = colours.recolour(COLOURS, colours.flip_luma(doubles(1, 0)))
     luma = COLOURS.mean(dim=1, keepdim=True)
     assert torch.allclose(result[0], (COLOURS - 2 * luma)[0]) and torch.equal(result[1], COLOURS[1])
 
 
 def test_hue():
     third = 2 * math.pi / 3
-    result = aug.recolour(COLOURS, aug.rotate_hue(doubles(third, -third)))
+    result = colours.recolour(COLOURS, colours.rotate_hue(doubles(third, -third)))
     assert torch.allclose(result[0], COLOURS[0].roll(1, 0))  # red to green
     assert torch.allclose(result[1], COLOURS[1].roll(-1, 0))
-    result = aug.recolour(COLOURS, aug.rotate_hue(doubles(0.7, math.pi)))
+    result = colours.recolour(COLOURS, colours.rotate_hue(doubles(0.7, math.pi)))
     luma = COLOURS.mean(dim=1, keepdim=True)
     assert torch.allclose(result.mean(dim=1, keepdim=True), luma)
     chroma, before = result - luma, COLOURS - luma
@@ -350,7 +354,7 @@ def test_hue():
 
 def test_saturation():
     luma = COLOURS.mean(dim=1, keepdim=True)
-    result = aug.recolour(COLOURS, aug.saturate(doubles(0, 3)))
+    result = colours.recolour(COLOURS, colours.saturate(doubles(0, 3)))
     assert torch.allclose(result[0], luma[0].expand(3, -1, -1))
     assert torch.allclose(result[1], (luma + 3 * (COLOURS - luma))[1])
 
@@ -358,15 +362,15 @@ def test_saturation():
 def test_grey_is_a_colour():
     grey = torch.randn(50, 1, 3, 3, dtype=DOUBLE)
     torch.manual_seed(0)
-    matrix = aug.draw_colour(grey, 0.8)
-    expected = aug.recolour(grey.expand(-1, 3, -1, -1), matrix)
-    assert torch.allclose(aug.recolour(grey, matrix).expand(-1, 3, -1, -1), expected)
+    matrix = colours.draw_colour(grey, 0.8)
+    expected = colours.recolour(grey.expand(-1, 3, -1, -1), matrix)
+    assert torch.allclose(colours.recolour(grey, matrix).expand(-1, 3, -1, -1), expected)
 
 
 def test_colour_draws():
     n = 4000
     torch.manual_seed(0)
-    matrix = aug.draw_colour(torch.empty(n, 3, 1, 1, dtype=DOUBLE), 1.0)
+    matrix = colours.draw_colour(torch.empty(n, 3, 1, 1, dtype=DOUBLE), 1.0)
     gain = matrix[:, 0, :3].sum(dim=1)  # of greys: contrast, negative where luma was flipped
     assert share_is((gain < 0).double().mean().item(), 0.5, n)
     assert gain.abs().log2().std().item() == pytest.approx(0.5, rel=0.06)
@@ -381,7 +385,7 @@ def test_colour_draws():
 
 
 def test_bands_divide_the_spectrum():
-    filters = aug.band_filters()
+    filters = colours.band_filters()
     assert filters.shape == (4, 43) and np.allclose(filters, filters[:, ::-1])
     assert np.allclose(filters.sum(axis=0), np.eye(43)[21])
     frequency = np.linspace(0, np.pi, 257)
@@ -400,30 +404,30 @@ def test_only_the_band_of_a_wave_is_amplified():
         for other in range(1, 4):
             gains = torch.ones(1, 4, dtype=DOUBLE)
             gains[0, other] = 3
-            assert torch.allclose(aug.amplify(image, gains), image * (3 if other == band else 1), atol=1e-6)
+            assert torch.allclose(colours.amplify(image, gains), image * (3 if other == band else 1), atol=1e-6)
     flat = torch.full((1, 1, 5, 7), 0.3, dtype=DOUBLE)
-    assert torch.allclose(aug.amplify(flat, doubles(2, 5, 6, 7)[None]), 4 * flat)  # twice by rows, twice by columns
+    assert torch.allclose(colours.amplify(flat, doubles(2, 5, 6, 7)[None]), 4 * flat)  # twice by rows, twice by columns
 
-    filters, phase = aug.band_filters(), 0.3 * np.pi
+    filters, phase = colours.band_filters(), 0.3 * np.pi
     response = filters @ np.cos(phase * np.arange(-21, 22))
     wave = torch.cos(phase * x)[None, None]
-    result = aug.amplify(wave, doubles(1, 1, 4, 1)[None])
+    result = colours.amplify(wave, doubles(1, 1, 4, 1)[None])
     assert torch.allclose(result[..., 21:-21], wave[..., 21:-21] * (1 + 3 * response[2]))
     assert response[2] > 0.5
 
 
 def test_gains_keep_the_power_of_natural_images():
     amounts = torch.ones(1, 4, dtype=DOUBLE)
-    assert torch.equal(aug.band_gains(amounts), amounts)
+    assert torch.equal(colours.band_gains(amounts), amounts)
     for band in range(4):
         single = amounts.clone()
         single[0, band] = 2.5
-        gains = aug.band_gains(single)
+        gains = colours.band_gains(single)
         assert (gains.square() @ (doubles(10, 1, 1, 1) / 13)).item() == pytest.approx(1)
         others = [gains[0, other] for other in range(4) if other != band]
         assert gains[0, band] / others[0] == pytest.approx(2.5) and others[0] == others[1] == others[2]
     torch.manual_seed(0)
-    ratio = aug.draw_gains(torch.empty(4000, 1, 1, 1, dtype=DOUBLE), 1.0).log2().diff(dim=1)
+    ratio = colours.draw_gains(torch.empty(4000, 1, 1, 1, dtype=DOUBLE), 1.0).log2().diff(dim=1)
     assert torch.allclose(ratio.std(dim=0), torch.full((3,), 2**0.5, dtype=DOUBLE), rtol=0.06)
 
 
