@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from metrics.evaluation.evaluator import Evaluator
 from networks.modulation import MODULATIONS
 from torch_utils import distributed
-from torch_utils.cli import BOOL, NAMES, Progress, command, given, run
+from torch_utils.cli import BOOL, NAMES, Progress, command, counted, given, run
 from torch_utils.cores import threads_in_words, use_threads
 from torch_utils.files import InputError, read_json, write_json
 from torch_utils.images import from_uint8
@@ -266,8 +266,8 @@ def describe(
 ) -> None:
     """Everything that the run is determined by."""
     print(json.dumps(config.to_json(), indent=2))
-    classes = f", {dataset.c_dim} classes" if dataset.c_dim else ""
-    about = f"{dataset.width}×{dataset.height}, {dataset.channels} channels{classes}{in_words(dataset.nbytes)}"
+    classes = f", {counted(dataset.c_dim, 'class')}" if dataset.c_dim else ""
+    about = f"{dataset.width}×{dataset.height}, {counted(dataset.channels, 'channel')}{classes}{in_words(dataset.nbytes)}"
     print(f"Data:          {len(dataset)} images, {about}")
     for name, network in (("Generator", state.G), ("Discriminator", state.D)):
         print(f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters")

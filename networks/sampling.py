@@ -14,6 +14,15 @@ def one_hot(classes: Sequence[int], c_dim: int) -> torch.Tensor:
     return F.one_hot(torch.as_tensor(classes, dtype=torch.long), c_dim).float()
 
 
+def draw_labels(count: int, c_dim: int, seed: int = 0, classes: Sequence[int] | None = None) -> torch.Tensor | None:
+    """[count, c_dim] float32, one-hot, drawn evenly from `classes` (by default each class once); None where c_dim is 0."""
+    if not c_dim:
+        return None
+    classes = range(c_dim) if classes is None else classes
+    picks = torch.randint(len(classes), (count,), generator=torch.Generator().manual_seed(seed))
+    return one_hot([classes[i] for i in picks.tolist()], c_dim)
+
+
 @torch.inference_mode()
 def sample(
     G: torch.nn.Module,
@@ -26,11 +35,7 @@ def sample(
     """`count` images in all, uint8 [≤ batch, C, H, W], on the generator's device."""
     device = next(G.parameters()).device
     z = normal((count, G.z_dim), "sample", seed)
-    c = None
-    if G.c_dim:
-        classes = range(G.c_dim) if classes is None else classes
-        picks = torch.randint(len(classes), (count,), generator=torch.Generator().manual_seed(seed))
-        c = one_hot([classes[i] for i in picks.tolist()], G.c_dim)
+    c = draw_labels(count, G.c_dim, seed, classes)
     rank, world = share
     for i in range(rank * batch, count, world * batch):
         labels = None if c is None else c[i : i + batch].to(device)

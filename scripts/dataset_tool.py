@@ -1,29 +1,25 @@
 """Make a dataset of equal PNGs, numbered and with labels, from a folder, a zip file or an IDX file of images."""
 
-import contextlib
-import functools
-import io
 import json
 import os
 import re
-import shutil
 import sys
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
-from PIL import Image
+from PIL import ImageColor
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.dataset_writer import new_dataset, png
+from scripts.image_fit import FILTERS, TRANSFORMS, ImageFit
 from torch_utils.archive import MAX_CLASSES, METADATA, Archive, Shape
-from torch_utils.cli import BOOL, Progress, command, run
-from torch_utils.files import TEMPORARY, InputError, atomic_write
+from torch_utils.cli import BOOL, Progress, command, counted, run
+from torch_utils.files import InputError
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 
-FILTERS = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 SHOWN = 20  # skipped images that are named, before they are only counted
 
 
@@ -40,6 +36,20 @@ class _Size(click.ParamType):
         return size
 
 
+class _Background(click.ParamType):
+    """`white` -> (255, 255, 255); `keep` -> "keep"."""
+
+    name = "keep|COLOUR"
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str) or value == "keep":
+            return value
+        try:
+            return ImageColor.getrgb(value)[:3]
+        except ValueError:
+            self.fail(f"{value!r} is neither keep nor a colour, such as white or #ffcc00", param, ctx)
+
+
 class Skipped:
     """Images that could not be read: the first ones named on stderr, all of them counted."""
 
@@ -52,36 +62,6 @@ class Skipped:
             print("skipped", error, file=sys.stderr)
         elif self.count == SHOWN + 1:
             print("skipped more, which are counted at the end", file=sys.stderr)
-
-
-def stretch(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
-    return image.resize(size, resample)
-
-
-def center_crop(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
-    """The largest middle part that has the proportions of `size`, scaled to it."""
-    scale = min(image.width / size[0], image.height / size[1])
-    width, height = min(size[0] * scale, image.width), min(size[1] * scale, image.height)  # rounding may lead past the edge
-    x, y = (image.width - width) / 2, (image.height - height) / 2
-    return image.resize(size, resample, box=(x, y, x + width, y + height))
-
-
-def center_crop_wide(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
-    """Centre crop to `size`, then black bars above and below that make it a square."""
-    return pad(center_crop(image, size, resample), (size[0], size[0]), resample)
-
-
-def pad(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
-    """Unscaled in the middle of a black (or transparent) image; one that is too large is made smaller first."""
-    scale = max(image.width / size[0], image.height / size[1], 1)
-    if scale > 1:
-        image = image.resize([max(1, round(side / scale)) for side in image.size], resample)
-    canvas = Image.new(image.mode, size)
-    canvas.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
-    return canvas
-
-
-TRANSFORMS = {"stretch": stretch, "center-crop": center_crop, "center-crop-wide": center_crop_wide, "pad": pad}
 
 
 def open_source(path: Path) -> Archive | IdxImages:
@@ -98,6 +78,39 @@ def labels_of_folders(source: Archive) -> tuple[dict[str, int], list[str]]:
         raise InputError(f"{source.path}: found {len(names)} folders, wanted {MAX_CLASSES} at most where they are classes")
     classes = {name: label for label, name in enumerate(names)}
     return {name: classes[name.split("/")[0]] for name in source.names}, names
+
+
+def read_names(text: str) -> list[str]:
+    """Of classes, from a file with one a line or from `NAME,NAME,…`."""
+    if os.path.isfile(text):
+        try:
+            names = Path(text).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--labels-names {text}: {error}") from None
+    else:
+        names = text.split(",")
+    names = [name.strip() for name in names if name.strip()]
+    if not names or len(names) > MAX_CLASSES or len(set(names)) != len(names):
+        raise InputError(f"--labels-names {text[:80]}: wanted 1 to {MAX_CLASSES} different names, as NAME,NAME,… or in a file")
+    return names
+
+
+def choose_labels(
+    source: Archive | IdxImages, from_folders: bool, names: str | None
+) -> tuple[dict[str, int] | None, list[str] | None]:
+    """Class of every image and names of the classes, or None for either; `names` is --labels-names."""
+    if from_folders and isinstance(source, IdxImages):
+        raise InputError(f"--labels-from-folders: {source.path} is a file without folders")
+    labels, known = labels_of_folders(source) if from_folders else (source.labels(), source.label_names)
+    if names and not labels:
+        raise InputError(f"--labels-names: {source.path} has no labels to name")
+    count = max(labels.values()) + 1 if labels else 0
+    given = read_names(names) if names else None
+    if given and len(given) < count:
+        raise InputError(f"--labels-names: found {counted(len(given), 'name')}, wanted {count}, one for every class")
+    if known and len(known) < count:  # an IDX file in a folder that is called after another family
+        known = None
+    return labels, (given or known) if labels else None
 
 
 def survey(source: Archive | IdxImages, most: int | None, skipped: Skipped) -> dict[str, Shape]:
@@ -131,49 +144,52 @@ def require_one_size(source: Archive | IdxImages, shapes: dict[str, Shape]) -> N
             )
 
 
-@contextlib.contextmanager
-def new_dataset(dest: Path) -> Iterator[Callable[[str, bytes], None]]:
-    """Gives `write(name, data)`. The zip file or folder appears when the block ends; when it fails, nothing is left behind."""
-    dest = Path(os.path.abspath(dest))
-    missing = [folder for folder in dest.parents if not os.path.exists(folder)]
-    temporary = dest.with_name(f".{dest.name}.{os.getpid()}{TEMPORARY}")
-
-    def write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-        # With a fixed date and system, the same images give the same bytes, and so the same hash.
-        entry = zipfile.ZipInfo(name)
-        entry.create_system, entry.external_attr = 3, 0o644 << 16
-        archive.writestr(entry, data)
-
-    def write_file(name: str, data: bytes) -> None:
-        (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-        (temporary / name).write_bytes(data)
-
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        if dest.suffix.lower() == ".zip":
-            with atomic_write(dest) as file, zipfile.ZipFile(file, "w") as archive:
-                yield functools.partial(write_entry, archive)
-        else:
-            temporary.mkdir()
-            yield write_file
-            if dest.exists():
-                dest.rmdir()  # an empty one, which Windows would not replace
-            temporary.rename(dest)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in missing:  # innermost first
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise InputError(f"{dest}: cannot be written: {error.strerror or error}") from None
-        raise
+def choose_fit(
+    source: Archive | IdxImages, shapes: dict[str, Shape], transform: str | None, resolution: tuple[int, int] | None
+) -> tuple[str, tuple[int, int] | None]:
+    """Name of the transform and size of the results, None for images that stay as they are."""
+    if isinstance(source, IdxImages):
+        side = 1 << (max(source.shape("0")) - 1).bit_length()
+        transform, resolution = transform or "pad", resolution or (side, side)
+    if transform and not resolution:
+        raise InputError(f"--transform {transform} wants --resolution WxH, too")
+    if transform == "center-crop-wide" and resolution[0] < resolution[1]:
+        raise InputError(f"--transform center-crop-wide wants a --resolution at least as wide as high, not {resolution}")
+    if not resolution:
+        require_one_size(source, shapes)
+    return transform or "stretch", resolution
 
 
-def png(image: Image.Image) -> bytes:
-    image.info.clear()  # a colour profile, a comment or a date would be written, too
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
+def alpha_in_words(fit: ImageFit, background: tuple[int, int, int] | str | None) -> str | None:
+    """What becomes of transparency; None where there is nothing to say."""
+    if not fit.mode.endswith("A"):
+        return "no image is transparent: --background changes nothing" if background not in (None, "keep") else None
+    if fit.background:
+        return f"transparent images are laid over rgb{fit.background}"
+    hint = "" if background else "; generators learn opaque images better: --background white removes it"
+    return f"transparency is kept ({fit.mode}){hint}"
+
+
+def convert_all(
+    images: Archive | IdxImages, names: Iterable[str], fit: ImageFit, write: Callable[[str, bytes], None], skipped: Skipped
+) -> list[tuple[str, str]]:
+    """(name in the dataset, name in the source) of the images that could be read and were written."""
+    names, written = list(names), []
+    progress = Progress("writing", len(names), "img")
+    for done, name in enumerate(names):
+        progress.update(done)
+        try:
+            image = images.image(name)
+        except InputError as error:
+            skipped.add(error)
+            continue
+        target = f"{len(written) // 1000:05d}/img{len(written):08d}.png"
+        write(target, png(fit(image)))
+        written.append((target, name))
+    progress.close()
+    if not written:
+        raise InputError(f"{images.path}: none of {skipped.count} images can be read; the first: {skipped.first}")
+    return written
 
 
 @command()
@@ -182,65 +198,54 @@ def png(image: Image.Image) -> bytes:
 @click.option("--resolution", type=_Size(), help="Size of the images written, such as 64x64. [default: as they are]")
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")
+@click.option("--background", type=_Background(), help="Colour to lay transparent images over. [default: keep transparency]")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
 @click.option("--labels-from-folders", type=BOOL, default=False, help="Every outermost folder is a class.")
-def main(source, dest, resolution, transform, resize_filter, max_images, labels_from_folders):
+@click.option("--labels-names", metavar="FILE|NAME,…", help="Names of classes 0, 1, …; a file has one a line.")
+def main(source, dest, resolution, transform, resize_filter, background, max_images, labels_from_folders, labels_names):
     """Make a dataset of equal PNGs from a folder, a zip file or an IDX file of images.
 
     The PNGs are 00000/img00000000.png and so on, a thousand in a folder; dataset.json keeps the labels: those of the
-    source's dataset.json, of the labels file beside an IDX file, or of its folders. Grey images stay grey and alpha
-    stays; where kinds are mixed, all take the smallest one that loses nothing. Images that cannot be read are skipped.
+    source's dataset.json, of the labels file beside an IDX file, or of its folders; and the names of classes: those of
+    --labels-names, of the source, or of MNIST, Fashion-MNIST and KMNIST where a file or folder is called so. Grey images
+    stay grey; where kinds are mixed, all take the smallest one that loses nothing. Images that cannot be read are skipped.
+
+    Images are turned upright as their EXIF data say, whatever their format; of an animation the first frame is taken.
+    Training on the source itself follows the same rule.
+
+    Transparency is kept as PNG stores it, with colours that are not multiplied by it, unless --background names a colour:
+    white, black, #ffcc00 …
 
     center-crop cuts to the proportions of --resolution; center-crop-wide adds black bars to it, to a square; stretch
     ignores proportions; pad puts the image in the middle of black, and makes it smaller if it must but never larger.
+    Bars of transparent images are transparent, and take the --background.
     Without --resolution, IDX images are padded to a square of the next power of two: 28x28 becomes 32x32.
     """
     if os.path.exists(dest) and not (os.path.isdir(dest) and not os.listdir(dest)):
         raise InputError(f"--dest {dest}: exists already; name another, or delete it first")
     images, skipped = open_source(source), Skipped()
-    if labels_from_folders and isinstance(images, IdxImages):
-        raise InputError(f"--labels-from-folders: {source} is a file without folders")
-    labels, label_names = labels_of_folders(images) if labels_from_folders else (images.labels(), images.label_names)
-
+    labels, label_names = choose_labels(images, labels_from_folders, labels_names)
     shapes = survey(images, max_images, skipped)
     if not shapes:
         raise InputError(f"{source}: none of {skipped.count} images can be read; the first: {skipped.first}")
-    if isinstance(images, IdxImages):
-        side = 1 << (max(images.shape("0")) - 1).bit_length()
-        transform, resolution = transform or "pad", resolution or (side, side)
-    if transform and not resolution:
-        raise InputError(f"--transform {transform} wants --resolution WxH, too")
-    if transform == "center-crop-wide" and resolution[0] < resolution[1]:
-        raise InputError(f"--transform center-crop-wide wants a --resolution at least as wide as high, not {resolution}")
-    if not resolution:
-        require_one_size(images, shapes)
+    transform, resolution = choose_fit(images, shapes, transform, resolution)
+    colour = None if background in (None, "keep") else background
+    fit = ImageFit(common_mode(shapes), resolution, transform, FILTERS[resize_filter], colour)
+    if alpha := alpha_in_words(fit, background):
+        print(alpha)
 
-    fit, mode, kept, distorted = TRANSFORMS[transform or "stretch"], common_mode(shapes), [], 0
-    progress = Progress("writing", len(shapes), "img")
     with new_dataset(dest) as write:
-        for done, name in enumerate(shapes):
-            progress.update(done)
-            try:
-                image = images.image(name).convert(mode)
-            except InputError as error:
-                skipped.add(error)
-                continue
-            if resolution:
-                distorted += fit is stretch and abs(image.width * resolution[1] / (image.height * resolution[0]) - 1) > 0.02
-                image = fit(image, resolution, FILTERS[resize_filter])
-            target = f"{len(kept) // 1000:05d}/img{len(kept):08d}.png"
-            write(target, png(image))
-            kept.append([target, labels[name] if labels else None])
-        if not kept:
-            raise InputError(f"{source}: none of {skipped.count} images can be read; the first: {skipped.first}")
-        metadata = {"labels": kept if labels else None} | ({"label_names": label_names} if labels and label_names else {})
-        write(METADATA, json.dumps(metadata).encode())
-    progress.close()
+        written = convert_all(images, shapes, fit, write, skipped)
+        metadata = {"labels": [[target, labels[name]] for target, name in written] if labels else None}
+        write(METADATA, json.dumps(metadata | ({"label_names": label_names} if label_names else {})).encode())
 
-    if distorted:
-        print(f"{distorted} images were stretched to other proportions; --transform center-crop or pad keeps them")
-    classes = f"{len({label for _, label in kept})} classes" if labels else "no labels"
-    print(f"{dest}: {len(kept)} images written, {image.width}x{image.height} {mode}, {classes}; {skipped.count} skipped")
+    if fit.stretched:
+        print(f"{fit.stretched} images were stretched to other proportions; --transform center-crop or pad keeps them")
+    classes = counted(len({labels[name] for _, name in written}), "class") if labels else "no labels"
+    if label_names:
+        print(f"class names: {', '.join(label_names[:20])}{' …' if len(label_names) > 20 else ''}")
+    result = f"{counted(len(written), 'image')} written, {'x'.join(map(str, fit.written_size))} {fit.result_mode}"
+    print(f"{dest}: {result}, {classes}; {skipped.count} skipped")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 
@@ -31,7 +30,7 @@ from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, write_json
-from torch_utils.images import from_uint8, to_rgb, to_uint8
+from torch_utils.images import from_pil, from_uint8, to_rgb, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
 
 COLUMNS = {
@@ -49,8 +48,7 @@ def read_images(archive: Archive, names: Iterable[str], size: int) -> dict[str, 
     found = {}
     for name in names:
         image = ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(image)).view(size, size, -1).permute(2, 0, 1)[None]
-        found[name] = from_uint8(to_rgb(pixels))
+        found[name] = from_uint8(to_rgb(from_pil(image)[None]))
     return found
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.dataset_tool import new_dataset, png
+from scripts.dataset_writer import new_dataset, png
 from torch_utils.archive import Archive
 from torch_utils.cli import command, run
 from torch_utils.files import InputError

@@ -1,6 +1,6 @@
-"""Images under a folder or in a zip file, by name, as 8-bit Pillow images.
+"""Images of a folder, of a zip file, or a single one, by name, as 8-bit Pillow images.
 
-Nothing here imports torch, so that a tool that only moves images about starts at once.
+Nothing here imports torch, so that a tool that only converts images starts at once.
 """
 
 import contextlib
@@ -48,9 +48,9 @@ class Shape(NamedTuple):
 class Archive:
     """The images of a folder (with its subfolders) or of a zip file, and the labels in its `dataset.json`, if it has one.
 
-    Hidden files are left out. Phone pictures are turned upright as their EXIF data say. May be pickled and may be used
-    after a fork: every process opens the zip file for itself, at its first read.
-    All methods raise `InputError` with the file's name where a file is not as wanted.
+    Hidden files are left out. Images are turned upright as their EXIF data say, in a PNG where those stand before the pixels;
+    of an animation the first frame is the image. May be pickled and may be used after a fork: every process opens the zip
+    file for itself, at its first read. All methods raise `InputError` with the file's name where a file cannot be used.
     """
 
     def __init__(self, path: str | Path):
@@ -120,7 +120,7 @@ class Archive:
         return digest.hexdigest()
 
     def fingerprint(self, names: Iterable[str]) -> str:
-        """SHA-256 over names, sizes and times of change: of the zip, or of these files. No file is read."""
+        """SHA-256 over names, sizes and modification times of the zip, or of these files. No file is read."""
         digest = hashlib.sha256(_times(self.path) if self.zipped else b"")
         for name in names:
             digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
@@ -162,8 +162,8 @@ class Archive:
 
     def _read_metadata(self) -> dict:
         where = f"{self.path}: {METADATA}"
-        most = (1 << 20) + 1024 * len(self.names)  # a label takes less; and three bytes of JSON can take a hundred of memory
-        with self._decoding(METADATA, "file"), self._open(METADATA, most) as file:
+        max_bytes = (1 << 20) + 1024 * len(self.names)  # a label takes less; three bytes of JSON can take a hundred of memory
+        with self._decoding(METADATA, "file"), self._open(METADATA, max_bytes) as file:
             text = file.read()
         metadata = parse_json(text, where)
         if not isinstance(metadata, dict):
@@ -177,9 +177,9 @@ class Archive:
             raise InputError(f"{where}: found {len(names)} label_names, wanted {MAX_CLASSES} at most")
         return metadata
 
-    def _open(self, name: str, most: int | None = None) -> IO[bytes]:
-        """To be read from within `_decoding`. Nothing is opened that has no end, or more than `most` bytes."""
-        most = MAX_ENTRY_BYTES if most is None else most
+    def _open(self, name: str, max_bytes: int | None = None) -> IO[bytes]:
+        """To be read from within `_decoding`. Refuses what is no ordinary file or has more than `max_bytes`."""
+        max_bytes = MAX_ENTRY_BYTES if max_bytes is None else max_bytes
         if self.zipped:
             entry = self._zip().getinfo(name)
             size = entry.file_size
@@ -191,8 +191,8 @@ class Archive:
             size = status.st_size
             if not stat.S_ISREG(status.st_mode):  # a pipe would keep us waiting, a device might never end
                 raise InputError("found no ordinary file, wanted one")
-        if size > most:
-            raise InputError(f"found {size} bytes{' unpacked' if self.zipped else ''}, wanted {most} at most")
+        if size > max_bytes:
+            raise InputError(f"found {size} bytes{' unpacked' if self.zipped else ''}, wanted {max_bytes} at most")
         if not self.zipped:
             return open(self.path / name, "rb")
         file = self._zip().open(name)
@@ -223,19 +223,19 @@ class Archive:
 @contextlib.contextmanager
 def _header(file: IO[bytes]) -> Iterator[tuple[Image.Image, str, int]]:
     """Open lazily: (image, the mode of 1 to 4 letters that holds it without loss, EXIF orientation)."""
-    wanted = "wanted 8 bits a channel: grey, grey with alpha, RGB, RGBA or palette"
+    kinds = "wanted 8 bits a channel: grey, grey with alpha, RGB, RGBA or palette"
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         image = Image.open(file, formats=FORMATS)
     with image:
         # Of 16-bit colour Pillow drops the low bytes without a word; only its name for the packed pixels tells.
         if image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile or ()):
-            raise InputError(f"found 16 bits a channel, {wanted}")
+            raise InputError(f"found 16 bits a channel, {kinds}")
         if image.mode not in MODES:
-            raise InputError(f"found mode {image.mode}, {wanted}")
+            raise InputError(f"found mode {image.mode}, {kinds}")
         mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + ("A" if image.has_transparency_data else "")
-        # Asked for EXIF data, a PNG would be decoded to its end; cameras do not write PNGs.
-        orientation = 1 if image.format == "PNG" else image.getexif().get(0x0112, 1)
+        # Where a PNG has no EXIF data before its pixels, getexif would decode it to its end to look for some there.
+        orientation = 1 if image.format == "PNG" and "exif" not in image.info else image.getexif().get(0x0112, 1)
         yield image, mode, orientation if orientation in TURNS else 1
 
 
@@ -245,7 +245,7 @@ def _times(path: Path) -> bytes:
 
 
 def _hidden(name: str) -> bool:
-    """Also the `__MACOSX` doubles that macOS adds to zip files."""
+    """Hidden files, and the `__MACOSX` copies that macOS adds to zip files."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 

@@ -97,6 +97,11 @@ def duration(seconds: float) -> str:
     return f"{minutes}m {seconds:02d}s" if minutes else f"{seconds}s"
 
 
+def counted(number: int, noun: str) -> str:
+    """1, "class" -> "1 class"; 2, "class" -> "2 classes"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
+
+
 class Progress:
     """Rate and remaining time of a long piece of work: a bar on a terminal, plain lines now and then elsewhere."""
 

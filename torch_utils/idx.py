@@ -3,6 +3,7 @@
 import gzip
 import math
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -16,25 +17,30 @@ from torch_utils.files import InputError
 IMAGES = b"\0\0\x08\x03"  # unsigned bytes in three dimensions
 LABELS = b"\0\0\x08\x01"  # unsigned bytes in one
 MAX_BYTES = 1 << 31  # unpacked
-MAX_RATIO = 200  # of bytes unpacked to bytes in the file, where those are not few; drawings and digits have about 5
+MAX_RATIO = 200  # unpacked bytes to packed ones, beyond the first 16 MB; drawings and digits have about 5
 MAX_IMAGES = 1 << 22
 MAX_SIDE = 1 << 14
 
+FAMILIES = {  # pattern of a name -> names of the classes, in the order of their numbers
+    r"fashion": "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot",
+    r"kmnist|kuzushiji-?mnist": "o, ki, su, tsu, na, ha, ma, ya, re, wo",
+    r"(?<![a-z])q?mnist": "0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+}
+
 
 class IdxImages:
-    """The images of one `…-images-idx3-ubyte[.gz]` file, seen as an `Archive` is; labels from the labels file beside it."""
-
-    label_names = None
+    """The images of one `…-images-idx3-ubyte[.gz]` file, read like an `Archive`; labels from the labels file beside it."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.label_names = family_names(self.path)
         self.pixels = _read(self.path, IMAGES)  # uint8 [N, H, W]
         if not self.pixels.size:
             raise InputError(f"{path}: found no images, wanted some")
         count, height, width = self.pixels.shape
         if count > MAX_IMAGES or max(height, width) > MAX_SIDE:
-            found = f"{count} images of {width}x{height} pixels"
-            raise InputError(f"{path}: found {found}, wanted {MAX_IMAGES} at most, and sides of {MAX_SIDE} at most")
+            about = f"{count} images of {width}x{height} pixels"
+            raise InputError(f"{path}: found {about}, wanted {MAX_IMAGES} at most, and sides of {MAX_SIDE} at most")
         self.names = [str(i) for i in range(len(self.pixels))]
 
     def shape(self, name: str) -> Shape:
@@ -54,6 +60,16 @@ class IdxImages:
         return dict(zip(self.names, labels.tolist()))
 
 
+def family_names(path: Path) -> list[str] | None:
+    """Names of the ten classes where the file or one of the two folders around it is called after a known family."""
+    folders = Path(os.path.abspath(path)).parents[:2]
+    for name in (path.name, *(folder.name for folder in folders)):
+        for pattern, names in FAMILIES.items():
+            if re.search(pattern, name.lower()):
+                return names.split(", ")
+    return None
+
+
 def looks_like_idx(path: str | Path) -> bool:
     """By the first bytes, not by the name."""
     try:
@@ -70,17 +86,17 @@ def _open(path: Path):
 
 
 def _read(path: Path, magic: bytes) -> np.ndarray:
-    """uint8, of the dimensions that the file gives. Memory is taken as the data come, not as the header asks."""
+    """uint8, of the dimensions that the file gives. Memory is taken as data arrive, not as the header asks."""
     dimensions = magic[3]
     try:
         with _open(path) as file:
-            found = file.read(4)
-            if found != magic:
-                raise InputError(f"{path}: found an IDX file of kind {found.hex()}, wanted {magic.hex()}")
+            kind = file.read(4)
+            if kind != magic:
+                raise InputError(f"{path}: found an IDX file of kind {kind.hex()}, wanted {magic.hex()}")
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-            size, most = math.prod(shape), min(MAX_BYTES, (1 << 24) + MAX_RATIO * os.path.getsize(path))
-            if size > most:
-                raise InputError(f"{path}: found {size} bytes unpacked, wanted {most} at most")
+            size, max_size = math.prod(shape), min(MAX_BYTES, (1 << 24) + MAX_RATIO * os.path.getsize(path))
+            if size > max_size:
+                raise InputError(f"{path}: found {size} bytes unpacked, wanted {max_size} at most")
             data = bytearray()
             while len(data) < size and (block := file.read(min(size - len(data), 1 << 20))):
                 data += block

@@ -9,7 +9,7 @@ from PIL import Image
 
 from torch_utils.files import InputError, atomic_write
 
-MOST_PIXELS = 2**26  # of a result
+MAX_PIXELS = 2**26  # of a result
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's name for a number of channels
 
 
@@ -70,8 +70,8 @@ def with_short_side(image: torch.Tensor, side: int) -> torch.Tensor:
     height, width = image.shape[1:]
     factor = side / min(height, width)
     height, width = max(round(height * factor), side), max(round(width * factor), side)
-    if height * width > MOST_PIXELS:
-        raise InputError(f"would have {width}×{height} pixels with a short side of {side}, wanted {MOST_PIXELS} at most")
+    if height * width > MAX_PIXELS:
+        raise InputError(f"would have {width}×{height} pixels with a short side of {side}, wanted {MAX_PIXELS} at most")
     return from_pil(to_pil(image).resize((width, height), Image.Resampling.LANCZOS))
 
 

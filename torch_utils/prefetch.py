@@ -13,11 +13,11 @@ from typing import TypeVar
 
 Item, Result, Begun = TypeVar("Item"), TypeVar("Result"), TypeVar("Begun")
 
-MOST_WORKERS = 16
+MAX_WORKERS = 16
 
 
 def default_workers() -> int:
-    return min(os.cpu_count() or 1, MOST_WORKERS)
+    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,22 @@
-"""Training images: what they are, and in which order a training sees them."""
+"""Training images and their labels. The order in which a training run sees them is `data_order`."""
 
-import contextlib
 import hashlib
 import math
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset
 
 from torch_utils.archive import Archive, Shape
-from torch_utils.files import InputError, first_line
+from torch_utils.files import InputError
+from torch_utils.images import from_pil
+from training.data_order import batches as batches  # callers find it beside the images
+from training.data_order import permutation
+from training.data_order import readers_watched as readers_watched
 from training.image_memory import KeptImages, fits
 
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
@@ -23,11 +25,11 @@ NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
 class ImageDataset(Dataset):
     """Images of one size in a folder or zip file: item i is (uint8 [C, H, W], class), the class -1 without `use_labels`.
 
-    The constructor lists the files and reads `dataset.json` and the first image; `check()` looks at all of them.
-    The order is that of the sorted names. Workers may be spawned or forked.
+    The constructor lists the files and reads `dataset.json` and the first image; `check()` decodes all of them.
+    Images are in the order of their names. Workers may be spawned or forked.
 
     With `skip_bad`, images that cannot be read are no error: `check()` leaves them out, as if they were not there, and
-    `skipped` says which and why. Images of another size or kind are never left out: that is a choice, not damage.
+    `skipped` says which and why. Images of another size or kind are never left out: they are not damaged.
 
     `c_dim` is the number of classes: that of `label_names`, else the largest label in the file + 1, whatever the subset.
     It is 0 without `use_labels`.
@@ -41,7 +43,7 @@ class ImageDataset(Dataset):
         subset: int | None = None,  # this many images, drawn by `seed`; a larger subset contains a smaller one
         seed: int = 0,
         skip_bad: bool = False,  # leave out images that cannot be read
-        keep: bool = False,  # in memory what was decoded, where all of it fits into KEPT_BYTES; for who reads more than once
+        keep: bool = False,  # decoded images in memory, where all of them fit into KEPT_BYTES; for reading more than once
     ):
         self._archive = Archive(path)
         path = Path(path).resolve()
@@ -59,7 +61,7 @@ class ImageDataset(Dataset):
             raise InputError(f"{path}: found {len(names)} images, wanted a subset of {subset}")
         self._subset = None if subset in (None, len(names)) else (subset, seed)
         if self._subset:
-            names = [names[i] for i in sorted(_permutation(len(names), seed)[:subset])]
+            names = [names[i] for i in sorted(permutation(len(names), seed)[:subset])]
         self._names = names
         self._labels = [labels[name] for name in names] if labels else None
         self.skip_bad = skip_bad
@@ -97,7 +99,7 @@ class ImageDataset(Dataset):
 
     @property
     def nbytes(self) -> int:
-        """Of all pixels; mirrored copies take none."""
+        """Size of all pixels; mirrored copies take none."""
         return len(self._names) * math.prod(self._shape)
 
     @property
@@ -142,11 +144,11 @@ class ImageDataset(Dataset):
         self._leave_out(bad, files)
 
     def findings(self) -> dict:
-        """What `check()` has found, for `trust`; goes into JSON."""
+        """What `check()` found, for `trust`; goes into JSON."""
         return {"files": self._files, "skipped": self.skipped}
 
     def trust(self, findings: dict) -> bool:
-        """Take over what an earlier `check()` has found instead of making another, if no file has changed since. Whether so."""
+        """Take over what an earlier `check()` found if no file has changed since; False where a new check is needed."""
         files = self._fingerprint()
         skipped = findings.get("skipped") if isinstance(findings, dict) and findings.get("files") == files else None
         if not isinstance(skipped, dict) or not all(isinstance(why, str) for why in skipped.values()):
@@ -157,11 +159,11 @@ class ImageDataset(Dataset):
         return True
 
     def content_hash(self) -> str:
-        """Key of what the images are, in hex; labels in a folder do not count.
+        """Hex digest that identifies the images; labels in a folder do not count.
 
-        Of all images: `Archive.content_hash` (a zip: SHA-256 of the file; a folder: of names and bytes of its images).
-        With `subset` (fewer than all), `mirror` or skipped images: SHA-256 of that key, (subset, seed), mirror and the names of
-        what was skipped. `seed` alone is nothing. Reads all files, once.
+        For all images: `Archive.content_hash` (a zip: SHA-256 of the file; a folder: of names and bytes of its images).
+        With `subset` (fewer than all), `mirror` or skipped images: SHA-256 of that digest, (subset, seed), mirror and the names
+        of what was skipped. `seed` without `subset` changes nothing. Reads all files, once.
         """
         if self._content_hash is None:
             key = self._archive.content_hash(self.skipped)
@@ -191,7 +193,7 @@ class ImageDataset(Dataset):
         """uint8 [C, H, W]"""
         image = self._archive.image(self._names[i])
         self._compare(self._names[i], Shape(len(image.mode), image.height, image.width))
-        return torch.from_numpy(np.array(image)).view(self.height, self.width, self.channels).permute(2, 0, 1).contiguous()
+        return from_pil(image).contiguous()
 
     def _first_shape(self) -> Shape:
         for name in self._names:
@@ -203,136 +205,27 @@ class ImageDataset(Dataset):
         raise InputError(f"{self._archive.path}: none of {len(self._names)} images can be read")
 
     def _examine(self, i: int) -> InputError | None:
-        """Why an image cannot be read, if so; raises where it can, and is of another size or kind."""
+        """The error of an image that cannot be read; raises for one that can, but is of another size or kind."""
         name = self._names[i]
         try:
-            found = self._archive.shape(name)
-            if found == self._shape:  # before memory is taken for its pixels
+            shape = self._archive.shape(name)
+            if shape == self._shape:  # before memory is taken for its pixels
                 pixels = self._decode(i)
                 if self._kept:
                     self._kept.put(i, pixels)
         except InputError as error:
             return error
-        self._compare(name, found)
+        self._compare(name, shape)
 
-    def _compare(self, name: str, found: Shape) -> None:
-        if found != self._shape:
+    def _compare(self, name: str, shape: Shape) -> None:
+        if shape != self._shape:
             raise InputError(
-                f"{self._archive.path}: {name}: found {found}, wanted {self._shape} as {self._names[0]} has; "
+                f"{self._archive.path}: {name}: found {shape}, wanted {self._shape} as {self._names[0]} has; "
                 "scripts/dataset_tool.py makes images equal"
             )
-
-
-def batches(
-    dataset: Dataset,
-    batch_size: int,  # of this process
-    seed: int,
-    start: int = 0,  # images that all processes together have seen already
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 0,  # spawned processes; 0 reads in this one, and so is what is kept in memory
-    pin_memory: bool = False,
-    positions: bool = False,  # ask for item (i, p), for datasets that draw something from an image by p
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (uint8 [B, C, H, W], int64 [B]), in an order that depends on nothing but `seed` and the images seen.
-
-    Image number p of a training is `permutation(p // n)[p % n]`, with a new permutation of all n images for every epoch.
-    Global batch k begins at image `start + k * batch_size * world`; rank r takes its r-th slice. So a training that goes
-    on from `start` sees what an uninterrupted one would have seen, whatever the number of workers.
-
-    No global random state is read or changed. `close()` stops the workers. `InputError` for images that cannot be read.
-    """
-    if batch_size < 1 or start < 0 or not 0 <= rank < world or len(dataset) < 1:
-        raise ValueError(f"{batch_size=}, {start=}, {rank=}, {world=}, {len(dataset)} images")
-    if getattr(dataset, "in_memory", False):  # nothing is left to do for workers, and each would decode it all for itself
-        workers = 0
-    loader = DataLoader(
-        _Batches(dataset),
-        batch_size=None,  # the order hands out whole batches
-        sampler=_Order(len(dataset), batch_size, seed, start + rank * batch_size, batch_size * world, positions),
-        num_workers=workers,  # they persist: an endless order has one epoch only, to the loader
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # else the loader draws from the global one
-        multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=_init_worker,
-    )
-    return _iterate(loader)
 
 
 def evaluation_batches(dataset: ImageDataset, batch_size: int) -> Iterator[torch.Tensor]:
     """All images once and in order, as uint8 [B, C, H, W]; the last batch may be smaller."""
     for start in range(0, len(dataset), batch_size):
         yield dataset.batch(range(start, min(start + batch_size, len(dataset))))[0]
-
-
-def _permutation(n: int, *seed: int) -> np.ndarray:
-    """int64 [n]. RandomState, as numpy promises never to change what it draws."""
-    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed))).permutation(n)
-
-
-class _Order:
-    """Iterates over lists of indices, one for each batch of one rank."""
-
-    def __init__(self, n: int, batch_size: int, seed: int, first: int, step: int, positions: bool):
-        self.n, self.batch_size, self.seed, self.first, self.step = n, batch_size, seed, first, step
-        self.positions = positions
-
-    def __iter__(self) -> Iterator[list]:
-        epoch, order, first = -1, None, self.first
-        while True:
-            batch = []
-            for position in range(first, first + self.batch_size):
-                if position // self.n != epoch:
-                    epoch = position // self.n
-                    order = _permutation(self.n, self.seed, epoch)
-                index = int(order[position % self.n])
-                batch.append((index, position) if self.positions else index)
-            yield batch
-            first += self.step
-
-
-class _Batches(Dataset):
-    """Item [i, j, …] is the batch of these images, or an `InputError`: raised in a worker it would come out as a traceback."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-
-    def __getitem__(self, indices: list):
-        try:
-            if hasattr(self.dataset, "batch"):
-                return self.dataset.batch(indices)
-            return default_collate([self.dataset[i] for i in indices])
-        except InputError as error:
-            return error
-
-
-def _iterate(loader: DataLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    iterator = iter(loader)
-    try:
-        for item in iterator:
-            if isinstance(item, InputError):
-                raise item
-            images, labels = item
-            yield images, labels
-    finally:
-        del iterator  # stops the workers; must not wait until a traceback lets go of this frame
-
-
-@contextlib.contextmanager
-def readers_watched() -> Iterator[None]:
-    """PyTorch raises in the middle of anything when a process that reads is killed; here that becomes `InputError`."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise InputError(
-            f"a process that reads images was ended from outside ({first_line(error)}); --workers 0 needs the least memory"
-        ) from None
-
-
-def _init_worker(worker: int) -> None:
-    """A request to stop may reach every process of a group; only the main one is to answer, and it stops the workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)

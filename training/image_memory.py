@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 import torch
 
-KEPT_BYTES = 1 << 30  # of one data set, in a process
+KEPT_BYTES = 1 << 30  # of one data set, in each process
 
 
 def fits(nbytes: int) -> bool:
@@ -13,7 +13,7 @@ def fits(nbytes: int) -> bool:
 
 
 def in_words(nbytes: int, partly: bool = False) -> str:
-    """What to say of a data set of this size: `, kept in memory (11 MB)`, or nothing where it is not kept."""
+    """`, kept in memory (11 MB)` for a data set of this size, or "" where it is not kept."""
     megabytes = f"{max(nbytes / 2**20, 1):,.0f} MB"
     if fits(nbytes):
         return f", kept in memory ({megabytes})"
@@ -23,7 +23,7 @@ def in_words(nbytes: int, partly: bool = False) -> str:
 class KeptImages:
     """All images of a data set, of one shape, in one block: uint8 [n, C, H, W].
 
-    Threads may put and take at once. Sent to another process, it arrives empty.
+    Threads may put and take at once. Pickled for another process, it is empty.
     """
 
     def __init__(self, count: int, shape: tuple[int, int, int]):
@@ -38,16 +38,16 @@ class KeptImages:
         self._there[index] = True
 
     def take(self, indices: np.ndarray, decode: Callable[[int], torch.Tensor]) -> torch.Tensor:
-        """A copy of these, uint8 [B, C, H, W]; those that are not there yet are decoded."""
+        """A copy of these images, uint8 [B, C, H, W]; those that are missing are decoded."""
         for index in dict.fromkeys(indices[~self._there[indices]].tolist()):  # an image and its mirrored copy are one
             self.put(index, decode(index))
         return self._pixels.index_select(0, torch.from_numpy(indices))
 
 
 class KeptTensors:
-    """Images of any shapes: the first ones that are asked for, as many as there is room for.
+    """Images of any shapes: the first ones that are asked for, until `room` bytes are full.
 
-    Sent to another process, it arrives empty and without room: readers side by side would each fill their own.
+    Pickled for another process, it is empty and has no room: several readers would each fill their own.
     """
 
     def __init__(self, room: int | None = None):
@@ -58,7 +58,7 @@ class KeptTensors:
         return KeptTensors, (0,)
 
     def take(self, key: Hashable, decode: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Not a copy: only to be read."""
+        """Not a copy: do not write to it."""
         tensor = self._tensors.get(key)
         if tensor is None:
             tensor = decode()

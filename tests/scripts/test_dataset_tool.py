@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts import dataset_tool
+from scripts import dataset_tool, image_fit
 from torch_utils.files import InputError
 from training.dataset import ImageDataset
 
@@ -266,6 +266,116 @@ def test_kinds_are_kept_or_widened_without_loss(tmp_path, arrays, mode):
     ImageDataset(tmp_path / "a").check()
 
 
+@pytest.mark.parametrize(
+    ("array", "colour", "mode", "corner"),
+    [
+        (np.full((4, 4, 4), (200, 0, 0, 0), np.uint8), "white", "RGB", (255, 255, 255)),
+        (np.full((4, 4, 4), (200, 0, 0, 51), np.uint8), "#0000ff", "RGB", (40, 0, 204)),
+        (np.full((4, 4, 2), (200, 0), np.uint8), "black", "L", 0),
+        (np.full((4, 4, 2), (200, 0), np.uint8), "red", "RGB", (255, 0, 0)),
+        (np.full((4, 4, 3), 9, np.uint8), "white", "RGB", (9, 9, 9)),
+    ],
+)
+def test_background(tmp_path, array, colour, mode, corner, capsys):
+    save(tmp_path / "source" / "0.png", array)
+    tool(tmp_path / "source", tmp_path / "a", "--background", colour)
+    written = Image.open(tmp_path / "a" / "00000" / "img00000000.png")
+    assert written.mode == mode and written.getpixel((0, 0)) == corner
+    said = "laid over" if array.shape[2] != 3 else "no image is transparent: --background changes nothing"
+    assert said in capsys.readouterr().out
+
+
+def test_bars_of_transparent_images_take_the_background(tmp_path):
+    save(tmp_path / "source" / "0.png", np.full((2, 2, 4), (200, 0, 0, 255), np.uint8))
+    tool(tmp_path / "source", tmp_path / "a", "--background", "white", "--resolution", "4x4", "--transform", "pad")
+    written = Image.open(tmp_path / "a" / "00000" / "img00000000.png")
+    assert written.getpixel((0, 0)) == (255, 255, 255) and written.getpixel((1, 1)) == (200, 0, 0)
+
+
+def test_transparency_that_is_kept_is_said(tmp_path, capsys):
+    save(tmp_path / "source" / "0.png", noise(4, 4, 4))
+    tool(tmp_path / "source", tmp_path / "a.zip")
+    assert "transparency is kept (RGBA); generators learn opaque images better" in capsys.readouterr().out
+    tool(tmp_path / "source", tmp_path / "b.zip", "--background", "keep")
+    assert "transparency is kept (RGBA)\n" in capsys.readouterr().out
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_exif_turns_images_of_every_format_and_as_in_training(tmp_path, name):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "source").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "source" / name, exif=exif)
+    tool(tmp_path / "source", tmp_path / "a")
+    direct, converted = ImageDataset(tmp_path / "source"), ImageDataset(tmp_path / "a")
+    assert direct.resolution == converted.resolution == (16, 8)
+    assert torch.equal(direct[0][0], converted[0][0]) and direct[0][0][:, :8].min() > 200
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_first_frame_of_an_animation_and_as_in_training(tmp_path, name):
+    frames = [Image.new("RGB", (8, 4), colour) for colour in ("red", "lime", "blue")]
+    (tmp_path / "source").mkdir()
+    frames[0].save(tmp_path / "source" / name, save_all=True, append_images=frames[1:], lossless=True)
+    tool(tmp_path / "source", tmp_path / "a")
+    for data in (ImageDataset(tmp_path / "source"), ImageDataset(tmp_path / "a")):
+        assert len(data) == 1 and data[0][0][:3, 0, 0].tolist() == [255, 0, 0]
+
+
+def idx_source(folder, labels):
+    folder.mkdir(parents=True)
+    write_idx(folder / "t10k-images-idx3-ubyte", noise(len(labels), 4, 4))
+    write_idx(folder / "t10k-labels-idx1-ubyte", np.array(labels, np.uint8))
+    return folder / "t10k-images-idx3-ubyte"
+
+
+@pytest.mark.parametrize(
+    ("folder", "seventh"),
+    [
+        ("fashion-mnist", "Sneaker"),
+        ("FashionMNIST/raw", "Sneaker"),
+        ("KMNIST", "ya"),
+        ("MNIST/raw", "7"),
+        ("emnist", None),
+        ("drawings", None),
+    ],
+)
+def test_known_families_of_idx_files_bring_names_of_classes(tmp_path, folder, seventh):
+    tool(idx_source(tmp_path / folder, [3, 7]), tmp_path / "a.zip")
+    data = ImageDataset(tmp_path / "a.zip", use_labels=True)
+    assert (data.label_names[7] if seventh else data.label_names) == seventh
+    assert data.c_dim == (10 if seventh else 8)
+
+
+def test_labels_beyond_a_familys_names_are_not_of_that_family(tmp_path):
+    tool(idx_source(tmp_path / "mnist", [3, 10]), tmp_path / "a.zip")
+    assert ImageDataset(tmp_path / "a.zip", use_labels=True).label_names is None
+
+
+def test_names_of_classes_from_the_command_line_or_a_file(tmp_path, classes, capsys):
+    source = idx_source(tmp_path / "mnist", [0, 1])
+    tool(source, tmp_path / "a.zip", "--labels-names", "nought, one")
+    assert "class names: nought, one" in capsys.readouterr().out
+    (tmp_path / "names.txt").write_text("nought\none\n\nunused, but known\n")
+    tool(source, tmp_path / "b.zip", "--labels-names", tmp_path / "names.txt")
+    assert ImageDataset(tmp_path / "a.zip", use_labels=True).label_names == ["nought", "one"]
+    data = ImageDataset(tmp_path / "b.zip", use_labels=True)
+    assert data.label_names == ["nought", "one", "unused, but known"] and data.c_dim == 3
+    metadata = json.loads(zipfile.ZipFile(tmp_path / "b.zip").read("dataset.json"))
+    assert metadata["labels"] == [["00000/img00000000.png", 0], ["00000/img00000001.png", 1]]  # as StyleGAN reads them
+    tool(classes, tmp_path / "c", "--labels-from-folders", "1", "--labels-names", "Katze,Hund")
+    assert ImageDataset(tmp_path / "c", use_labels=True).label_names == ["Katze", "Hund"]
+
+
+def test_one_class_is_no_plural(tmp_path, classes, capsys):
+    shutil.rmtree(classes / "dog")
+    tool(classes, tmp_path / "a", "--labels-from-folders", "1")
+    assert ", 1 class; 0 skipped" in capsys.readouterr().out
+
+
 def test_transforms(tmp_path):
     """16x8, black but for its middle square, which is white but for a grey pixel in its corner."""
     pixels = np.zeros((8, 16), np.uint8)
@@ -296,8 +406,8 @@ def test_center_crop_of_any_size_stays_inside():
         size = (generator.randint(1, 50), generator.randint(1, 50))
         for transform in dataset_tool.TRANSFORMS.values():
             result = transform(image, size, Image.Resampling.LANCZOS)
-            assert result.size == ((size[0], size[0]) if transform is dataset_tool.center_crop_wide else size)
-        assert dataset_tool.center_crop(image, size, Image.Resampling.BOX).getextrema() == (200, 200)
+            assert result.size == ((size[0], size[0]) if transform is image_fit.center_crop_wide else size)
+        assert image_fit.center_crop(image, size, Image.Resampling.BOX).getextrema() == (200, 200)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +420,10 @@ def test_center_crop_of_any_size_stays_inside():
         (["--transform", "center-crop-wide", "--resolution", "8x16"], "as wide as high"),
         (["--max-images", "0"], "range"),
         (["--labels-from-folders", "maybe"], "maybe"),
+        (["--background", "beautiful"], "neither keep nor a colour"),
+        (["--labels-names", "cat,dog"], "has no labels to name"),
+        (["--labels-from-folders", "1", "--labels-names", "cat"], "found 1 name, wanted 2"),
+        (["--labels-from-folders", "1", "--labels-names", "cat,cat"], "different names"),
     ],
 )
 def test_wrong_options(tmp_path, classes, options, message):

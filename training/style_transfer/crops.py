@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from torch_utils.archive import Archive
 from torch_utils.files import InputError
-from torch_utils.images import to_rgb
+from torch_utils.images import from_pil, to_pil, to_rgb
 from training.dataset import NO_LABEL
 from training.image_memory import KeptTensors, fits
 
@@ -99,8 +99,7 @@ def rgb(image: Image.Image) -> Image.Image:
     """Grey is repeated, alpha is laid over white."""
     if image.mode == "RGB":
         return image
-    pixels = torch.from_numpy(np.array(image)).view(image.height, image.width, len(image.mode)).permute(2, 0, 1)
-    return Image.fromarray(to_rgb(pixels[None])[0].permute(1, 2, 0).contiguous().numpy())
+    return to_pil(to_rgb(from_pil(image)[None])[0])
 
 
 def shrunk(image: Image.Image, short: int) -> Image.Image:
@@ -114,4 +113,4 @@ def shrunk_size(size: tuple[int, int], short: int) -> list[int]:
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return from_pil(image).contiguous()

@@ -1,0 +1,120 @@
+"""In which order a training run sees its images: batches that depend only on the seed and the images seen so far."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from torch_utils.files import InputError, first_line
+
+
+def permutation(n: int, *seed: int) -> np.ndarray:
+    """int64 [n]; by RandomState, because numpy promises never to change what it draws."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed))).permutation(n)
+
+
+def batches(
+    dataset: Dataset,
+    batch_size: int,  # of this process
+    seed: int,
+    start: int = 0,  # images that all processes together have seen already
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,  # spawned processes; 0 reads in this one, as does a data set that is kept in memory
+    pin_memory: bool = False,
+    positions: bool = False,  # ask for item (i, p), for datasets that draw something from an image by p
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless (uint8 [B, C, H, W], int64 [B]), in an order that depends on nothing but `seed` and the images seen.
+
+    Image number p of a training run is `permutation(p // n)[p % n]`, with a new permutation of all n images for every epoch.
+    Global batch k begins at image `start + k * batch_size * world`; rank r takes its r-th slice. So a run that is resumed
+    at `start` sees what an uninterrupted one would have seen, whatever the number of workers.
+
+    No global random state is read or changed. `close()` stops the workers. `InputError` for images that cannot be read.
+    """
+    if batch_size < 1 or start < 0 or not 0 <= rank < world or len(dataset) < 1:
+        raise ValueError(f"{batch_size=}, {start=}, {rank=}, {world=}, {len(dataset)} images")
+    if getattr(dataset, "in_memory", False):  # nothing is left to do for workers, and each would decode it all for itself
+        workers = 0
+    loader = DataLoader(
+        _Batches(dataset),
+        batch_size=None,  # the order hands out whole batches
+        sampler=_Order(len(dataset), batch_size, seed, start + rank * batch_size, batch_size * world, positions),
+        num_workers=workers,  # they persist: an endless order has one epoch only, to the loader
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else the loader draws from the global one
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_init_worker,
+    )
+    return _iterate(loader)
+
+
+class _Order:
+    """Iterates over lists of indices, one for each batch of one rank."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, first: int, step: int, positions: bool):
+        self.n, self.batch_size, self.seed, self.first, self.step = n, batch_size, seed, first, step
+        self.positions = positions
+
+    def __iter__(self) -> Iterator[list]:
+        epoch, order, first = -1, None, self.first
+        while True:
+            batch = []
+            for position in range(first, first + self.batch_size):
+                if position // self.n != epoch:
+                    epoch = position // self.n
+                    order = permutation(self.n, self.seed, epoch)
+                index = int(order[position % self.n])
+                batch.append((index, position) if self.positions else index)
+            yield batch
+            first += self.step
+
+
+class _Batches(Dataset):
+    """Item [i, j, …] is the batch of these images, or an `InputError`: raised in a worker it would come out as a traceback."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, indices: list):
+        try:
+            if hasattr(self.dataset, "batch"):
+                return self.dataset.batch(indices)
+            return default_collate([self.dataset[i] for i in indices])
+        except InputError as error:
+            return error
+
+
+def _iterate(loader: DataLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    iterator = iter(loader)
+    try:
+        for item in iterator:
+            if isinstance(item, InputError):
+                raise item
+            images, labels = item
+            yield images, labels
+    finally:
+        del iterator  # stops the workers; must not wait until a traceback lets go of this frame
+
+
+@contextlib.contextmanager
+def readers_watched() -> Iterator[None]:
+    """PyTorch raises `RuntimeError` anywhere when a data worker is killed; here that becomes `InputError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"a process that reads images was ended from outside ({first_line(error)}); --workers 0 needs the least memory"
+        ) from None
+
+
+def _init_worker(worker: int) -> None:
+    """A signal to stop may reach every process of a group; the main one answers it, and stops the workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
