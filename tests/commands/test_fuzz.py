@@ -35,7 +35,7 @@ from torch_utils.stats import read_jsonl
 from training.dataset import ImageDataset
 from training.gan.config import TrainingConfig
 from training.gan.state import TrainingState
-from training.run.html_report import write_page
+from training.run.html_report import write_html_report
 
 SECONDS, MEGABYTES = 1, 1000  # of one damaged input: processor time, and memory above what was in use before
 NUMBERS = [
@@ -369,7 +369,7 @@ def readers(tmp_path_factory) -> dict[str, Reader]:
         "log": Reader(
             damaged_bytes(log).map(lambda data: {"stats.jsonl": data}), lambda folder: read_jsonl(folder / "stats.jsonl")
         ),
-        "page": Reader(damaged_run, lambda folder: [write_page(folder), (folder / "report.html").unlink()]),
+        "page": Reader(damaged_run, lambda folder: [write_html_report(folder), (folder / "report.html").unlink()]),
     }
 
 

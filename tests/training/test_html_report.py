@@ -15,8 +15,8 @@ from conftest import ROOT
 from PIL import Image
 
 from training.gan.config import TrainingConfig
-from training.run import html_report as page
-from training.run.html_report import write_page
+from training.run import html_report, report_pictures
+from training.run.html_report import write_html_report
 
 METRIC = "fd1k_full-efficientnet_lite0"
 
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 
     def __init__(self, run_dir):
         super().__init__()
-        write_page(run_dir)
+        write_html_report(run_dir)
         self.source = (run_dir / "report.html").read_text(encoding="utf-8")
         self.tags, self.text, self.scripts, self.inside = [], "", [], []
         self.feed(self.source)
@@ -171,7 +171,7 @@ def test_number_of_grids_is_bounded(run_dir):
 def test_size_of_pictures_is_bounded(run_dir, monkeypatch):
     for path in run_dir.glob("*.png"):
         noise(path, (200, 120), 0.5 if "init" in path.name else 1)  # 72 kB each but for one
-    monkeypatch.setattr(page, "PICTURE_BYTES", 60_000)
+    monkeypatch.setattr(report_pictures, "MAX_BYTES", 60_000)
     found = Page(run_dir)
     sources = [a["src"] for tag, a in found.tags if tag == "img"] + [grid["src"] for grid in found.grids[:-1]]
     assert len(sources) == 6 and 20_000 < sum(len(base64.b64decode(src.split(",")[1])) for src in sources) <= 60_000
@@ -183,7 +183,7 @@ def test_small_pictures_are_exact_and_transparent_ones_lie_on_white(run_dir, mon
     with Image.open(run_dir / "reals.png") as image:
         assert Page(run_dir).image(alt="A grid of real images").tobytes() == image.tobytes()
     save(run_dir / "reals.png", (9, 9, 9, 0))
-    monkeypatch.setattr(page, "EXACT_BYTES", 0)
+    monkeypatch.setattr(report_pictures, "EXACT_BYTES", 0)
     assert Page(run_dir).image(alt="A grid of real images").getpixel((5, 5)) == (255, 255, 255)
 
 
@@ -253,7 +253,7 @@ def test_scores_have_the_time_of_training_and_one_value_each(run_dir):
     found = Page(run_dir)
     curve = found.curve(METRIC, "distance")
     assert curve["value"] == [220, 180, 140, 150] and curve["seconds"] == [0, 46.5, 124, 124]
-    left = found.curve("Share of the way left, from untrained to the floor", METRIC)
+    left = found.curve("Normalized distance: 100 % untrained, 0 % real", METRIC)
     assert left["value"] == [1, 0.8, 0.6, 0.65]
 
 
@@ -265,26 +265,26 @@ def test_warnings_of_the_log_stand_out(run_dir):
 
 
 def test_rewriting_changes_nothing_and_failing_neither(run_dir, monkeypatch):
-    write_page(run_dir)
+    write_html_report(run_dir)
     before, names = (run_dir / "report.html").read_bytes(), sorted(os.listdir(run_dir))
-    write_page(run_dir)
+    write_html_report(run_dir)
     assert (run_dir / "report.html").read_bytes() == before
     lines(run_dir / "stats.jsonl", [tick(9)])
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
-            write_page(run_dir)
+            write_html_report(run_dir)
     assert (run_dir / "report.html").read_bytes() == before and sorted(os.listdir(run_dir)) == names
-    write_page(run_dir)
+    write_html_report(run_dir)
     assert (run_dir / "report.html").read_bytes() != before and sorted(os.listdir(run_dir)) == names
 
 
 def test_template_is_packaged():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert page.TEMPLATE.name in project["tool"]["setuptools"]["package-data"]["training"]
+    assert html_report.TEMPLATE.name in project["tool"]["setuptools"]["package-data"]["training.run"]
 
 
 def test_half_a_character_is_no_obstacle(tmp_path):
     (tmp_path / "training_options.json").write_text('{"data": "\\ud800"}')
-    write_page(tmp_path)
+    write_html_report(tmp_path)
     assert (tmp_path / "report.html").is_file()

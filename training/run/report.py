@@ -12,7 +12,7 @@ from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes, share_of_way_left
-from training.run.html_report import write_page
+from training.run.html_report import write_html_report
 
 
 class Reporter:
@@ -98,7 +98,7 @@ class Reporter:
         self.state.snapshot_nimg = self.state.nimg
         self.state.save(self.run_dir)  # before the score, which takes long and needs memory
         self._score(self._snapshot().name)
-        write_page(self.run_dir)
+        write_html_report(self.run_dir)
         release_freed_memory()  # the page holds all pictures, more of them every time
 
     def stop(self) -> None:

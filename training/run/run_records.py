@@ -1,0 +1,139 @@
+"""What a run directory tells about its run: options, statistics, scores, pictures, warnings.
+
+Whatever is missing or damaged is left out, so that a page made from it never ends a training run.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from torch_utils.files import InputError, parse_json, read_json
+from torch_utils.stats import share_of_way_left
+
+Notice = tuple[str, str]  # "warning" or "note", and its text
+Grid = tuple[int, str, Path]  # kimg, label, picture of generated images
+
+
+@dataclass
+class RunRecords:
+    """training_options.json, stats.jsonl, metric-*.jsonl, log.txt and the names of pictures, read once."""
+
+    run_dir: Path
+
+    def __post_init__(self):
+        self.options = read_options(self.run_dir / "training_options.json")
+        self.stats = read_records(self.run_dir / "stats.jsonl")
+        self.scores = read_scores(self.run_dir)
+        lengths = [records[-1]["nimg"] for records in [self.stats, *self.scores.values()] if records]
+        self.nimg: float | None = max(lengths, default=None)
+        self.grids = list_grids(self.run_dir, self.nimg)
+        self.reals = self.run_dir / "reals.png"
+        self.notices = logged_notices(self.run_dir / "log.txt") + not_finite(self.stats)
+        timed = [(record["nimg"], record["seconds"]) for record in self.stats if is_finite(record.get("seconds"))]
+        self._clock = np.array([(0, 0), *timed], dtype=float).T.copy()
+
+    def seconds(self, nimg: float) -> float:
+        """Training time after `nimg` images, from the ticks: scores and pictures have no time of their own."""
+        return round(float(np.interp(nimg, *self._clock)), 1)
+
+    @property
+    def data_name(self) -> str:
+        data = self.options.get("data") or self.options.get("content") or ""
+        return re.split(r"[\\/]", str(data))[-1].removesuffix(".zip") or self.run_dir.absolute().name
+
+    @property
+    def planned_kimg(self) -> float | None:
+        planned = self.options.get("kimg")
+        return planned if is_finite(planned) and planned > 0 else None
+
+
+def read_options(path: Path) -> dict:
+    try:
+        options = read_json(path)
+    except InputError:
+        return {}
+    return options if isinstance(options, dict) else {}
+
+
+def read_records(path: Path) -> list[dict]:
+    """The records of a .jsonl in the order of `nimg`, one for each; lines that are cut off or have none are dropped."""
+    records = {}
+    for line in _lines(path):
+        try:
+            record = parse_json(line, path)
+        except InputError:
+            continue
+        if isinstance(record, dict) and is_finite(record.get("nimg")):
+            before = records.get(record["nimg"], {})
+            if "command" not in record or "command" in before or not before:  # the run's own score goes first
+                records[record["nimg"]] = record
+    return [records[nimg] for nimg in sorted(records)]
+
+
+def read_scores(run_dir: Path) -> dict[str, list[dict]]:
+    """Records by metric, each with a `way_left`, which is None where it is not known."""
+    scores = {}
+    for path in sorted(run_dir.glob("metric-*.jsonl")):
+        records = [record for record in read_records(path) if is_finite(record.get("value"))]
+        for record in records:
+            record["floor"] = record["floor"] if is_finite(record.get("floor")) else None
+            if not is_finite(record.get("way_left")):
+                first = records[0]
+                known = first["nimg"] == 0
+                record["way_left"] = share_of_way_left(record["value"], record["floor"], first["value"]) if known else None
+        if records:
+            scores[path.stem.removeprefix("metric-")] = records
+    return scores
+
+
+def list_grids(run_dir: Path, nimg: float | None) -> list[Grid]:
+    """In the order of time, up to `nimg` images: later ones are of a future that a resume has undone."""
+    grids = []
+    for path in run_dir.glob("fakes*.png"):
+        if path.name == "fakes_init.png":
+            grids.append((0, "untrained", path))
+        elif match := re.fullmatch(r"fakes(\d{1,9})\.png", path.name):
+            kimg = int(match[1])
+            if nimg is None or 1000 * kimg <= nimg:
+                grids.append((kimg, f"{kimg} kimg", path))
+    return sorted(grids, key=lambda grid: (grid[0], grid[1] != "untrained"))
+
+
+def logged_notices(path: Path) -> list[Notice]:
+    """The lines of the log that begin with "warning:" or "note:"."""
+    return [match.groups() for line in _lines(path) if (match := re.match(r"(warning|note):\s*(.+)", line))]
+
+
+def not_finite(stats: list[dict]) -> list[Notice]:
+    """Warnings of curves that break off, as they are easily overlooked."""
+    notices = []
+    for name in mean_names(stats):
+        bad = [record["nimg"] for record in stats if name in record and not is_finite(record[name])]
+        if bad:
+            kind = "note" if name.startswith("gradient_") else "warning"  # a GradScaler tries steps that are too large
+            notices.append((kind, f"{name} is not a finite number at {len(bad)} ticks, first at {bad[0] / 1000:g} kimg"))
+    return notices
+
+
+def mean_names(stats: list[dict]) -> list[str]:
+    """Names of the means that are reported, without those of time."""
+    time = {"nimg", "kimg", "step", "seconds", "timestamp"}
+    names = dict.fromkeys(name for record in stats for name, value in record.items() if is_number(value))
+    return sorted(name for name in names if name not in time)
+
+
+def is_finite(value) -> bool:
+    return is_number(value) and abs(value) < 1e300
+
+
+def is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
