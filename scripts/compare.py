@@ -75,8 +75,9 @@ def main(folders: tuple[Path, ...], out: Path):
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}")
     runs = dict(zip(short_names(folders), map(RunRecords, folders)))
-    scored = [(metric, name, scores) for name, records in runs.items() for metric, scores in records.scores.items()]
-    rows = [[metric, name, *score_cells(scores, metric)] for metric, name, scores in sorted(scored, key=lambda row: row[0])]
+    metrics = dict.fromkeys(metric for records in runs.values() for metric in records.scores)
+    scored = [(metric, name, r.scores[metric]) for metric in metrics for name, r in runs.items() if metric in r.scores]
+    rows = [[f"{metric} · {name}", *score_cells(scores, metric)] for metric, name, scores in scored]
     data = ", ".join(dict.fromkeys(records.data_name for records in runs.values()))
     write_page(
         out,
@@ -88,7 +89,7 @@ def main(folders: tuple[Path, ...], out: Path):
         progress="",
         verdict=verdicts(runs),
         notices="",
-        scores=score_section(rows, "score", "run"),
+        scores=score_section(rows),
         pictures=picture_section(pictures(runs)),
         numbers="",
         options=different_options(runs),

@@ -158,6 +158,24 @@ def test_grids_go_from_untrained_to_newest(run_dir):
     assert found.grids[-1]["src"] is None and found.image(id="generated").getpixel((0, 0)) == (8, 0, 0)
 
 
+def test_verdict_stands_at_the_top(run_dir):
+    source = Page(run_dir).source
+    words = "60 % of the way from the untrained network to real images is left"
+    assert words in source and source.index(words) < source.index("<h2>Scores")
+    (run_dir / f"metric-{METRIC}.jsonl").unlink()
+    assert 'class="verdict"' not in Page(run_dir).source
+
+
+def test_pictures_can_be_enlarged(run_dir):
+    """Each pixel as a square; the rest is the script's work."""
+    found = Page(run_dir)
+    assert ("dialog", {"id": "zoom", "aria-label": "Enlarged picture"}) in found.tags
+    assert re.search(r"#zoom img \{[^}]*image-rendering: pixelated", found.source) and "Click on a picture" in found.text
+    for path in run_dir.glob("*.png"):
+        path.unlink()
+    assert "Click on a picture" not in Page(run_dir).text
+
+
 def test_number_of_grids_is_bounded(run_dir):
     (run_dir / "stats.jsonl").unlink()
     (run_dir / f"metric-{METRIC}.jsonl").unlink()
@@ -253,7 +271,7 @@ def test_scores_have_the_time_of_training_and_one_value_each(run_dir):
     found = Page(run_dir)
     curve = found.curve(METRIC, "distance")
     assert curve["value"] == [220, 180, 140, 150] and curve["seconds"] == [0, 46.5, 124, 124]
-    left = found.curve("Normalized distance: 100 % untrained, 0 % real", METRIC)
+    left = found.curve("Normalized distance (untrained: 100 %)", METRIC)
     assert left["value"] == [1, 0.8, 0.6, 0.65]
 
 

@@ -18,7 +18,7 @@ from training.run.verdict import verdict
 
 TEMPLATE = Path(__file__).with_name("html_report.html")
 MAX_NOTICES = 50  # different ones
-SCORE_HEAD = ["value", "real vs real", "normalized", "kimg", "best"]
+SCORE_HEAD = ["score", "value", "real vs real", "normalized", "kimg", "best"]
 
 
 def write_html_report(run_dir: Path) -> None:
@@ -43,7 +43,7 @@ def write_html_report(run_dir: Path) -> None:
         charts_of(run),
         **_header(run),
         notices=_notices(run.notices),
-        scores=score_section([[name, *score_cells(records, name)] for name, records in run.scores.items()], "score"),
+        scores=score_section([[name, *score_cells(records, name)] for name, records in run.scores.items()]),
         pictures=_pictures(newest, pictures.get(run.reals), len(grids)),
         numbers=_number_table(run.stats),
         options=_option_table(run.options),
@@ -138,7 +138,7 @@ def picture_section(figures: list[str], controls: str = "") -> str:
 
 
 def score_cells(records: list[dict], metric: str) -> list[str]:
-    """Under SCORE_HEAD: the last score, and the best."""
+    """Under SCORE_HEAD, but for its first: the last score, and the best."""
     last = records[-1]
     pick = min if re.match("fid|fd|kid", metric) else max  # distances; of precision, coverage and the like more is better
     best = pick(records, key=lambda record: record["value"])
@@ -151,9 +151,9 @@ def score_cells(records: list[dict], metric: str) -> list[str]:
     ]
 
 
-def score_section(rows: list[list[str]], *names: str) -> str:
-    """A table whose rows begin with `names`."""
-    return f'<section id="scores"><h2>Scores</h2>{table(rows, [*names, *SCORE_HEAD])}</section>' if rows else ""
+def score_section(rows: list[list[str]]) -> str:
+    """rows: a name and `score_cells`."""
+    return f'<section id="scores"><h2>Scores</h2>{table(rows, SCORE_HEAD)}</section>' if rows else ""
 
 
 def _number_table(stats: list[dict]) -> str:

@@ -20,7 +20,7 @@ TITLES = {  # charts of means in their order, and the names that belong to them;
     "Memory, MB": ".*_mb",
 }
 LAST = ["Seconds per kimg", "Memory, MB"]
-LEFT = "Normalized distance: 100 % untrained, 0 % real"
+LEFT = "Normalized distance (untrained: 100 %)"
 
 
 def sorted_means(stats: list[dict]) -> list[str]:
@@ -65,7 +65,7 @@ def charts_of_all(runs: dict[str, RunRecords]) -> list[dict]:
         known = {name: with_way_left(run.scores[metric]) for name, run in scored.items()}
         left = [curve(name, records, "way_left", runs[name].seconds) for name, records in known.items() if records]
         if left:
-            charts.append(chart(f"{metric}: {LEFT[0].lower()}{LEFT[1:]}", left, zero=True, percent=True))
+            charts.append(chart(f"{metric}, normalized", left, zero=True, percent=True))
     for mean in sorted_means([record for run in runs.values() for record in run.stats]):
         curves = [mean_curve(name, mean, run) for name, run in runs.items() if any(mean in record for record in run.stats)]
         charts.append(chart(mean, curves, zero=title_of(mean) in LAST))
