@@ -11,6 +11,7 @@ from scripts.benchmarks import modulation
 from scripts.benchmarks.demodulation import Demodulation, FusedDemodulation
 from scripts.benchmarks.timing import peak_bytes
 from scripts.experiments import ablation as study
+from scripts.experiments import ablation_page, ablation_tables
 from torch_utils.files import InputError
 from training.gan.config import PRESETS
 
@@ -66,7 +67,7 @@ def test_rows_of_a_study_are_distinct_runs():
 
 def test_same_parameters_are_the_same():
     rows = study.TABLES["same parameters"]
-    counts = {row: study.parameters(study.configure(rows[row], Path("x.zip"), 32, 8, 4, 0), 32, 3) for row in rows}
+    counts = {row: ablation_tables.parameters(study.configure(rows[row], Path("x.zip"), 32, 8, 4, 0), 32, 3) for row in rows}
     for row in ("adain, wider", "demod, wider"):
         assert abs(counts[row] / counts["adaconv"] - 1) < 0.02, counts
 
@@ -110,7 +111,7 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
 def test_seconds_are_at_the_fastest_pace_of_each_size_of_images():
     paces = [(1, 1.0, 2.0), (2, 1.5, 4.0), (3, 2.0, 3.0), (4, None, 9.0), (6, None, 5.0)]
     ticks = [dict(nimg=1000 * n, sec_per_kimg=p) | ({} if growth is None else dict(growth=growth)) for n, growth, p in paces]
-    assert study.seconds_of(ticks) == {0: 0, 1000: 2, 2000: 5, 3000: 8, 4000: 13, 6000: 23}
+    assert ablation_page.seconds_of(ticks) == {0: 0, 1000: 2, 2000: 5, 3000: 8, 4000: 13, 6000: 23}
 
 
 def test_a_study_that_is_stopped_writes_no_record(image_folder, tmp_path, monkeypatch):

@@ -1,0 +1,147 @@
+"""What the ablation keeps of each run, a record of a few kilobytes, and the page that is made from the records."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+from PIL import Image
+
+from scripts.experiments.ablation_tables import configure, parameters, run_name, settings
+from torch_utils.files import atomic_write, write_json
+from torch_utils.stats import read_jsonl
+from training.dataset import ImageDataset
+from training.gan.config import TrainingConfig
+
+
+def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
+    """Settings, scores, seconds and one row of samples."""
+    (metric,) = config.metrics
+    seconds = seconds_of(read_jsonl(run_dir / "stats.jsonl"))
+    scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s]
+    keys = ("value", "floor", "way_left")
+    points = [
+        dict(kimg=s["nimg"] / 1000, seconds=round(seconds[s["nimg"]], 1)) | {key: round(s[key], 4) for key in keys}
+        for s in scores
+    ]
+    record = dict(settings=settings(config.to_json()), metric=metric, points=points)
+    write_json(records / f"{run_name(config)}.json", record)
+    kimg = int(points[-1]["kimg"])
+    with Image.open(run_dir / f"fakes{kimg:06d}.png") as picture, atomic_write(strip_of(config, kimg, records)) as file:
+        side = picture.width // 16
+        picture.convert("RGB").crop((0, 0, picture.width, side)).save(file, format="PNG", optimize=True)
+
+
+def seconds_of(ticks: list[dict]) -> dict[int, float]:
+    """Images seen at the end of each tick -> seconds of training until then.
+
+    Each tick counts at the pace of the fastest tick with images of its size, so that other work on the machine does not count.
+    """
+    size = lambda tick: math.ceil(tick["growth"]) if "growth" in tick else None  # while a level fades in, it is computed
+    paces = {}
+    for tick in ticks:
+        paces[size(tick)] = min(tick["sec_per_kimg"], paces.get(size(tick), math.inf))
+    total, seen, seconds = 0.0, 0, {0: 0.0}
+    for tick in ticks:
+        total, seen = total + (tick["nimg"] - seen) / 1000 * paces[size(tick)], tick["nimg"]
+        seconds[seen] = total
+    return seconds
+
+
+def seconds_at(record: dict, point: dict) -> float:
+    """Records of before 2026-11-24 have the pace alone, and no growing runs."""
+    return point["seconds"] if "seconds" in point else point["kimg"] * record["sec_per_kimg"]
+
+
+def strip_of(config: TrainingConfig, kimg: int, records: Path) -> Path:
+    return records / f"{run_name(config)}-{kimg:03d}.png"
+
+
+def read_record(config: TrainingConfig, records: Path) -> dict | None:
+    """The record of a run with these settings and up to `config.kimg`, if there is one."""
+    path = records / f"{run_name(config)}.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not record or record["settings"] != settings(config.to_json()) or record["points"][-1]["kimg"] < config.kimg:
+        return None
+    return record | dict(points=[point for point in record["points"] if point["kimg"] <= config.kimg])
+
+
+def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int, docs: Path) -> list[str]:
+    """Markdown of one table on one set of images: numbers, curves, samples. Rows without a record are left out."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    dataset, records = ImageDataset(data), docs / "ablation"
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True, sharey=True)
+    lines = [
+        "| setting | G, parameters | distance by seed | mean | share of the way left | sec/kimg |",
+        "| --- " * 6 + "|",
+    ]
+    strips = []
+    for i, (row, changes) in enumerate(rows.items()):
+        configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
+        runs = [record for config in configs if (record := read_record(config, records))]
+        if not runs:
+            continue
+        ends = [record["points"][-1] for record in runs]
+        values, left = [end["value"] for end in ends], statistics.mean(end["way_left"] for end in ends)
+        pace = min(seconds_at(record, end) / end["kimg"] for record, end in zip(runs, ends))
+        cells = [row, f"{parameters(configs[0], dataset.width, dataset.channels):,}", ", ".join(f"{v:.1f}" for v in values)]
+        lines.append(f"| {' | '.join(cells)} | {statistics.mean(values):.1f} | {left:.2f} | {pace:.1f} |")
+        for axis, progress in zip(axes, (lambda record, point: point["kimg"], seconds_at)):
+            for j, record in enumerate(runs):
+                x, y = zip(*((progress(record, point), point["value"]) for point in record["points"]))
+                axis.plot(x, y, "o-", ms=3, lw=1.2, color=plt.cm.tab20(i % 20), label=None if j else row)
+            axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
+        strips.append(strip_of(configs[0], kimg, records))
+    if not strips:
+        return []
+    axes[0].set(xlabel="thousand images seen", ylabel=configs[0].metrics[0])
+    axes[1].set(xlabel="seconds of training")
+    axes[0].set_ylim(0, 1.05 * axes[0].dataLim.ymax)
+    axes[0].legend(fontsize=8)
+    stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
+    with atomic_write(docs / "images" / f"{stem}.png") as file:
+        figure.savefig(file, format="png", dpi=80)
+    plt.close(figure)
+    save_sheet([path for path in strips if path.exists()], docs / "images" / f"{stem}-samples.png")
+    return [
+        f"#### {data.name}, {kimg} kimg",
+        "",
+        *lines,
+        "",
+        f"Floor (dashed below): {ends[0]['floor']:.1f}.",
+        "",
+        f"![curves](images/{stem}.png)",
+        "",
+        f"Samples of seed 0 from the same latents, a strip for each row of the table: ![samples](images/{stem}-samples.png)",
+        "",
+    ]
+
+
+def save_sheet(paths: list[Path], picture: Path) -> None:
+    """Strips of samples one under the other, twice as large."""
+    strips = []
+    for path in paths:
+        with Image.open(path) as strip:
+            strips.append(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST))
+    height = strips[0].height + 4
+    sheet = Image.new("RGB", (strips[0].width, height * len(strips) - 4), "white")
+    for i, strip in enumerate(strips):
+        sheet.paste(strip, (0, i * height))
+    with atomic_write(picture) as file:
+        sheet.save(file, format="PNG", optimize=True)
+
+
+def insert(page: Path, name: str, lines: list[str]) -> None:
+    """Put `lines` between the page's two comments of that name, or at its end: the words around them are written by hand."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Ablation\n"
+    if begin not in text:
+        text += f"\n### {name.capitalize()}\n\n{begin}\n{end}\n"
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    with atomic_write(page, "w") as file:
+        file.write("\n".join([before + begin, *lines, end + after]))
