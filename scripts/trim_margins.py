@@ -1,6 +1,6 @@
 """Cut margins of one colour off images: `python -m scripts.trim_margins --source scans/ --dest paintings/`.
 
-Scans and posters of paintings come with frames. A style transfer takes a frame for the style: pictures turn black.
+Scans of paintings come with frames. Style transfer takes the frame for part of the style, and pictures turn black.
 """
 
 import sys
@@ -19,28 +19,28 @@ from torch_utils.cli import command, run
 from torch_utils.files import InputError
 
 TOLERANCE = 48  # levels of 255 by which a margin's pixels may differ from the corner's: JPEG rings beside edges
-SHARE = 0.05  # of a row's pixels that are something else, from where on it is no margin
-INSIDE = 3  # pixels: what a frame's shadow takes
+SHARE = 0.05  # a row with more pixels than this of another colour is no margin
+INSIDE = 3  # pixels that are cut off beyond a margin, for the shadow of the frame
 
 
 def trimmed(image: Image.Image) -> Image.Image:
-    """`image` without margins of its corner's colour; as it is, where next to nothing would remain."""
+    """`image` without margins of its corner's colour; unchanged where an eighth of a side or less would remain."""
     pixels = np.asarray(image).astype(int)
     other = np.abs(pixels - pixels[0, 0]).max(axis=2) > TOLERANCE
     spans = []
     for axis in (0, 1):  # columns, rows
-        (found,) = np.nonzero(other.mean(axis=axis) > SHARE)
+        (inside,) = np.nonzero(other.mean(axis=axis) > SHARE)
         size = other.shape[1 - axis]
-        whole = len(found) == 0 or found[-1] + 1 - found[0] <= size / 8
-        first, last = (0, size) if whole else (found[0], found[-1] + 1)
+        whole = len(inside) == 0 or inside[-1] + 1 - inside[0] <= size / 8
+        first, last = (0, size) if whole else (inside[0], inside[-1] + 1)
         spans.append((first + INSIDE * (first > 0), last - INSIDE * (last < size)))
     (left, right), (top, bottom) = spans
     return image.crop((left, top, right, bottom))
 
 
 @command()
-@click.option("--source", required=True, type=click.Path(path_type=Path), help="folder or zip of images")
-@click.option("--dest", required=True, type=click.Path(path_type=Path), help="new folder, or new file that ends in .zip")
+@click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder or zip of images.")
+@click.option("--dest", required=True, type=click.Path(path_type=Path), help="New folder, or new file that ends in .zip.")
 def main(source: Path, dest: Path):
     """Cut margins of one colour off images, and write them as PNG files of the same names."""
     if dest.exists():

@@ -1,6 +1,6 @@
 """Several processes, one per GPU: start them, and keep their gradients equal.
 
-Gradients are averaged by an explicit all_reduce and not by DistributedDataParallel, whose hooks do not survive the second
+Gradients are averaged by an explicit all_reduce and not by DistributedDataParallel, whose hooks do not work with the second
 derivative that R1 takes.
 """
 
@@ -23,13 +23,13 @@ from torch_utils.interrupt import StopRequest
 def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
     """Run worker(rank, world, device, *args) in `world` processes; in this one where world is 1.
 
-    Whether it went to its end: False where a worker says so, or a signal asked for an end.
+    True where it ran to its end; False where a worker returns False, or a signal asked to stop.
     """
     if world == 1:
         return worker(0, 1, device, *args)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells which processes it ends
+            logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it logs every process that it ends
             with StopRequest() as stop:
                 context = mp.spawn(_join, args=(worker, world, device, Path(folder), args), nprocs=world, join=False)
                 stop.children += context.pids()
@@ -62,7 +62,7 @@ def _join(rank: int, worker: Callable, world: int, device: torch.device, folder:
         init_method=(folder / "rendezvous").as_uri(),
         rank=rank,
         world_size=world,
-        timeout=datetime.timedelta(hours=12),  # rank 0 may evaluate for long while the others wait
+        timeout=datetime.timedelta(hours=12),  # rank 0 may evaluate for hours while the others wait
     )
     try:
         worker(rank, world, device, *args)
@@ -109,7 +109,7 @@ def all_threads() -> Iterator[None]:
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether it is set in any of them; all get the same answer, and so stop at the same step."""
+    """Whether `flag` is set in any process; all get the same answer, and so stop at the same step."""
     if not dist.is_initialized():
         return flag
     tensor = torch.tensor(float(flag), device=device)

@@ -1,4 +1,4 @@
-"""Images between tensors, sizes and PNG files. Pillow reads and writes, so that nothing here needs torchvision."""
+"""Images as tensors, as Pillow images and as PNG files, and their sizes. Nothing here needs torchvision."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from torch_utils.files import InputError, atomic_write
 
-MAX_PIXELS = 2**26  # of a result
+MAX_PIXELS = 2**26  # of a resized image
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's name for a number of channels
 
 
@@ -66,7 +66,7 @@ def save_grid(path: str | Path, images: torch.Tensor, columns: int) -> None:
 
 
 def with_short_side(image: torch.Tensor, side: int) -> torch.Tensor:
-    """uint8 [C, H, W] -> the same with min(H, W) = side; `InputError` where the other side becomes absurd."""
+    """uint8 [C, H, W] -> the same with min(H, W) = side; `InputError` above MAX_PIXELS."""
     height, width = image.shape[1:]
     factor = side / min(height, width)
     height, width = max(round(height * factor), side), max(round(width * factor), side)

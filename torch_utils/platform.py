@@ -1,4 +1,4 @@
-"""Choosing a device, and making the CPU a good one."""
+"""The device to compute on, what the CPU can do, and how it keeps memory."""
 
 import ctypes
 import os
@@ -38,9 +38,9 @@ def _cpu_has(name: str) -> bool:
 
 
 def _onednn_may_use(*names: str) -> bool:
-    """Whether oneDNN, which computes all this, has not been told by an environment variable to use less than one of these."""
-    most = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
-    return most in ("ALL", "DEFAULT") or any(name in most for name in names)
+    """Whether oneDNN, which multiplies matrices, is not limited by an environment variable to older instruction sets."""
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    return limit in ("ALL", "DEFAULT") or any(name in limit for name in names)
 
 
 def keep_freed_memory() -> None:
@@ -53,13 +53,13 @@ def keep_freed_memory() -> None:
     if hasattr(libc, "mallopt"):
         trim_threshold, mmap_threshold, top_pad = -1, -3, -2
         if not libc.mallopt(mmap_threshold, 1 << 30):
-            libc.mallopt(mmap_threshold, 1 << 25)  # the most that older ones accept
+            libc.mallopt(mmap_threshold, 1 << 25)  # the largest value that older ones accept
         libc.mallopt(trim_threshold, (1 << 31) - 1)
         libc.mallopt(top_pad, 1 << 26)
 
 
 def release_freed_memory() -> None:
-    """Hand back what was kept, after work that took much memory and does not come again soon."""
+    """Hand kept blocks back to the system, after work that took much memory and is not repeated soon."""
     libc = _libc()
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Work that threads do ahead of somebody who computes: the same results in the same order, however many threads there are.
+"""Threads that prepare items ahead of the code that uses them: the same results in the same order for any number of threads.
 
 Threads and not processes: Pillow decodes and resizes outside of Python's lock, nothing has to be copied between processes,
 and it is the same on every system.
@@ -22,7 +22,7 @@ def default_workers() -> int:
 
 @contextlib.contextmanager
 def threads(workers: int) -> Iterator[concurrent.futures.Executor | None]:
-    """So many threads, or None for 0. At the end, what has not begun is dropped."""
+    """A pool of `workers` threads, or None for 0. At the end, tasks that have not begun are dropped."""
     if not workers:
         yield None
         return
@@ -34,12 +34,12 @@ def threads(workers: int) -> Iterator[concurrent.futures.Executor | None]:
 
 
 def begin(pool: concurrent.futures.Executor | None, function: Callable[[Item], Result], item: Item) -> Callable[[], Result]:
-    """Something that gives `function(item)` when called; a thread is at it already, where there are threads."""
+    """A function that returns `function(item)`; where there are threads, one computes it from now on."""
     return pool.submit(function, item).result if pool else lambda: function(item)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int) -> Iterator[Result]:
-    """`function` of each item, in the items' order; the threads are at most `ahead` items before what was asked for."""
+    """`function` of each item, in the order of `items`; threads compute at most `ahead` items in advance."""
     with threads(workers) as pool:
         waiting = collections.deque()
         for item in items:
@@ -51,7 +51,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers:
 
 
 def one_ahead(begun: Iterable[Begun]) -> Iterator[Begun]:
-    """The same items, each when the one after it has been drawn: so what drawing it begins goes on in the meantime."""
+    """The same items, each yielded after the next one has been drawn, so that work which drawing starts runs meanwhile."""
     waiting = []
     for item in begun:
         waiting.append(item)

@@ -1,4 +1,4 @@
-"""Random numbers that depend on where a training is, and on nothing that happened before."""
+"""Random numbers that depend on how far a training run is, and on nothing that happened before."""
 
 import hashlib
 

@@ -152,7 +152,7 @@ def measure(
         times[whole] = [(p + (interval - 1) * q) / interval for p, q in zip(times[penalised], times[plain])]
         memory[whole] = max(memory[penalised], memory[plain])
 
-    def found(number_format: str, variant: str, name: str) -> dict:
+    def summary(number_format: str, variant: str, name: str) -> dict:
         own, others = (number_format, variant, name), [v for v in variants if (number_format, v, name) in times]
         values = dict(
             seconds=statistics.median(times[own]),
@@ -165,7 +165,7 @@ def measure(
             values["time_to_fp32"] = ratio(times[own], times["fp32", variant, name])
         return values
 
-    return {f: {v: {name: found(f, v, name) for name in WORK if (f, v, name) in times} for v in variants} for f in formats}
+    return {f: {v: {name: summary(f, v, name) for name in WORK if (f, v, name) in times} for v in variants} for f in formats}
 
 
 def growth(points: list[tuple[float, float]]) -> float:
@@ -184,14 +184,14 @@ def table(results: list[dict]) -> str:
     heads += [f"{a} : {b}, memory" for a, b in COLUMNS[:2]]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for result in results:
-        case, found = result["case"], result["variants"]
+        case, variants = result["case"], result["variants"]
         for work in WORK:
             cells = [result["sweep"], case["resolution"], case["batch"], case["per_group"] or "paper", result["format"], work]
-            cells += [f"{found[BASELINE][work]['seconds']:.3f}"]
-            cells += [f"{found[a][work]['time_ratio'][b]:.2f}" if work in found.get(b, ()) else "" for a, b in COLUMNS]
-            to_fp32 = found["adaconv"][work].get("time_to_fp32")
+            cells += [f"{variants[BASELINE][work]['seconds']:.3f}"]
+            cells += [f"{variants[a][work]['time_ratio'][b]:.2f}" if work in variants.get(b, ()) else "" for a, b in COLUMNS]
+            to_fp32 = variants["adaconv"][work].get("time_to_fp32")
             cells += [f"{to_fp32:.2f}" if to_fp32 and result["format"] != "fp32" else ""]
-            cells += [f"{found[a][work]['memory_ratio'][b]:.2f}" for a, b in COLUMNS[:2]]
+            cells += [f"{variants[a][work]['memory_ratio'][b]:.2f}" for a, b in COLUMNS[:2]]
             lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -213,9 +213,9 @@ def growth_lines(results: list[dict]) -> list[str]:
 
 
 def step_points(rows: list[dict], variant: str) -> list[tuple[dict, dict]]:
-    """Rows whose training steps were timed with this variant, and what was found."""
-    found = [(row, row["variants"].get(variant, {}).get("training step")) for row in rows]
-    return [(row, step) for row, step in found if step]
+    """Rows whose training steps were timed with this variant, and their times."""
+    steps = [(row, row["variants"].get(variant, {}).get("training step")) for row in rows]
+    return [(row, step) for row, step in steps if step]
 
 
 def plot(results: list[dict], path: Path) -> None:
@@ -258,7 +258,7 @@ def plot(results: list[dict], path: Path) -> None:
 @click.option("--tiny", is_flag=True, help="small networks, to try the script")
 def main(out: Path, device: str | None, precision: str, seconds: float, memory: float, sweep: str, loop_up_to: int, tiny: bool):
     """Compare the modulations: the layer alone, a generator forward and forward + backward, and a whole training step."""
-    import matplotlib  # noqa: F401  at the end it would be late to miss it
+    import matplotlib  # noqa: F401  an error now, and not when everything has been measured
 
     device = choose_device(device)
     formats = formats_of(precision, device)
@@ -268,8 +268,8 @@ def main(out: Path, device: str | None, precision: str, seconds: float, memory: 
     for name in SWEEPS if sweep == "all" else [sweep]:
         for case in SWEEPS[name]:
             variants = VARIANTS if case.resolution <= loop_up_to else VARIANTS[:-1]
-            found = measure(case, variants, formats, device, seconds, tiny)
-            rows = [dict(sweep=name, case=vars(case), format=f, variants=found[f]) for f in formats]
+            measured = measure(case, variants, formats, device, seconds, tiny)
+            rows = [dict(sweep=name, case=vars(case), format=f, variants=measured[f]) for f in formats]
             results += rows
             write_json(out.with_suffix(".json"), dict(machine=machine(device), tiny=tiny, results=results))
             print(table(rows), flush=True)
