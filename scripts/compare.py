@@ -61,11 +61,20 @@ def verdicts(runs: dict[str, RunRecords]) -> str:
 
 @command()
 @click.argument("folders", metavar="RUN RUN …", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("compare.html"), help="the page to write")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("compare.html"),
+    help="The page to write; one that exists is replaced.",
+)
 def main(folders: tuple[Path, ...], out: Path):
     """Show several runs on one page: their curves in one plot, their last pictures side by side, the options that differ.
 
     RUN is a run directory. The page opens offline, without a server.
+
+    \b
+    Example:
+      python -m scripts.compare runs/00000-emoji32-tiny-adaconv runs/00001-emoji32-tiny-adain --out page.html
     """
     if len(set(folders)) < 2:
         raise InputError("wanted two different run directories at least: RUN RUN …")

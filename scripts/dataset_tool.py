@@ -51,7 +51,7 @@ class _Background(click.ParamType):
 
 
 class Skipped:
-    """Images that could not be read: the first ones named on stderr, all of them counted."""
+    """Images that could not be read: the first ones are named on stderr, all of them are counted."""
 
     def __init__(self):
         self.count, self.first = 0, None
@@ -113,11 +113,11 @@ def choose_labels(
     return labels, (given or known) if labels else None
 
 
-def survey(source: Archive | IdxImages, most: int | None, skipped: Skipped) -> dict[str, Shape]:
-    """Shapes of the first `most` images whose headers can be read, so that all trouble of sizes comes before the work."""
+def survey(source: Archive | IdxImages, limit: int | None, skipped: Skipped) -> dict[str, Shape]:
+    """Shapes of the first `limit` images whose headers can be read, so that errors of sizes come before the work."""
     shapes, progress = {}, Progress("looking", len(source.names), "img")
     for done, name in enumerate(source.names):
-        if len(shapes) == most:
+        if len(shapes) == limit:
             break
         progress.update(done)
         try:
@@ -220,6 +220,12 @@ def main(source, dest, resolution, transform, resize_filter, background, max_ima
     ignores proportions; pad puts the image in the middle of black, and makes it smaller if it must but never larger.
     Bars of transparent images are transparent, and take the --background.
     Without --resolution, IDX images are padded to a square of the next power of two: 28x28 becomes 32x32.
+
+    \b
+    Examples:
+      dataset_tool.py --source photos/ --dest photos64.zip --resolution 64x64 --transform center-crop
+      dataset_tool.py --source stickers/ --dest stickers64.zip --resolution 64x64 --background white
+      dataset_tool.py --source fashion-mnist/t10k-images-idx3-ubyte.gz --dest fashion32.zip
     """
     if os.path.exists(dest) and not (os.path.isdir(dest) and not os.listdir(dest)):
         raise InputError(f"--dest {dest}: exists already; name another, or delete it first")

@@ -412,7 +412,7 @@ def peak_megabytes(restart: bool = False) -> float:
 
 
 def fuzz(reader: Reader, root: Path, examples: int, known: bool) -> int:
-    """Read so many damaged inputs; how many that were."""
+    """Read about `examples` damaged inputs; returns how many it was."""
     count = 0
 
     @settings(

@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -17,9 +18,13 @@ import pytest
 import torch
 from PIL import Image
 
+from generate import class_vector
+from networks.generator import Generator
 from scripts import dataset_tool, image_fit
+from torch_utils.checkpoint import read_snapshot
 from torch_utils.files import InputError
 from training.dataset import ImageDataset
+from training.gan.report import GeneratorReporter
 
 ROOT = Path(__file__).resolve().parents[2]
 EMOJI = ROOT / "datasets" / "emoji32.zip"
@@ -348,6 +353,16 @@ def test_known_families_of_idx_files_bring_names_of_classes(tmp_path, folder, se
     data = ImageDataset(tmp_path / "a.zip", use_labels=True)
     assert (data.label_names[7] if seventh else data.label_names) == seventh
     assert data.c_dim == (10 if seventh else 8)
+
+
+def test_a_network_draws_a_class_by_the_name_that_its_data_had(tmp_path):
+    tool(idx_source(tmp_path / "fashion-mnist", [3, 7]), tmp_path / "a.zip")
+    data = ImageDataset(tmp_path / "a.zip", use_labels=True)
+    G = Generator(img_resolution=8, img_channels=1, c_dim=data.c_dim, z_dim=8, channel_base=64, channel_max=8, style_depth=2)
+    reporter = SimpleNamespace(state=SimpleNamespace(nimg=0, ema=G), dataset=data, config=SimpleNamespace(mirror=False, seed=0))
+    GeneratorReporter.write_network(reporter, tmp_path / "network.safetensors")
+    names = read_snapshot(tmp_path / "network.safetensors", tensors=False).info["label_names"]
+    assert class_vector(10, "Sneaker", names, tmp_path / "network.safetensors").argmax() == 7
 
 
 def test_labels_beyond_a_familys_names_are_not_of_that_family(tmp_path):
