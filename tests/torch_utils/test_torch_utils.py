@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_utils import images, rng
-from torch_utils.cli import BOOL, NAMES, SEEDS, duration
+from torch_utils.cli import BOOL, NAMES, SEEDS, counted, duration
 from torch_utils.files import InputError, append_jsonl, atomic_write, sha256, write_json
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, downsample2x, leaky_relu_, upsample2x
 from torch_utils.platform import choose_device
@@ -217,3 +217,8 @@ def test_unknown_device():
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(InputError, match="--device"):
         choose_device("toaster")
+
+
+def test_counted_words():
+    words = [counted(1, "channel"), counted(3, "channel"), counted(1, "class"), counted(0, "class"), counted(3762, "image")]
+    assert words == ["1 channel", "3 channels", "1 class", "0 classes", "3,762 images"]
