@@ -7,7 +7,8 @@ grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N
 import torch
 import torch.nn as nn
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, centre, demodulated, largest_divisor
+from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, demodulated, largest_divisor
+from networks.adaconv_fast import centre
 from networks.layers import Conv2d, Linear
 from torch_utils.ops import PADDINGS, in_float32, upsample2x
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn as nn
 
-from networks.adaconv import centre
+from networks.adaconv_fast import centre
 from networks.style_transfer.network import StyleTransfer
 from networks.style_transfer.vgg import CONVOLUTIONS, VGG
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from networks.adaconv import centre
+from networks.adaconv_fast import centre
 from torch_utils.ops import in_float32, widen
 
 Features = Sequence[torch.Tensor]

@@ -1,4 +1,4 @@
-"""Arbitrary style transfer with AdaConv (Chandran et al. 2021, section 4), and AdaIN's (Huang and Belongie 2017) beside it.
+"""Arbitrary style transfer with AdaConv (Chandran et al. 2021, section 3.2), and AdaIN's (Huang and Belongie 2017) beside it.
 
 A frozen VGG (`vgg.py`) turns both images into features. The style's become a descriptor W (style encoder E_S), W becomes
 kernels at four scales (kernel predictors), and a decoder, mirrored from VGG, convolves the content's features with them.
@@ -12,7 +12,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, centre, compose, convolve
+from networks.adaconv import AdaptiveKernels, KernelPredictor
+from networks.adaconv_fast import centre, compose, convolve
 from networks.layers import Conv2d, Linear
 from networks.style_transfer.vgg import CONVOLUTIONS, STRIDE
 from torch_utils.ops import PADDINGS, pad, widen
@@ -26,7 +27,7 @@ KERNEL_SIZES = (1, 3, 5)
 
 
 class StyleEncoder(nn.Module):
-    """E_S (section 4.1): relu4_1 of the style image [N, 512, h, w] -> W [N, s_d, 3, 3].
+    """E_S (section 3.2.1 of the paper): relu4_1 of the style image [N, 512, h, w] -> W [N, s_d, 3, 3].
 
     Three blocks of 3×3 convolution, average pooling and LeakyReLU, then a fully connected layer. The paper's form takes
     images of 256×256, which leave 4×4 cells; the adaptive one averages whatever is left to 4×4, and takes any size.

@@ -8,18 +8,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks import adaconv as adaconv_module
-from networks import sample_conv
+from networks import adaconv_fast, sample_conv
 from networks.adaconv import (
     AdaptiveKernels,
     KernelPredictor,
     adaconv,
     adaconv_plain,
     channels_per_group,
-    compose,
     demodulated,
     normalize,
 )
+from networks.adaconv_fast import compose
 from torch_utils.ops import PADDINGS, pad
 
 SHAPES = [  # n, c_in, c_out, groups, k, h, w
@@ -76,7 +75,7 @@ def test_fast_form_equals_plain_form(shape, memory_format, padding, small_map, m
     if padding == "reflect" and min(shape[-2:]) <= shape[4] // 2:
         pytest.skip("too small to reflect")
     monkeypatch.setattr(sample_conv, "SMALL_MAP", small_map)
-    monkeypatch.setattr(adaconv_module, "CACHED", 64)
+    monkeypatch.setattr(adaconv_fast, "CACHED", 64)
     x, kernels = make(*shape)
     found = []
     for form in (adaconv, adaconv_plain):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from networks.adaconv import centre
+from networks.adaconv_fast import centre
 from networks.discriminator import Discriminator, minibatch_std
 from networks.generator import Generator
 from networks.modulation import MODULATIONS
