@@ -9,7 +9,7 @@ from networks.adaconv_fast import centre
 from networks.discriminator import Discriminator, minibatch_std
 from networks.generator import Generator
 from networks.modulation import MODULATIONS
-from networks.resolutions import grids
+from networks.resolutions import resolutions
 from networks.sampling import one_hot, sample
 from training.gan.growth import shrink
 
@@ -136,8 +136,8 @@ def test_impossible_resolutions(resolution):
     "resolution, smallest, levels",
     [(64, (4, 4), 5), ((96, 64), (6, 4), 5), ((384, 512), (6, 8), 7), (28, (7, 7), 3), (24, (6, 6), 3), ((8, 40), (4, 20), 2)],
 )
-def test_grids(resolution, smallest, levels):
-    found = grids(resolution)
+def test_resolutions(resolution, smallest, levels):
+    found = resolutions(resolution)
     assert found[0] == smallest and len(found) == levels
     assert found[-1] == (resolution if isinstance(resolution, tuple) else (resolution, resolution))
     assert all((2 * h, 2 * w) == larger for (h, w), larger in zip(found, found[1:]))
