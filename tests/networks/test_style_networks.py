@@ -126,20 +126,27 @@ def test_damaged_encoder_weights_are_refused(tmp_path, suffix):
 @pytest.mark.parametrize(
     "error", [urllib.error.URLError("no route"), ConnectionResetError("no route"), RuntimeError("no route")]
 )
-def test_weights_that_cannot_be_fetched(monkeypatch, error):
+def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path, capsys, error):
     def fail(*arguments, **named):
         raise error
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
-    with pytest.raises(InputError, match="vgg19 could not be fetched.*no route.*vgg19-dcbb9e9d.pth.*--encoder-weights"):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    refusal = r"vgg19 could not be fetched.*no route.*vgg19-dcbb9e9d.pth \(575 MB\).*--encoder-weights"
+    with pytest.raises(InputError, match=refusal):
         load_vgg("vgg19")
+    note = "fetching the weights of vgg19, 575 MB, once; --encoder-weights"
+    assert note in capsys.readouterr().err
 
     def fetch(url, check_hash, weights_only, **named):
         assert check_hash and weights_only
         return good_state(url.split("/")[-1][:5])
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "vgg19-dcbb9e9d.pth").touch()  # fetched before: nothing to say
     assert torch.allclose(load_vgg("vgg19").norms(), random_vgg("vgg19").norms())
+    assert note not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- networks
