@@ -1,10 +1,12 @@
-"""The one way into a safetensors file: its header, its tensors, and one error for whatever is wrong with it."""
+"""Safetensors files: one reader, with one error for whatever is wrong with a file; and the digest of tensors."""
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import safetensors
+import torch
 
 from torch_utils.files import InputError, first_line
 
@@ -24,3 +26,13 @@ def open_tensors(
         raise
     except Exception as error:  # safetensors passes on whatever torch says to a strange shape or dtype
         raise InputError(f"{path}: {problem} ({first_line(error)[:200]})") from None
+
+
+def digest(parts: Iterable[bytes | memoryview | torch.Tensor]) -> str:
+    """SHA-256, in hex, of all parts one after the other; of a tensor, the bytes of its values."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        total.update(part)
+    return total.hexdigest()

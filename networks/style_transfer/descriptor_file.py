@@ -3,7 +3,6 @@
 A descriptor means something only to the network that made it.
 """
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from networks.style_transfer.network import StyleTransfer
 from torch_utils.files import InputError, atomic_write
-from torch_utils.tensor_file import open_tensors
+from torch_utils.tensor_file import digest, open_tensors
 
 FORMAT = "adaconv-style/1"
 
@@ -48,7 +47,6 @@ def load_descriptor(path: str | Path, network: StyleTransfer) -> torch.Tensor:
 def fingerprint(network: StyleTransfer) -> str:
     """SHA-256, in hex, of configuration and weights. The weights are rounded to half precision, so that a copy of the network
     in half precision has the same fingerprint."""
-    digest = hashlib.sha256(json.dumps(network.config, sort_keys=True).encode())
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode() + b"\0" + tensor.half().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    weights = network.state_dict().items()
+    parts = [part for name, tensor in weights for part in (name.encode() + b"\0", tensor.half())]
+    return digest([json.dumps(network.config, sort_keys=True).encode(), *parts])

@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import json
 import struct
@@ -12,7 +13,7 @@ import generate
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot, save_snapshot
 from torch_utils.files import InputError
-from torch_utils.tensor_file import open_tensors
+from torch_utils.tensor_file import digest, open_tensors
 
 SMALL = dict(img_resolution=16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
 
@@ -71,6 +72,14 @@ def test_tensors_are_read_in_either_framework_and_damage_is_one_error(saved):
             file.get_tensor("nothing")
     with pytest.raises(InputError, match="^my own words"), open_tensors(path, "no network"):
         raise InputError("my own words")
+
+
+def test_digest_is_that_of_the_bytes():
+    x = torch.arange(6, dtype=torch.float16).view(2, 3)
+    wanted = hashlib.sha256(b"x" + x.T.contiguous().numpy().tobytes() + np.float64(2).tobytes()).hexdigest()
+    assert digest([b"x", x.T, torch.tensor(2.0, dtype=torch.float64)]) == wanted
+    assert digest([b"x", np.ascontiguousarray(x.numpy().T).data, torch.tensor([2.0]).double()]) == wanted
+    assert len(digest([torch.ones(2, dtype=torch.bfloat16)])) == 64  # a type that NumPy does not have
 
 
 def test_pretrained_network_draws():
