@@ -3,13 +3,13 @@
 Chandran, Zoss, Gotardo, Gross, Bradley: "Adaptive Convolutions for Structure-Aware Style Transfer", CVPR 2021. First the
 definition (section 3.1 of the paper), then the kernel predictor (section 3.2.2), then what is ours and not the paper's.
 
-A map x is normalised per sample and channel, x̂ = (x − μ(x)) / sqrt(σ²(x) + ε), and then, by parameters of the style's,
+A map x is normalised per sample and channel, x̂ = (x − μ(x)) / sqrt(σ²(x) + ε). Then, with parameters that come from a style,
 
     AdaIN                    y = scale · x̂ + shift                          equation 1
     AdaConv, depthwise form  y = x̂ ⊛ spatial + bias                        equation 2
     AdaConv, full form       y = (x̂ ⊛ spatial) ⊛ pointwise + bias          equation 3
 
-where ⊛ spatial is a grouped k×k convolution and ⊛ pointwise a grouped 1×1 convolution, with kernels of its own for each sample.
+where ⊛ spatial is a grouped k×k convolution and ⊛ pointwise a grouped 1×1 convolution; each sample has its own kernels.
 """
 
 import math

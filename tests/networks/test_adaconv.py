@@ -105,6 +105,15 @@ def test_is_adain_with_kernel_one():
     assert (y - adain).abs().max() < 1e-12
 
 
+def test_is_the_depthwise_form_with_pointwise_one():
+    """Equation 2 of the paper: a kernel and a bias for every channel of the normalised map."""
+    x, (spatial, _, bias) = make(3, 6, 6, 6, 3, 7, 5)
+    y = adaconv(x, spatial, torch.ones(3, 6, 1, dtype=torch.float64), bias)
+    for i in range(3):
+        depthwise = F.conv2d(normalize(x[i : i + 1]), spatial[i], bias[i], padding=1, groups=6)
+        assert (y[i] - depthwise[0]).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_first_and_second_derivatives(shape):
     x, kernels = make(*shape)
