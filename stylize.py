@@ -9,6 +9,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import click
 import torch
@@ -17,8 +18,7 @@ from PIL import Image
 from networks.style_transfer.descriptor_file import load_descriptor, save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
-from networks.style_transfer.painter import TILE, WHOLE, Painter
-from networks.style_transfer.stylizer import load_stylizer
+from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.checkpoint import newest_snapshot
 from torch_utils.cli import Progress, command, run
@@ -26,10 +26,10 @@ from torch_utils.files import InputError
 from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
-from torch_utils.table_picture import MOST_CELLS, table_picture, thumbnail
+from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "adaconv-style.safetensors"
-LONGEST_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
+MAX_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
 PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
 
 
@@ -66,7 +66,7 @@ class Style:
     show_default="pretrained/adaconv-style.safetensors",
     help="snapshot of train_style.py, run directory, or --outdir of runs",
 )
-@click.option("--content", type=PATH, help="image, or folder or zip of images: the frames of a video, say")
+@click.option("--content", type=PATH, help="image, or folder or zip of images, for example the frames of a video")
 @click.option(
     "--style",
     "styles",
@@ -77,16 +77,16 @@ class Style:
 )
 @click.option("--output", type=PATH, help=".png for one content in one style; else a folder for <content>-<style>.png")
 @click.option("--table", type=FILE, help="picture of all contents (rows) in all styles (columns)")
-@click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: fetched once]")
+@click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: fetched once, about 550 MB]")
 @click.option(
     "--strength",
     type=click.FloatRange(0, 10),
     default=1,
-    help="from the content's own descriptor (0) to the style's (1); with AdaIN the same as from features to features",
+    help="from the content's own style (0) to the style (1), or beyond it",
 )
-@click.option("--mix", type=_Weights(), help="a weight for each style: all of them become one, as with 1,1,2")
-@click.option("--statistics", type=PATH, help="style that gives each channel's mean and spread instead (AdaConv only)")
-@click.option("--content-size", type=click.IntRange(1), help="short side of contents, in pixels  [default: as it is]")
+@click.option("--mix", type=_Weights(), help="a weight for each style, such as 1,1,2: all of them become one")
+@click.option("--statistics", type=PATH, help="style to take each channel's mean and spread from instead (AdaConv only)")
+@click.option("--content-size", type=click.IntRange(1), help="short side of contents, in pixels  [default: as they are]")
 @click.option("--style-size", type=click.IntRange(1), default=PAPER_STYLE_SIDE, help="short side of styles, in pixels")
 @click.option(
     "--tile",
@@ -103,100 +103,100 @@ class Style:
 )
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @torch.inference_mode()
-def main(
-    network,
-    content,
-    styles,
-    output,
-    table,
-    encoder_weights,
-    strength,
-    mix,
-    statistics,
-    content_size,
-    style_size,
-    tile,
-    save_style,
-    show_kernels,
-    precision,
-    device,
-):
+def main(**options):
     """Redraw images in the style of others.
 
     Every content is drawn in every style.
     """
-    written = [path for path in (output, table, save_style, show_kernels) if path]
-    if not written:
-        raise InputError("nothing to do: wanted --output, --table, --save-style or --show-kernels")
-    if bool(content) != bool(output or table):
-        raise InputError("--content: wanted --output or --table with it" if content else "--output, --table: want --content")
-    if math.isnan(strength):
-        raise InputError("--strength nan: wanted a number")
-    if network == PRETRAINED and not network.is_file():
-        raise InputError(f"{network}: no such network file; give one that train_style.py wrote with --network")
-    chosen = choose_device(device)
-    precision, _ = resolve_precision(precision, chosen)
-    prepare(precision)
-    stylizer = load_stylizer(newest_snapshot(network), encoder_weights, chosen, precision)
-    check_options(stylizer.network, network, statistics, show_kernels, style_size)
-    painter = Painter(stylizer, strength, None, style_size, tile)
-    if statistics:
-        painter.statistics = only_one("--statistics", read_styles(statistics, painter)).descriptor
-    found = [style for path in styles for style in read_styles(path, painter)]
-    found = [mixture(found, mix)] if mix else found
-    for option, given in (("--save-style", save_style), ("--show-kernels", show_kernels)):
-        if given:
-            only_one(option, found)
-
-    if content:
-        archive = open_images(content)
-        files = plan(output, archive.names, found) if output else None
-        if table and (len(archive.names) + 1) * (len(found) + 1) > MOST_CELLS:
-            raise InputError(f"--table: found {len(archive.names)} × {len(found)} pictures, wanted {MOST_CELLS} cells at most")
-        for name in archive.names:  # all of them before the first is drawn: damage should be known at once
-            read_picture(archive, name, content_size)
-    for folder in {path.parent for path in written} | ({files[0][0].parent} if output else set()):
+    o = SimpleNamespace(**options)
+    outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]
+    check_options(o, outputs)
+    stylizer = open_stylizer(o)
+    styles = read_all_styles(o, stylizer)
+    archive, files = open_contents(o, styles) if o.content else (None, None)
+    for folder in {path.parent for path in outputs} | ({files[0][0].parent} if files else set()):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: {error.strerror}") from None
-    if save_style:
-        save_descriptor(save_style, found[0].descriptor, stylizer.network)
-    if show_kernels:
+    if o.save_style:
+        save_descriptor(o.save_style, styles[0].descriptor, stylizer.network)
+    if o.show_kernels:
         titles = [f"{width} channels" for width, _ in LEVELS]
-        kernels = painter.kernels(found[0].descriptor)
-        save_png(show_kernels, kernel_picture([(t, k.composed()[0]) for t, k in zip(titles, kernels)]))
-    if content:
-        draw(painter, archive, found, content_size, files, table)
-    print("written:", ", ".join(map(str, written)))
+        kernels = stylizer.kernels(styles[0].descriptor)
+        save_png(o.show_kernels, kernel_picture([(t, k.composed()[0]) for t, k in zip(titles, kernels)]))
+    if archive:
+        draw(stylizer, archive, styles, o.content_size, files, o.table)
+    print("written:", ", ".join(map(str, outputs)))
 
 
-def check_options(network, path: Path, statistics: Path | None, show_kernels: Path | None, style_size: int) -> None:
-    for option, given in (("--statistics", statistics), ("--show-kernels", show_kernels)):
-        if given and network.transfer != "adaconv":
-            raise InputError(f"{option}: {path} predicts no kernels: its styles scale and shift channels (AdaIN)")
-    if style_size != PAPER_STYLE_SIDE and not network.adaptive:
+def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
+    """What can be said before anything is read."""
+    if not outputs:
+        raise InputError("nothing to do: wanted --output, --table, --save-style or --show-kernels")
+    if bool(o.content) != bool(o.output or o.table):
+        raise InputError("--content: wanted --output or --table with it" if o.content else "--output, --table: want --content")
+    if math.isnan(o.strength):
+        raise InputError("--strength nan: wanted a number")
+    if o.network == PRETRAINED and not o.network.is_file():
+        raise InputError(f"{o.network}: no such network file; give one that train_style.py wrote with --network")
+
+
+def open_stylizer(o: SimpleNamespace) -> Stylizer:
+    device = choose_device(o.device)
+    precision, _ = resolve_precision(o.precision, device)
+    prepare(precision)
+    settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
+    stylizer = load_stylizer(newest_snapshot(o.network), o.encoder_weights, device, precision, **settings)
+    for option, path in (("--statistics", o.statistics), ("--show-kernels", o.show_kernels)):
+        if path and stylizer.network.transfer != "adaconv":
+            raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")
+    if o.style_size != PAPER_STYLE_SIDE and not stylizer.network.adaptive:
         side = f"{PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}"
-        raise InputError(f"--style-size {style_size}: the style encoder of {path} takes {side} pixels only")
+        raise InputError(f"--style-size {o.style_size}: the style encoder of {o.network} takes {side} pixels only")
+    if o.statistics:
+        stylizer.statistics = only_one("--statistics", read_styles(o.statistics, stylizer)).descriptor
+    return stylizer
 
 
-def read_styles(path: Path, painter: Painter) -> list[Style]:
-    """All that are there: one in a saved descriptor or an image file."""
+def read_all_styles(o: SimpleNamespace, stylizer: Stylizer) -> list[Style]:
+    """Of every --style; with --mix, the one that they become."""
+    styles = [style for path in o.styles for style in read_styles(path, stylizer)]
+    styles = [mixture(styles, o.mix)] if o.mix else styles
+    for option, path in (("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
+        if path:
+            only_one(option, styles)
+    return styles
+
+
+def read_styles(path: Path, stylizer: Stylizer) -> list[Style]:
+    """All styles at a path: one in a saved descriptor or an image file, one for each image in a folder or zip file."""
     if path.suffix.lower() == ".safetensors":
-        return [Style(path.stem, load_descriptor(path, painter.network), path.stem)]
+        return [Style(path.stem, load_descriptor(path, stylizer.network), path.stem)]
     archive, styles = open_images(path), []
     for name in archive.names:
         picture = read_picture(archive, name)
         try:
-            descriptor = painter.describe(picture)
+            descriptor = stylizer.encode_style_picture(picture)
         except InputError as error:
             raise InputError(f"{archive.path}: {name}: {error}") from None
         styles.append(Style(flat(name), descriptor, thumbnail(picture)))
     return styles
 
 
+def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, list[list[Path]] | None]:
+    """The contents, and the files for --output. All contents are read once, so that damage is known before any is drawn."""
+    archive = open_images(o.content)
+    files = plan(o.output, archive.names, styles) if o.output else None
+    if o.table and (len(archive.names) + 1) * (len(styles) + 1) > MAX_CELLS:
+        raise InputError(f"--table: found {len(archive.names)} × {len(styles)} pictures, wanted {MAX_CELLS} cells at most")
+    for name in archive.names:
+        read_picture(archive, name, o.content_size)
+    return archive, files
+
+
 def read_picture(archive: Archive, name: str, size: int | None = None) -> torch.Tensor:
-    """uint8 RGB [3, H, W], of this short side."""
+    """uint8 RGB [3, H, W]; with a short side of `size` pixels, if that is given."""
     picture = to_rgb(from_pil(archive.image(name))[None])[0]
     try:
         return with_short_side(picture, size) if size else picture
@@ -234,14 +234,14 @@ def plan(output: Path, contents: list[str], styles: list[Style]) -> list[list[Pa
     for path in sum(files, []):
         if path.name.casefold() in seen:  # some file systems do not tell capitals from small letters
             raise InputError(f"--output {output}: two pictures would be {path.name}, wanted names that differ")
-        if len(os.fsencode(path.name)) > LONGEST_NAME:
+        if len(os.fsencode(path.name)) > MAX_NAME:
             raise InputError(f"--output {output}: {path.name[:80]}… is too long for the name of a file")
         seen.add(path.name.casefold())
     return files
 
 
 def draw(
-    painter: Painter,
+    stylizer: Stylizer,
     archive: Archive,
     styles: list[Style],
     content_size: int | None,
@@ -254,7 +254,7 @@ def draw(
     for row, name in enumerate(archive.names):
         content = read_picture(archive, name, content_size)
         cells = [thumbnail(content)] if table else []
-        for column, image in enumerate(painter.paint(content, [style.descriptor for style in styles])):
+        for column, image in enumerate(stylizer.stylize_picture(content, [style.descriptor for style in styles])):
             if files:
                 save_png(files[row][column], image)
             if table:

@@ -1,4 +1,4 @@
-"""The discriminator: residual blocks down to the smallest grid, minibatch standard deviation, and label projection."""
+"""The discriminator: residual blocks down to the smallest resolution, minibatch standard deviation, and label projection."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
-from networks.resolutions import channels_at, grids
+from networks.resolutions import channels_at, resolutions
 from torch_utils.ops import ACTIVATION_GAIN, downsample2x, in_float32, leaky_relu_
 
 
@@ -35,30 +35,30 @@ class Discriminator(nn.Module):
         c_dim: int = 0,  # number of classes; the logit is then a product with the label's embedding
         channel_base: int = 16384,  # width at resolution r is min(channel_base / r, channel_max)
         channel_max: int = 512,
-        mbstd_group_size: int = 4,  # samples whose standard deviation is taken together; the batch where it does not divide it
-        growing: bool = False,  # whether smaller images are accepted too, as `growth` says: for progressive training
+        mbstd_group_size: int = 4,  # samples that share one standard deviation; all of the batch where this does not divide it
+        growing: bool = False,  # whether smaller images are accepted too, as `growth` says: for progressive growing
     ):
         super().__init__()
-        self.grids = grids(img_resolution)[::-1]
-        widths = [channels_at(grid, channel_base, channel_max) for grid in self.grids]
+        levels = resolutions(img_resolution)[::-1]
+        widths = [channels_at(level, channel_base, channel_max) for level in levels]
         self.c_dim, self.mbstd_group_size = c_dim, mbstd_group_size
-        self.growth: float | None = None  # as of the generator's synthesis network
+        self.growth: float | None = None  # as in the generator's synthesis network
         self.from_rgb = nn.ModuleList(Conv2d(img_channels, width, kernel_size=1) for width in widths[: None if growing else 1])
         self.blocks = nn.ModuleList(Block(i, o) for i, o in zip(widths, widths[1:]))
         self.conv = Conv2d(widths[-1] + 1, widths[-1])
-        self.hidden = Linear(widths[-1] * math.prod(self.grids[-1]), widths[-1])
+        self.hidden = Linear(widths[-1] * math.prod(levels[-1]), widths[-1])
         self.out = Linear(widths[-1], 1 if c_dim == 0 else widths[-1])
         self.embed = Linear(c_dim, widths[-1]) if c_dim > 0 else None
 
     def freeze(self, count: int) -> None:
-        """The layers that see the image first, `count` blocks of them, do not learn (FreezeD: Mo, Cho and Shin 2020)."""
+        """Let the first `count` blocks, and from-RGB before them, learn nothing (FreezeD: Mo, Cho and Shin 2020)."""
         for module in [self.from_rgb, *self.blocks][: count + 1] if count else []:
             module.requires_grad_(False)
 
     def forward(self, img: torch.Tensor, c: torch.Tensor | None = None, batches: int = 1) -> torch.Tensor:
-        """`batches`: how many of them img holds, one behind the other, to be rated as if each were alone."""
+        """`batches`: how many batches img consists of, one behind the other; each is rated as if it were alone."""
         growth = len(self.blocks) if self.growth is None else self.growth
-        start = len(self.blocks) - math.ceil(growth)  # blocks before it are not grown yet
+        start = len(self.blocks) - math.ceil(growth)  # blocks before it are not in use yet
         fade = growth - (math.ceil(growth) - 1)  # 0 … 1, of the block that is being faded in
         img = img.contiguous(memory_format=torch.channels_last)
         x = leaky_relu_(self.from_rgb[start](img, ACTIVATION_GAIN))

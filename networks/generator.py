@@ -8,10 +8,11 @@ import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
 from networks.modulation import MODULATIONS
-from networks.resolutions import channels_at, grids
+from networks.resolutions import channels_at, resolutions
+from torch_utils.checkpoint import records_config
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, leaky_relu_, upsample2x, widen
 
-LIMITS = {  # least and most: a file may ask for a generator, and must not ask for one that nobody could build
+LIMITS = {  # of what a file may ask for, least and most: it must not ask for a generator that nobody could build
     "c_dim": (0, 2**16),
     "z_dim": (1, 2**14),
     "style_depth": (1, 2**10),
@@ -19,13 +20,13 @@ LIMITS = {  # least and most: a file may ask for a generator, and must not ask f
     "channel_base": (1, 2**30),
     "channel_max": (1, 2**12),
 }
-MOST_VALUES = 2**30  # of one image in a feature map: 4 GB
+MAX_VALUES = 2**30  # of one image's feature map: 4 GB
 
 
 class MappingNetwork(nn.Module):
     """z [N, z_dim], c [N, c_dim] or None -> ws [N, num_ws, w_dim].
 
-    The last layer is linear, so that w starts out as the white descriptor that kernel predictors expect.
+    The last layer is linear, so that at first w is white, as kernel predictors expect a descriptor to be.
     """
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int, lr_multiplier: float = 0.01):
@@ -40,8 +41,8 @@ class MappingNetwork(nn.Module):
         self,
         z: torch.Tensor,
         c: torch.Tensor | None = None,  # one-hot labels
-        truncation_psi: float = 1,  # pulls w towards the average w: 1 not at all, 0 entirely
-        truncation_cutoff: int | None = None,  # only the first so many of the ws; None: all
+        truncation_psi: float = 1,  # pulls w towards the average w: not at all at 1, entirely at 0
+        truncation_cutoff: int | None = None,  # how many of the ws are pulled, from the first; None: all
         update_w_avg: bool = False,
     ) -> torch.Tensor:
         x = _unit(z)
@@ -68,7 +69,7 @@ class SynthesisLayer(nn.Module):
         in_channels: int,
         out_channels: int,
         w_dim: int,
-        grid: tuple[int, int],  # height and width of the result
+        resolution: tuple[int, int],  # height and width of the result
         up: bool,
         noise: bool,
         modulation: type,
@@ -80,7 +81,7 @@ class SynthesisLayer(nn.Module):
         self.noise = noise
         if noise:
             self.noise_strength = nn.Parameter(torch.zeros([]))
-            self.register_buffer("noise_const", torch.randn(grid))
+            self.register_buffer("noise_const", torch.randn(resolution))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
         x = self.modulation(x, w)
@@ -94,13 +95,13 @@ class SynthesisLayer(nn.Module):
 class SynthesisNetwork(nn.Module):
     """ws [N, num_ws, w_dim] -> images [N, img_channels, H, W], about [-1, 1]. The image is the sum of all levels' to-RGB.
 
-    `growth` says how much of the network is grown: 2.3 means that levels 0, 1 and 2 are there and level 3 is faded in by 0.3.
+    `growth` says how much of the network is in use: 2.3 means that levels 0, 1 and 2 are, and level 3 is faded in by 0.3.
     """
 
     def __init__(
         self,
         w_dim: int,
-        img_resolution: int | tuple[int, int],
+        levels: list[tuple[int, int]],  # of `resolutions`
         img_channels: int,
         channel_base: int,
         channel_max: int,
@@ -110,23 +111,23 @@ class SynthesisNetwork(nn.Module):
         growth: float | None,
     ):
         super().__init__()
-        self.grids = grids(img_resolution)
+        self.resolutions = levels
         self.growth = growth
-        widths = [channels_at(grid, channel_base, channel_max) for grid in self.grids]
-        if max(width * math.prod(grid) for width, grid in zip(widths, self.grids)) > MOST_VALUES:
-            raise ValueError(f"{widths[-1]} channels at {self.grids[-1]} pixels: feature maps would take more than 4 GB")
+        widths = [channels_at(resolution, channel_base, channel_max) for resolution in levels]
+        if max(width * math.prod(resolution) for width, resolution in zip(widths, levels)) > MAX_VALUES:
+            raise ValueError(f"{widths[-1]} channels at {levels[-1]} pixels: feature maps would take more than 4 GB")
         layer = dict(noise=noise, modulation=MODULATIONS[modulation], **modulation_options)
-        self.const = nn.Parameter(torch.randn(widths[0], *self.grids[0]))
-        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, self.grids[0], up=False, **layer)])
-        for grid, before, width in zip(self.grids[1:], widths, widths[1:]):
-            self.layers.append(SynthesisLayer(before, width, w_dim, grid, up=True, **layer))
-            self.layers.append(SynthesisLayer(width, width, w_dim, grid, up=False, **layer))
+        self.const = nn.Parameter(torch.randn(widths[0], *levels[0]))
+        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, levels[0], up=False, **layer)])
+        for resolution, before, width in zip(levels[1:], widths, widths[1:]):
+            self.layers.append(SynthesisLayer(before, width, w_dim, resolution, up=True, **layer))
+            self.layers.append(SynthesisLayer(width, width, w_dim, resolution, up=False, **layer))
         gain = len(widths) ** -0.5  # to-RGB outputs add up to unit variance
         self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
         self.num_ws = len(self.layers)
 
     def forward(self, ws: torch.Tensor, noise_mode: str = "const", full_size: bool = True) -> torch.Tensor:
-        """Without `full_size`, as large as the network has grown: [N, img_channels, *self.grids[ceil(growth)]]."""
+        """Without `full_size`, images as large as the network has grown: [N, img_channels, *self.resolutions[ceil(growth)]]."""
         if noise_mode not in ("const", "random", "none"):
             raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
         top = len(self.to_rgb) - 1
@@ -149,9 +150,10 @@ class SynthesisNetwork(nn.Module):
 class Generator(nn.Module):
     """Noise to images. `G(z)` is `G.synthesis(G.mapping(z))`."""
 
+    @records_config
     def __init__(
         self,
-        img_resolution: int | tuple[int, int] = 64,  # side of the images, or (height, width): see `pyramid.grids`
+        img_resolution: int | tuple[int, int] = 64,  # side of the images, or (height, width): see `resolutions.resolutions`
         img_channels: int = 3,  # 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA
         c_dim: int = 0,  # number of classes; 0: unconditional
         z_dim: int = 512,  # noise
@@ -162,56 +164,28 @@ class Generator(nn.Module):
         mapping_layers: int = 2,
         noise: bool = True,  # every layer adds noise of a learned strength
         modulation_options: dict | None = None,  # further arguments of the modulation's constructor
-        growth: float | None = None,  # how far a progressive training has come, see `SynthesisNetwork`; None: all is there
+        growth: float | None = None,  # for progressive growing, see `SynthesisNetwork`; None: all levels are in use
     ):
         super().__init__()
         if modulation not in MODULATIONS:
             raise ValueError(f"modulation {modulation!r} must be one of {', '.join(MODULATIONS)}")
-        sizes = dict(
-            c_dim=c_dim,
-            z_dim=z_dim,
-            style_depth=style_depth,
-            mapping_layers=mapping_layers,
-            channel_base=channel_base,
-            channel_max=channel_max,
-        )
-        for name, (least, most) in LIMITS.items():
-            if type(sizes[name]) is not int or not least <= sizes[name] <= most:
-                raise ValueError(f"{name} {sizes[name]!r} must be a whole number from {least} to {most}")
         if not 1 <= img_channels <= 4:
             raise ValueError(f"img_channels {img_channels} must be 1 to 4")
-        top = len(grids(img_resolution)) - 1
-        if growth is not None and not 0 <= growth <= top:
-            raise ValueError(f"growth {growth!r} must be 0 to {top}")
-        if not isinstance(img_resolution, int):
-            img_resolution = tuple(img_resolution)
-            img_resolution = img_resolution[0] if img_resolution[0] == img_resolution[1] else img_resolution
-        self.config = dict(
-            img_resolution=img_resolution,
-            img_channels=img_channels,
-            c_dim=c_dim,
-            z_dim=z_dim,
-            modulation=modulation,
-            channel_base=channel_base,
-            channel_max=channel_max,
-            style_depth=style_depth,
-            mapping_layers=mapping_layers,
-            noise=noise,
-            modulation_options=default_options(modulation) | (modulation_options or {}),  # in full: defaults may change
-            growth=growth,
-        )
+        if not 0 <= c_dim <= LIMITS["c_dim"][1]:  # labels come from a dataset's file
+            raise ValueError(f"c_dim {c_dim} must be 0 to {LIMITS['c_dim'][1]}")
+        if min(z_dim, style_depth, mapping_layers) < 1:
+            raise ValueError(f"z_dim {z_dim}, style_depth {style_depth}, mapping_layers {mapping_layers} must be 1 or more")
+        levels = resolutions(img_resolution)
+        if growth is not None and not 0 <= growth <= len(levels) - 1:
+            raise ValueError(f"growth {growth!r} must be 0 to {len(levels) - 1}")
+        height, width = levels[-1]
+        img_resolution = height if height == width else (height, width)
+        options = default_options(modulation) | (modulation_options or {})
+        self.config |= dict(img_resolution=img_resolution, modulation_options=options)  # in full: defaults may change
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, 9 * style_depth
         self.img_resolution, self.img_channels = img_resolution, img_channels
         self.synthesis = SynthesisNetwork(
-            self.w_dim,
-            img_resolution,
-            img_channels,
-            channel_base,
-            channel_max,
-            noise,
-            modulation,
-            self.config["modulation_options"],
-            growth,
+            self.w_dim, levels, img_channels, channel_base, channel_max, noise, modulation, options, growth
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, self.w_dim, self.num_ws, mapping_layers)
@@ -237,7 +211,7 @@ class Generator(nn.Module):
 
 
 def default_options(modulation: str) -> dict:
-    """The options of a modulation's constructor that a generator leaves open."""
+    """Those arguments of a modulation's constructor that a generator does not set itself."""
     parameters = inspect.signature(MODULATIONS[modulation]).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("in_channels", "out_channels", "w_dim", "up")}
 

@@ -29,11 +29,13 @@ class Linear(nn.Module):
     @in_float32
     def forward(self, x: torch.Tensor, gain: float = 1) -> torch.Tensor:
         """`gain` multiplies the result."""
-        return F.linear(x * (self.weight_gain * gain), self.weight, self.bias * (self.bias_gain * gain))  # x is the smaller one
+        return F.linear(
+            x * (self.weight_gain * gain), self.weight, self.bias * (self.bias_gain * gain)
+        )  # gain on x, the smaller one
 
 
 class Conv2d(nn.Module):
-    """[N, in_channels, H, W] -> [N, out_channels, H, W], zero padding; `bias=False` leaves the bias to whoever activates."""
+    """[N, in_channels, H, W] -> [N, out_channels, H, W], zero padding; `bias=False` leaves the bias to the activation."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, bias: bool = True, gain: float = 1.0):
         super().__init__()

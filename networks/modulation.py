@@ -1,19 +1,20 @@
-"""How a style w acts on a feature map: AdaConv, and the two things it replaces, with one signature.
+"""How a style w acts on a feature map: AdaConv, and the two modulations that it replaces, with one signature.
 
-Each includes its learned convolution: normalise and modulate at the incoming resolution, antialiased ×2 where the layer
+Each includes the learned convolution: normalise and modulate at the incoming resolution, antialiased ×2 where the layer
 grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N, out, 2H, 2W] with up=True.
 """
 
 import torch
 import torch.nn as nn
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, centre, demodulated, largest_divisor
+from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, demodulated, largest_divisor
+from networks.adaconv_fast import centre
 from networks.layers import Conv2d, Linear
 from torch_utils.ops import PADDINGS, in_float32, upsample2x
 
 
 class AdaConv(nn.Module):
-    """Predicted kernels (Chandran et al. 2021). w, reshaped to [s_d, 3, 3], is the descriptor."""
+    """Predicted kernels (Chandran et al. 2021, equation 3). w, reshaped to [s_d, 3, 3], is the descriptor."""
 
     def __init__(
         self,
@@ -22,10 +23,10 @@ class AdaConv(nn.Module):
         w_dim: int,
         up: bool = False,
         kernel_size: int = 3,  # of the predicted kernels
-        per_group: int | None = None,  # channels per group, where the width has as many; default: the paper's schedule
+        per_group: int | None = None,  # channels per group, at most; None: the paper's schedule
         lr_multiplier: float = 4.0,  # of the kernel predictor
         identity: float = 0.9,  # share of the initial kernels in a fixed identity
-        demodulate: bool = False,  # scale the kernels so that every output channel keeps the variance of a white map
+        demodulate: bool = False,  # scale the kernels so that a white map keeps its variance
         padding: str = "zeros",  # beyond the borders of the normalised map: one of torch_utils.ops.PADDINGS
     ):
         super().__init__()
@@ -51,7 +52,7 @@ class AdaConv(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """A scale and a shift per channel of the normalised map (Huang and Belongie 2017; Karras et al. 2019)."""
+    """A scale and a shift per channel of the normalised map (equation 1; Huang and Belongie 2017; Karras et al. 2019)."""
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, up: bool = False, lr_multiplier: float = 1.0):
         super().__init__()

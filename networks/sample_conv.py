@@ -1,7 +1,7 @@
-"""A convolution with kernels of its own for every sample, in whichever exact form is fast.
+"""A convolution with kernels of its own for every sample, in whichever exact form is fastest.
 
-It is linear in the map and linear in the kernels. So are its derivatives, and two operations are enough for all of them, of any
-order: the convolution, and the correlation of a map with a gradient, which is what the kernels' gradient is.
+It is linear in the map and linear in the kernels, and so are its derivatives. Two operations are enough for derivatives of any
+order: the convolution, and the correlation of a map with a gradient, which is the kernels' gradient.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch_utils.ops import widen
 from torch_utils.platform import has_amx
 
-SMALL_MAP = 2**14  # numbers in one sample's map, up to which calls cost more than a change of memory order
-DENSE = 128  # channels up to which, with AMX, a dense convolution of mostly zeros costs less than groups in float32
+SMALL_MAP = 2**14  # numbers in one sample's map; up to here, calls cost more than a change of memory order
+DENSE = 128  # channels; up to here, with AMX, a dense convolution of mostly zeros costs less than groups in float32
 
-Wanted = tuple[bool, bool, bool]  # gradients by map, kernels and bias
+Needed = tuple[bool, bool, bool]  # whether the gradients by map, kernels and bias are needed
 Gradients = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
 
 
@@ -33,64 +33,64 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx, x, kernel, bias, padding):
         ctx.save_for_backward(x, kernel)
         ctx.padding = padding
-        with _as_they_are(x):
+        with _no_autocast(x):
             return _form(x, kernel).convolve(x, kernel, bias, padding)
 
     @staticmethod
     def backward(ctx, gradient):
-        (x, kernel), wanted = ctx.saved_tensors, ctx.needs_input_grad[:3]
+        (x, kernel), needed = ctx.saved_tensors, ctx.needs_input_grad[:3]
         if not torch.is_grad_enabled():
-            with _as_they_are(x):
-                return *_form(x, kernel).gradients(x, kernel, gradient, ctx.padding, wanted), None
+            with _no_autocast(x):
+                return *_form(x, kernel).gradients(x, kernel, gradient, ctx.padding, needed), None
         return (
-            _transposed(gradient, kernel, x.shape[1], ctx.padding) if wanted[0] else None,
-            _Correlation.apply(x, kernel, gradient, ctx.padding) if wanted[1] else None,
-            gradient.sum(dim=(2, 3)) if wanted[2] else None,
+            _transposed(gradient, kernel, x.shape[1], ctx.padding) if needed[0] else None,
+            _Correlation.apply(x, kernel, gradient, ctx.padding) if needed[1] else None,
+            gradient.sum(dim=(2, 3)) if needed[2] else None,
             None,
         )
 
 
 class _Correlation(torch.autograd.Function):
-    """x [N, C_in, H, W], y [N, C_out, H', W'] -> what y, as a gradient, gives the kernels, of the shape of `kernel`."""
+    """x [N, C_in, H, W], y [N, C_out, H', W'] -> the kernels' gradient if y is that of the result, of the shape of `kernel`."""
 
     @staticmethod
     def forward(ctx, x, kernel, y, padding):
         ctx.save_for_backward(x, y)
         ctx.padding = padding
-        with _as_they_are(x):
+        with _no_autocast(x):
             return _form(x, kernel).gradients(x, kernel, y, padding, (False, True, False))[1]
 
     @staticmethod
     def backward(ctx, gradient):
-        (x, y), wanted = ctx.saved_tensors, ctx.needs_input_grad
+        (x, y), needed = ctx.saved_tensors, ctx.needs_input_grad
         return (
-            _transposed(y, gradient, x.shape[1], ctx.padding) if wanted[0] else None,
+            _transposed(y, gradient, x.shape[1], ctx.padding) if needed[0] else None,
             None,
-            _Convolution.apply(x, gradient, None, ctx.padding) if wanted[2] else None,
+            _Convolution.apply(x, gradient, None, ctx.padding) if needed[2] else None,
             None,
         )
 
 
 def _transposed(y: torch.Tensor, kernel: torch.Tensor, channels: int, padding: int) -> torch.Tensor:
-    """The transposed convolution, which is one with the kernels turned round."""
+    """The transposed convolution, which is a convolution with the kernels flipped and their channels exchanged."""
     n, c_out, in_per_group, k, _ = kernel.shape
     kernel = kernel.view(n, channels // in_per_group, -1, in_per_group, k, k).transpose(2, 3).flip(4, 5)
     return _Convolution.apply(y, kernel.reshape(n, channels, -1, k, k), None, k - 1 - padding)
 
 
-def _as_they_are(x: torch.Tensor) -> contextlib.AbstractContextManager:
-    """Autocast would change the types that a form has chosen."""
+def _no_autocast(x: torch.Tensor) -> contextlib.AbstractContextManager:
+    """Without autocast, which would change the types that a form has chosen."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
 
 
 def _form(x: torch.Tensor, kernel: torch.Tensor):
-    """By shape, type and device alone, so that a run can be repeated."""
+    """Chosen by shape, type and device alone, so that a run can be repeated."""
     (n, channels, height, width), (_, c_out, in_per_group, _, _) = x.shape, kernel.shape
     if x.device.type != "cpu" or n == 0:
         return Together()
     groups = channels // in_per_group
-    merged = math.gcd(groups, 8 // in_per_group) if 1 < in_per_group < 8 else 1  # the library is made for 8 channels a group
+    merged = math.gcd(groups, 8 // in_per_group) if 1 < in_per_group < 8 else 1  # CPUs' library is fast at 8 channels a group
     if channels * height * width <= SMALL_MAP:
         return Together(merged)
     if in_per_group <= 2 and c_out == channels:
@@ -101,10 +101,10 @@ def _form(x: torch.Tensor, kernel: torch.Tensor):
 
 
 class Together:
-    """Samples as groups of one convolution. A map that is channels_last has to change its memory order for it.
+    """All samples as groups of one convolution, for which a map in channels_last has to change its memory order.
 
-    CPUs do it in float32: they are slow at groups in sixteen bits, with AMX by more than ten times. `merged` groups are made
-    one, with zeros between them.
+    CPUs do it in float32: in sixteen bits they are slow at groups, with AMX more than ten times slower. `merged` groups are
+    made into one, with zeros between them.
     """
 
     def __init__(self, merged: int = 1):
@@ -117,12 +117,12 @@ class Together:
         y = F.conv2d(_one(x), _wide(kernel).flatten(0, 1), bias, padding=padding, groups=n * x.shape[1] // in_per_group)
         return y.view(n, c_out, *y.shape[2:]).to(x.dtype, memory_format=_memory_format(x))
 
-    def gradients(self, x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, padding: int, wanted: Wanted) -> Gradients:
+    def gradients(self, x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, padding: int, needed: Needed) -> Gradients:
         kernel = _merge(kernel, x.shape[1], self.merged)
         groups = x.shape[0] * x.shape[1] // kernel.shape[2]
-        found = _conv_gradients(_one(x), _wide(kernel).flatten(0, 1), _one(y), groups, padding, wanted)
+        gradients = _conv_gradients(_one(x), _wide(kernel).flatten(0, 1), _one(y), groups, padding, needed)
         shapes = (x.shape, kernel.shape, kernel.shape[:2])
-        by_x, by_kernel, by_bias = (g if g is None else g.view(shape).to(x.dtype) for g, shape in zip(found, shapes))
+        by_x, by_kernel, by_bias = (g if g is None else g.view(shape).to(x.dtype) for g, shape in zip(gradients, shapes))
         return (
             by_x if by_x is None else by_x.contiguous(memory_format=_memory_format(x)),
             by_kernel if by_kernel is None else _split(by_kernel, x.shape[1], self.merged),
@@ -131,7 +131,7 @@ class Together:
 
 
 class Each:
-    """A convolution for each sample, in channels_last: no map changes its memory order. `merged` as above."""
+    """A convolution for each sample, in channels_last: no map changes its memory order. `merged` as in `Together`."""
 
     def __init__(self, merged: int):
         self.merged = merged
@@ -144,23 +144,23 @@ class Each:
             result[i : i + 1] = F.conv2d(x[i : i + 1], kernel[i], own, padding=padding, groups=groups)
         return result
 
-    def gradients(self, x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, padding: int, wanted: Wanted) -> Gradients:
+    def gradients(self, x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, padding: int, needed: Needed) -> Gradients:
         x, kernel, y = _channels_last(x), _merge(kernel, x.shape[1], self.merged), _channels_last(y)
-        found = _empty_gradients(x, kernel, wanted)
+        gradients = _empty_gradients(x, kernel, needed)
         for i in range(len(x)):
             groups = x.shape[1] // kernel.shape[2]
-            own = _conv_gradients(x[i : i + 1], kernel[i], y[i : i + 1], groups, padding, wanted)
-            for whole, part in zip(found, own):
+            own = _conv_gradients(x[i : i + 1], kernel[i], y[i : i + 1], groups, padding, needed)
+            for whole, part in zip(gradients, own):
                 if whole is not None:
                     whole[i] = part
-        by_x, by_kernel, by_bias = found
+        by_x, by_kernel, by_bias = gradients
         return by_x, by_kernel if by_kernel is None else _split(by_kernel, x.shape[1], self.merged), by_bias
 
 
 class Diagonals:
-    """The same, for small groups: g channels are mixed by a matrix of g×g, which is the sum of g cyclic diagonals.
+    """For groups of few channels: the g×g matrix that mixes g channels is the sum of g cyclic diagonals.
 
-    Each of them is a depthwise convolution, at which CPUs are many times faster, of channels that have changed places.
+    Each diagonal is a depthwise convolution of channels that have changed places; at these, CPUs are many times faster.
     """
 
     def convolve(self, x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int) -> torch.Tensor:
@@ -174,39 +174,39 @@ class Diagonals:
             result[i : i + 1] = y
         return result
 
-    def gradients(self, x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, padding: int, wanted: Wanted) -> Gradients:
+    def gradients(self, x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, padding: int, needed: Needed) -> Gradients:
         x, y, diagonals = _channels_last(x), _channels_last(y), _diagonals(kernel)
-        by_x, _, by_bias = _empty_gradients(x, kernel, wanted)
+        by_x, _, by_bias = _empty_gradients(x, kernel, needed)
         by_diagonals = torch.empty_like(diagonals)
         for i in range(len(x)):
             for shift, diagonal in enumerate(diagonals[:, i]):
                 rotated = _rotate(x[i : i + 1], shift, len(diagonals))
                 of_x, of_diagonal, of_bias = _conv_gradients(
-                    rotated, diagonal, y[i : i + 1], x.shape[1], padding, (wanted[0], wanted[1], wanted[2] and shift == 0)
+                    rotated, diagonal, y[i : i + 1], x.shape[1], padding, (needed[0], needed[1], needed[2] and shift == 0)
                 )
-                if wanted[0] and shift == 0:
+                if needed[0] and shift == 0:
                     by_x[i : i + 1] = of_x
-                elif wanted[0]:
+                elif needed[0]:
                     by_x[i : i + 1] += _rotate(of_x, -shift, len(diagonals))
-                if wanted[1]:
+                if needed[1]:
                     by_diagonals[shift, i] = of_diagonal
-                if wanted[2] and shift == 0:
+                if needed[2] and shift == 0:
                     by_bias[i] = of_bias
-        return by_x, _from_diagonals(by_diagonals) if wanted[1] else None, by_bias
+        return by_x, _from_diagonals(by_diagonals) if needed[1] else None, by_bias
 
 
 def _conv_gradients(
-    x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, groups: int, padding: int, wanted: Wanted
+    x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, groups: int, padding: int, needed: Needed
 ) -> Gradients:
     one, none, padding = [1, 1], [0, 0], [padding, padding]
-    arguments = ([kernel.shape[0]], one, padding, one, False, none, groups, wanted)
-    found = torch.ops.aten.convolution_backward(y, x, kernel, *arguments)
-    return tuple(gradient if asked else None for gradient, asked in zip(found, wanted))
+    arguments = ([kernel.shape[0]], one, padding, one, False, none, groups, needed)
+    gradients = torch.ops.aten.convolution_backward(y, x, kernel, *arguments)
+    return tuple(gradient if need else None for gradient, need in zip(gradients, needed))
 
 
-def _empty_gradients(x: torch.Tensor, kernel: torch.Tensor, wanted: Wanted) -> Gradients:
+def _empty_gradients(x: torch.Tensor, kernel: torch.Tensor, needed: Needed) -> Gradients:
     shapes = (x, kernel, kernel[:, :, 0, 0, 0])
-    return tuple(torch.empty_like(like) if asked else None for like, asked in zip(shapes, wanted))
+    return tuple(torch.empty_like(like) if need else None for like, need in zip(shapes, needed))
 
 
 def _result(x: torch.Tensor, kernel: torch.Tensor, padding: int) -> torch.Tensor:
@@ -226,7 +226,7 @@ def _memory_format(x: torch.Tensor) -> torch.memory_format:
 
 def _one(x: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [1, N·C, H, W]"""
-    return _wide(x).flatten().view(1, -1, *x.shape[2:])  # by way of one dimension: a 1×1 map's strides may be any
+    return _wide(x).flatten().view(1, -1, *x.shape[2:])  # by way of one dimension, as the strides of a 1×1 map may be anything
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:
@@ -246,7 +246,7 @@ def _merge(kernel: torch.Tensor, channels: int, merged: int) -> torch.Tensor:
 
 
 def _split(kernel: torch.Tensor, channels: int, merged: int) -> torch.Tensor:
-    """The other way: what stands between the groups is dropped."""
+    """The inverse of `_merge`: what stands between the groups is dropped."""
     if merged == 1:
         return kernel
     n, c_out, in_merged, k, _ = kernel.shape
@@ -255,13 +255,13 @@ def _split(kernel: torch.Tensor, channels: int, merged: int) -> torch.Tensor:
 
 
 def _rotate(x: torch.Tensor, shift: int, g: int) -> torch.Tensor:
-    """Channel c of each group of g becomes its channel c + shift, cyclically."""
+    """Channel c + shift of each group of g moves to place c, cyclically."""
     flat = x.permute(0, 2, 3, 1).unflatten(3, (-1, g))
     return flat.roll(-shift, 4).flatten(3).permute(0, 3, 1, 2) if shift else x
 
 
 def _diagonals(kernel: torch.Tensor) -> torch.Tensor:
-    """[N, C, g, k, k] -> [g, N, C, 1, k, k]: number s is what output c of each group takes of input c + s."""
+    """[N, C, g, k, k] -> [g, N, C, 1, k, k]: diagonal s has the kernels from input c + s to output c of each group."""
     g = kernel.shape[2]
     rows = torch.arange(g, device=kernel.device)
     blocks = kernel.unflatten(1, (-1, g))  # [N, C/g, g, g, k, k]
@@ -269,7 +269,7 @@ def _diagonals(kernel: torch.Tensor) -> torch.Tensor:
 
 
 def _from_diagonals(diagonals: torch.Tensor) -> torch.Tensor:
-    """The other way."""
+    """The inverse of `_diagonals`."""
     g = len(diagonals)
     rows = torch.arange(g, device=diagonals.device)
     shift = (rows - rows[:, None]) % g  # [output, input]

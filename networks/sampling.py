@@ -27,12 +27,12 @@ def draw_labels(count: int, c_dim: int, seed: int = 0, classes: Sequence[int] | 
 def sample(
     G: torch.nn.Module,
     count: int,
-    seed: int = 0,  # the same seed gives the same images, whatever the batch
-    classes: Sequence[int] | None = None,  # to draw from evenly, e.g. the labels of the training images; conditional G only
+    seed: int = 0,  # the same seed gives the same images, whatever the batch size
+    classes: Sequence[int] | None = None,  # to draw from evenly, such as the labels of the training images; conditional G only
     batch: int = 32,
-    share: tuple[int, int] = (0, 1),  # (rank, world): only the batches rank, rank + world, …
+    share: tuple[int, int] = (0, 1),  # (rank, world size): only batches rank, rank + world size, …
 ) -> Iterator[torch.Tensor]:
-    """`count` images in all, uint8 [≤ batch, C, H, W], on the generator's device."""
+    """`count` images of a generator in batches, uint8 [≤ batch, C, H, W], on its device."""
     device = next(G.parameters()).device
     z = normal((count, G.z_dim), "sample", seed)
     c = draw_labels(count, G.c_dim, seed, classes)

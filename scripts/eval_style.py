@@ -1,6 +1,6 @@
 """Scores of style transfers: `python -m scripts.eval_style`, for docs/structure.md and docs/style.md.
 
-Three parts, each by itself: trained networks on pairs that were held out (`--network`), the stripes-and-dots test
+Three parts, each of which runs alone: trained networks on held-out pairs (`--network`), the stripes-and-dots test
 (`--textures`), and time and memory of AdaConv against AdaIN (`--speed`).
 """
 
@@ -10,6 +10,7 @@ import statistics
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import torch
@@ -18,9 +19,9 @@ from PIL import Image, ImageOps
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metrics.style_transfer.distances import content_loss, gram_distance, style_loss
 from metrics.style_transfer.ssim import edge_ssim
 from metrics.style_transfer.structure import PERIODS, mean_score, smallest_side, structure_score
+from networks.style_transfer.feature_losses import content_loss, gram_distance, moments_loss
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.benchmarks.style_transfer import whole
@@ -45,17 +46,14 @@ COLUMNS = {
 
 def read_images(archive: Archive, names: Iterable[str], size: int) -> dict[str, torch.Tensor]:
     """Name -> [1, 3, size, size] in [-1, 1]: the largest square in the middle, resized."""
-    found = {}
-    for name in names:
-        image = ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS)
-        found[name] = from_uint8(to_rgb(from_pil(image)[None]))
-    return found
+    fitted = {name: ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS) for name in names}
+    return {name: from_uint8(to_rgb(from_pil(image)[None])) for name, image in fitted.items()}
 
 
-def pairs_of(contents: list[str], styles: list[str], most: int, seed: int = 0) -> list[tuple[str, str]]:
-    """All pairs in order, or `most` of them drawn by the seed."""
+def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) -> list[tuple[str, str]]:
+    """All pairs in order, or `limit` of them drawn by the seed."""
     count = len(contents) * len(styles)
-    pick = sorted(random.Random(seed).sample(range(count), min(most, count)))
+    pick = sorted(random.Random(seed).sample(range(count), min(limit, count)))
     return [(contents[i // len(styles)], styles[i % len(styles)]) for i in pick]
 
 
@@ -68,30 +66,25 @@ def evaluate(
 ) -> dict[str, dict]:
     """Name of a network -> means over the pairs. Content and style themselves are scored, too: the ends of each scale.
 
-    One encoder, the first network's, judges all of them.
+    Features are those of one encoder, the first network's, for all of them.
     """
-    judge = next(iter(stylizers.values())).encoder
+    encoder = next(iter(stylizers.values())).encoder
     records = {name: [] for name in (*stylizers, "content", "style")}
     bar = Progress("pairs", len(pairs), "pair")
     for i, (content_name, style_name) in enumerate(pairs):
         content, style = contents[content_name].to(device), styles[style_name].to(device)
-        found = {name: timed_stylize(stylizer, content, style, device) for name, stylizer in stylizers.items()}
-        found |= {"content": (content, 0.0), "style": (style, 0.0)}
+        outputs = {name: timed_stylize(stylizer, content, style, device) for name, stylizer in stylizers.items()}
+        outputs |= {"content": (content, 0.0), "style": (style, 0.0)}
         with torch.no_grad():
-            of_content, of_style = judge(content), judge(style)
-            for name, (output, seconds) in found.items():
+            of_content, of_style = encoder(content), encoder(style)
+            for name, (output, seconds) in outputs.items():
                 output = from_uint8(to_uint8(output))  # as a file has it
-                of_output = judge(output)
-                records[name].append(
-                    dict(
-                        content_loss=float(content_loss(of_output, of_content)),
-                        style_loss=float(style_loss(of_output, of_style)),
-                        gram=float(gram_distance(of_output, of_style)),
-                        edges=float(edge_ssim(output, content)),
-                        structure=structure_score(output, content, style)[0],
-                        seconds=seconds,
-                    )
-                )
+                of_output = encoder(output)
+                scores = dict(content_loss=float(content_loss(of_output, of_content)))
+                scores |= dict(style_loss=float(moments_loss(of_output, of_style)))
+                scores |= dict(gram=float(gram_distance(of_output, of_style)), edges=float(edge_ssim(output, content)))
+                scores |= dict(structure=structure_score(output, content, style)[0], seconds=seconds)
+                records[name].append(scores)
         bar.update(i + 1)
     bar.close()
     return {name: means(rows) for name, rows in records.items()}
@@ -99,50 +92,62 @@ def evaluate(
 
 def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor, device: torch.device):
     """-> the image, and seconds for both encoders and the decoder."""
-    found = []
-    seconds = timed(lambda: found.append(whole(stylizer, content, style)), device)
-    return found[0], seconds
+    images = []
+    seconds = timed(lambda: images.append(whole(stylizer, content, style)), device)
+    return images[0], seconds
 
 
 def means(rows: list[dict]) -> dict:
-    """Of the records of all pairs; seconds are the median, as the first pair warms up."""
+    """Over the pairs; seconds are the median, as the first pair is slower."""
     structure = mean_score([row["structure"] for row in rows])
-    found = {key: statistics.fmean(row[key] for row in rows) for key in ("content_loss", "style_loss", "gram", "edges")}
-    found |= dict(structure=structure.score, structure_distance=structure.output, structure_of_content=structure.content)
-    return found | dict(seconds=statistics.median(row["seconds"] for row in rows))
+    result = {key: statistics.fmean(row[key] for row in rows) for key in ("content_loss", "style_loss", "gram", "edges")}
+    result |= dict(structure=structure.score, structure_distance=structure.output, structure_of_content=structure.content)
+    return result | dict(seconds=statistics.median(row["seconds"] for row in rows))
 
 
 def evaluation_table(results: dict[str, dict]) -> str:
     lines = [f"| network | {' | '.join(COLUMNS.values())} |", "| --- " * (len(COLUMNS) + 1) + "|"]
-    for name, found in results.items():
-        cells = [f"{found[key]:.3f}" if found[key] or key != "seconds" else "" for key in COLUMNS]
+    for name, scores in results.items():
+        cells = [f"{scores[key]:.3f}" if scores[key] or key != "seconds" else "" for key in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 @command()
-@click.option("--network", "networks", type=click.Path(path_type=Path), multiple=True, help="of train_style.py; repeatable")
-@click.option("--encoder-weights", type=click.Path(path_type=Path), help="VGG's, torchvision's keys  [default: fetched once]")
-@click.option("--content", type=click.Path(path_type=Path), help="folder or zip of images that were held out")
-@click.option("--style", type=click.Path(path_type=Path), help="folder or zip of images that were held out")
+@click.option(
+    "--network",
+    "networks",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="snapshot of train_style.py; may be given several times",
+)
+@click.option(
+    "--encoder-weights",
+    type=click.Path(path_type=Path),
+    help="of VGG, with torchvision's keys  [default: fetched once, about 550 MB]",
+)
+@click.option("--content", type=click.Path(path_type=Path), help="folder or zip of held-out photographs")
+@click.option("--style", type=click.Path(path_type=Path), help="folder or zip of held-out styles")
 @click.option("--size", type=click.IntRange(smallest_side(PERIODS)), default=256, help="of both images, cropped to squares")
-@click.option("--pairs", type=click.IntRange(1), default=100, help="at most so many, drawn at random")
+@click.option("--pairs", type=click.IntRange(1), default=100, help="at most this many, drawn at random")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
-@click.option("--steps", type=click.IntRange(2), default=500, help="of training for each transfer of the stripes-and-dots test")
+@click.option(
+    "--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of the stripes-and-dots test"
+)
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the stripes-and-dots test")
 @click.option("--speed", is_flag=True, help="time and memory of AdaConv : AdaIN, in the first network's or default widths")
 @click.option(
     "--speed-size",
     type=click.IntRange(8),
     default=512,
-    help="of both images; styles of 256 where only they are taken",
+    help="of both images; styles of 256 for the paper's style encoder",
 )
 @click.option("--seconds", type=float, default=60, help="for the repetitions of --speed")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/style"), help="OUT.json is written")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(**options):
     """Score trained style transfers, test what they can transfer at all, and time them."""
-    o = type("Options", (), options)
+    o = SimpleNamespace(**options)
     if bool(o.content) != bool(o.style) or (o.content and not o.networks):
         raise click.UsageError("scoring takes --network, --content and --style together")
     if not (o.content or o.textures or o.speed):
@@ -158,15 +163,15 @@ def main(**options):
         pairs = pairs_of(*(archive.names for archive in archives), o.pairs)
         contents, styles = (read_images(a, sorted(set(names)), o.size) for a, names in zip(archives, zip(*pairs)))
         try:
-            found = evaluate(stylizers, contents, styles, pairs, device)
+            scores = evaluate(stylizers, contents, styles, pairs, device)
         except ValueError as error:  # the paper's style encoder takes one size only
             raise InputError(f"--size {o.size}: {error}") from None
-        results["evaluation"] = dict(size=o.size, pairs=pairs, networks=found)
-        print(f"\n{len(pairs)} pairs at {o.size}×{o.size}\n\n{evaluation_table(found)}", flush=True)
+        results["evaluation"] = dict(size=o.size, pairs=pairs, networks=scores)
+        print(f"\n{len(pairs)} pairs at {o.size}×{o.size}\n\n{evaluation_table(scores)}", flush=True)
     if o.textures:
-        found = stripes_and_dots.run_test(o.steps, o.seed, o.out.with_name(o.out.name + "-textures.png"))
-        results["textures"] = stripes_and_dots.record(o.steps, o.seed, found)
-        print(f"\nstripes and dots of equal mean and variance, held out\n\n{stripes_and_dots.table(found)}", flush=True)
+        examined = stripes_and_dots.run_test(o.steps, o.seed, o.out.with_name(o.out.name + "-textures.png"))
+        results["textures"] = stripes_and_dots.record(o.steps, o.seed, examined)
+        print(f"\nheld-out stripes and dots of equal mean and variance\n\n{stripes_and_dots.table(examined)}", flush=True)
     if o.speed:
         config = read_snapshot(o.networks[0], tensors=False).config if o.networks else dict(encoder="vgg16")
         stylizers = style_speed.default_stylizers(config, device)

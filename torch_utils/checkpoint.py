@@ -3,17 +3,19 @@
 Nothing in a snapshot can run code. Shapes are compared before any memory is taken, so that a small file cannot ask for much.
 """
 
+import functools
+import inspect
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 
-from torch_utils.files import InputError, atomic_write, first_line, parse_json
+from torch_utils.files import InputError, atomic_write, parse_json
+from torch_utils.tensor_file import open_tensors
 
 FORMAT = "adaconv/1"
 
@@ -22,10 +24,24 @@ FORMAT = "adaconv/1"
 class Snapshot:
     """What is in a file: which kind of network, how to build it, notes such as label names, and its tensors."""
 
-    kind: str  # "generator"
+    kind: str  # generator or style_transfer
     config: dict  # arguments of the network's constructor
-    info: dict  # anything that describes the training
+    info: dict  # anything that describes the training run
     tensors: dict[str, torch.Tensor]
+
+
+def records_config(init: Callable[..., None]) -> Callable[..., None]:
+    """Decorator of a network's constructor: all its arguments, defaults included, are kept as `self.config`."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapped(self, *arguments, **named):
+        bound = signature.bind(self, *arguments, **named)
+        bound.apply_defaults()
+        self.config = dict(list(bound.arguments.items())[1:])  # without `self`
+        init(self, *arguments, **named)
+
+    return wrapped
 
 
 def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, half: bool = False, **info) -> None:
@@ -48,19 +64,11 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
             f"{path}: a pickle, as StyleGAN's networks are, runs whatever code it carries, so it is not opened; wanted a "
             ".safetensors as train.py writes it"
         )
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise InputError(f"{path}: found format {header.get('format')!r}, wanted {FORMAT!r} as train.py writes it")
-            contents = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118  not a dict
-            config, info = (
-                parse_json(header[name], f"{path}: not a network snapshot: its {name}") for name in ("config", "info")
-            )
-    except InputError:
-        raise
-    except Exception as error:  # safetensors passes on whatever torch says to a strange shape or dtype
-        raise InputError(f"{path}: not a network snapshot ({first_line(error)})") from None
+    with open_tensors(path, "not a network snapshot") as (file, header):
+        if header.get("format") != FORMAT:
+            raise InputError(f"{path}: found format {header.get('format')!r}, wanted {FORMAT!r} as train.py writes it")
+        contents = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118  not a dict
+        config, info = (parse_json(header[name], f"{path}: not a network snapshot: its {name}") for name in ("config", "info"))
     if not isinstance(config, dict) or not isinstance(info, dict):
         raise InputError(f"{path}: not a network snapshot (its configuration is not a table)")
     names = info.get("label_names") or []
@@ -69,14 +77,23 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
     return Snapshot(header.get("kind", ""), config, info, contents)
 
 
-def build(snapshot: Snapshot, constructor: Callable[..., torch.nn.Module], path: str | Path) -> torch.nn.Module:
-    """The network, built without memory of its own and then given the snapshot's tensors."""
+def build(
+    snapshot: Snapshot,
+    constructor: Callable[..., torch.nn.Module],
+    limits: dict[str, tuple[int, int]],  # of whole numbers in the config: a file must not ask for what nobody could build
+    path: str | Path,
+) -> torch.nn.Module:
+    """The network, built without memory of its own and then given the snapshot's tensors. `InputError` where it cannot be."""
     try:
+        for name, (low, high) in limits.items():
+            value = snapshot.config.get(name, low)
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"{name} {value!r} must be a whole number from {low} to {high}")
         with torch.device("meta"):
             network = constructor(**snapshot.config)
-        for name, wanted in network.state_dict().items():
-            if name in snapshot.tensors and snapshot.tensors[name].dtype != wanted.dtype:
-                raise TypeError(f"{name} is {snapshot.tensors[name].dtype}, wanted {wanted.dtype}")
+        for name, tensor in network.state_dict().items():
+            if name in snapshot.tensors and snapshot.tensors[name].dtype != tensor.dtype:
+                raise TypeError(f"{name} is {snapshot.tensors[name].dtype}, wanted {tensor.dtype}")
         network.load_state_dict(snapshot.tensors, assign=True)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise InputError(
@@ -87,7 +104,7 @@ def build(snapshot: Snapshot, constructor: Callable[..., torch.nn.Module], path:
 
 def load_generator(path: str | Path, device: torch.device | str = "cpu"):
     """The EMA generator of a snapshot, in eval mode and without gradients."""
-    from networks.generator import Generator  # the one import that goes up: this name is the project's public loader
+    from networks.generator import LIMITS, Generator  # the one import that goes up: this name is the project's public loader
 
     snapshot = read_snapshot(path)
     if snapshot.kind != "generator":
@@ -95,7 +112,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
     options = snapshot.config.get("modulation_options")
     if snapshot.config.get("modulation") == "adaconv" and isinstance(options, dict):
         options.setdefault("padding", "replicate")  # as it was before there was a choice
-    network = build(snapshot, Generator, path).eval().requires_grad_(False)
+    network = build(snapshot, Generator, LIMITS, path).eval().requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)
 
 

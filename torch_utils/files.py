@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
-LONGEST_MESSAGE = 2000  # characters
+MAX_MESSAGE = 2000  # characters
 DISK = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTCONN")  # not every system has all
 
 
 class InputError(ValueError):
-    """Something from outside (a file, an option) is not as wanted. Commands print it as one line and exit with 2."""
+    """Something from outside (a file, an option) is not as wanted. Commands print one line and exit with code 2."""
 
     def __init__(self, message: str):
-        # What it quotes comes from outside, too: a name may be as long as a book, or hold what a terminal obeys.
-        line = " ".join(message[:LONGEST_MESSAGE].splitlines())
+        # What a message quotes comes from outside, too: a name may be as long as a book, or have control characters.
+        line = " ".join(message[:MAX_MESSAGE].splitlines())
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 def disk_trouble(error: OSError) -> InputError | None:
-    """A disk that is full, gone, or not to be written to, in words; None where it is something else."""
+    """Words for a disk that is full, gone or read-only; None for any other error."""
     if error.errno not in [getattr(errno, name, None) for name in DISK]:
         return None
     where = f"{error.filename}: " if error.filename else ""
@@ -39,11 +39,11 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Let an error of the system say which file it is about; that of a full disk does not by itself."""
+    """Let an error of the system name the file; that of a full disk does not by itself."""
     try:
         yield
     except OSError as error:
-        if error.errno and not error.filename:  # without a number it would print as one that has none
+        if error.errno and not error.filename:  # an error without a number prints no file name
             error.filename = str(path)
         raise
 
@@ -68,7 +68,7 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
 
 
 def replace_by_copy(source: Path, target: Path) -> None:
-    """Let `target` have what `source` has, if there is one; both are whole at every moment."""
+    """Make `target` a copy of `source`, if there is a `source`; both are whole at every moment."""
     if source.exists():
         temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
         temporary.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def replace_by_copy(source: Path, target: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """What processes that were killed while writing left behind. Nobody else may be writing there."""
+    """Delete what processes left behind that were killed while writing. No other process may be writing there."""
     for path in folder.glob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
 
@@ -91,22 +91,22 @@ def write_json(path: str | Path, value) -> None:
         file.write("\n")
 
 
-def read_json(path: str | Path, most: int = 1 << 20):
-    """The value in a JSON file from outside, of at most so many bytes; `InputError` for anything else."""
+def read_json(path: str | Path, max_bytes: int = 1 << 20):
+    """The value in a JSON file from outside, of at most `max_bytes`; `InputError` for anything else."""
     try:
-        if not os.path.isfile(path):  # a pipe would keep us waiting, a device might never end
+        if not os.path.isfile(path):  # reading a pipe would wait, and a device might never end
             raise InputError(f"{path}: found no file")
         with open(path, "rb") as file:
-            data = file.read(most + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    if len(data) > most:
-        raise InputError(f"{path}: found more than {most} bytes, wanted fewer")
+    if len(data) > max_bytes:
+        raise InputError(f"{path}: found more than {max_bytes} bytes, wanted fewer")
     return parse_json(data, path)
 
 
 def parse_json(text: bytes | str, where: str | Path):
-    """The value in JSON from outside; `InputError`, which names the place, for anything else and where a key stands twice."""
+    """The value in JSON from outside. `InputError`, which starts with `where`, for anything else and for a key given twice."""
     try:
         return json.loads(text, object_pairs_hook=_table)
     except (ValueError, RecursionError) as error:
@@ -117,13 +117,13 @@ def _table(pairs: list[tuple]) -> dict:
     table = {}
     for key, value in pairs:
         if key in table:
-            raise ValueError(f"{key!r} stands there twice")
+            raise ValueError(f"{key!r} is given twice")
         table[key] = value
     return table
 
 
 def append_jsonl(path: str | Path, record: dict) -> None:
-    """Append one record as one line with a single write, so that a line is never half there after a crash."""
+    """Append one record as one line with a single write, so that a crash leaves no half line."""
     line = json.dumps(record) + "\n"
     with naming(path), open(path, "ab") as file:
         file.write(line.encode())
@@ -141,7 +141,7 @@ def sha256(path: str | Path) -> str:
 
 
 def cache_dir() -> Path:
-    """Where recomputable things are kept: `$ADACONV_CACHE`, or `adaconv` under the user's cache folder."""
+    """Where things are kept that can be computed again: `$ADACONV_CACHE`, or `adaconv` under the user's cache folder."""
     if path := os.environ.get("ADACONV_CACHE"):
         return Path(path)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaconv"

@@ -1,4 +1,4 @@
-"""Antialiased resampling, and bias with activation. Every operation has a second derivative."""
+"""Operations on maps: antialiased resampling, padding, bias with activation. Each has a second derivative."""
 
 import functools
 
@@ -14,7 +14,7 @@ def upsample2x(x: torch.Tensor) -> torch.Tensor:
 def downsample2x(x: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] with even H, W -> [N, C, H/2, W/2]: the filter [1, 3, 3, 1] over replicated borders, every second sample.
 
-    That is the transpose of `upsample2x` divided by 4, for which PyTorch has a kernel that is fast in sixteen bits, too.
+    It is the transpose of `upsample2x` divided by 4, for which PyTorch has a kernel that is fast in sixteen bits, too.
     """
     n, c, h, w = x.shape
     return torch.ops.aten.upsample_bilinear2d_backward(x, [h, w], [n, c, h // 2, w // 2], False) / 4
@@ -24,14 +24,14 @@ PADDINGS = ("zeros", "replicate", "reflect")
 
 
 def pad(x: torch.Tensor, amount: int, padding: str) -> torch.Tensor:
-    """[N, C, H, W] -> [N, C, H + 2·amount, W + 2·amount]. `ValueError` where there is too little to reflect."""
+    """[N, C, H, W] -> [N, C, H + 2·amount, W + 2·amount]. `ValueError` for a map too small to reflect."""
     if padding == "reflect" and min(x.shape[2:]) <= amount:
         raise ValueError(f"a map of {x.shape[3]}×{x.shape[2]} is too small for reflected borders of {amount}")
     return _Pad.apply(x, amount, padding) if amount else x
 
 
 class _Pad(torch.autograd.Function):
-    """One pass over a map that is channels_last, each way; PyTorch's own takes several."""
+    """One pass over a channels_last map, forward and backward; PyTorch's own padding takes several."""
 
     @staticmethod
     def forward(ctx, x, amount, padding):
@@ -51,7 +51,7 @@ class _Pad(torch.autograd.Function):
 
 
 class _Fold(torch.autograd.Function):
-    """The transpose of `pad`: what lies beyond the borders is added to where it was taken from."""
+    """The transpose of `pad`: values beyond the borders are added to the places that they were copied from."""
 
     @staticmethod
     def forward(ctx, x, amount, padding):
@@ -65,7 +65,7 @@ class _Fold(torch.autograd.Function):
 
 
 def _fill_borders(x: torch.Tensor, dim: int, amount: int, padding: str) -> None:
-    """What lies before and after the middle of x [N, C, H, W] along a dimension."""
+    """Write the borders of x [N, C, H, W], before and after its middle along a dimension."""
     middle, before, after = _split(x, dim, amount)
     size = middle.shape[dim]
     if padding == "zeros":
@@ -105,8 +105,10 @@ ACTIVATION_GAIN = 2**0.5  # before a leaky ReLU: keeps a unit second moment
 
 
 def leaky_relu_(x: torch.Tensor) -> torch.Tensor:
-    """With slope 0.2, in place: what a convolution has just made need not be kept as well. Whoever made x applies the gain, to
-    weights and biases, which are smaller than maps."""
+    """With slope 0.2, in place: the result of a convolution need not be kept beside it.
+
+    ACTIVATION_GAIN is applied before, to weights and biases, which are smaller than maps.
+    """
     return F.leaky_relu_(x, 0.2)
 
 
@@ -122,7 +124,7 @@ def widen(x: torch.Tensor) -> torch.Tensor:
 
 
 def in_float32(function):
-    """Decorator: where autocast would compute in sixteen bits, this function computes in float32 all the same.
+    """Decorator: under autocast, too, the function computes in float32; tensors in sixteen bits are widened first.
 
     For functions of tensors, and for methods whose first argument after `self` is one.
     """

@@ -1,4 +1,4 @@
-"""A table of pictures of different sizes: a first row and a first column that say what the others are made from."""
+"""A table of pictures of different sizes, whose first row and first column show what the others are made from."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch_utils.images import from_pil, to_pil
 
 CELL = 256  # pixels, of a square
 GAP = 4
-MOST_CELLS = 1024  # 200 MB
+MAX_CELLS = 1024  # of a table: 200 MB
 
 
 def table_picture(table: Sequence[Sequence[Image.Image | str]]) -> torch.Tensor:

@@ -1,9 +1,9 @@
-"""A decoder that draws before it has learned anything: it starts as its encoder, backwards."""
+"""A decoder that draws before it has learned anything: it starts as the encoder in reverse."""
 
 import torch
 import torch.nn as nn
 
-from networks.adaconv import centre
+from networks.adaconv_fast import centre
 from networks.style_transfer.network import StyleTransfer
 from networks.style_transfer.vgg import CONVOLUTIONS, VGG
 
@@ -11,26 +11,27 @@ CONTRAST = 0.4  # standard deviation of the first images, in [-1, 1]
 
 
 @torch.no_grad()
-def mirror(network: StyleTransfer, encoder: VGG, features: torch.Tensor) -> None:
-    """Set the decoder's convolutions to the transposed ones of `encoder`, rescaled as the network will see it.
+def init_from_encoder(network: StyleTransfer, encoder: VGG, features: torch.Tensor) -> None:
+    """Set the decoder's convolutions to the transposed ones of `encoder`, which is rescaled already (`VGG.rescale`).
 
     The transpose of a convolution is nearly its inverse, up to a scale, where its filters are nearly orthogonal: Zeiler and
-    Fergus 2014 (section 2.1) draw with VGG's kind of filters that way. Scales are found layer by layer, so that each
-    layer's output for `features`, the relu4_1 of some contents in their own styles, has unit variance (Mishkin and Matas
-    2016), and zero mean in every channel. Where the decoder has a layer more than the encoder, it starts as the identity.
+    Fergus 2014 (section 2.1) draw with filters like VGG's that way. Scales are found layer by layer, so that each layer's
+    output has unit variance (Mishkin and Matas 2016), and zero mean in every channel, when the contents with the relu4_1
+    `features` [N, 512, h, w] are drawn in their own styles. Where the decoder has a layer more than the encoder, that layer
+    starts as the identity.
     """
-    kernels = network.kernels(network.describe(features))
-    backwards = iter(reversed(encoder.convolutions))
+    kernels = network.kernels(network.encode_style(features))
+    transposed = iter(reversed(encoder.convolutions))
     x = features
     for level, own, count in zip(network.levels, kernels, reversed(CONVOLUTIONS[network.encoder])):
-        x = level.enter(*centre(x), own) if own else level.enter(x, None, None)
+        x = level.modulate(*centre(x), own) if own else level.modulate(x, None, None)
         for i, conv in enumerate(level.convs, count - len(level.convs)):
             if i < 0:
                 nn.init.dirac_(conv.weight)
             else:
-                conv.weight.copy_(next(backwards).weight.transpose(0, 1).flip(2, 3))
+                conv.weight.copy_(next(transposed).weight.transpose(0, 1).flip(2, 3))
             conv.bias.zero_()
-            y = level.ordinary(x, conv)
+            y = level.conv(x, conv)
             mean = y.mean(dim=(0, 2, 3))
             y -= mean.view(1, -1, 1, 1)
             gain = (CONTRAST if level.last and conv is level.convs[-1] else 1) / y.std().clamp(min=1e-8)

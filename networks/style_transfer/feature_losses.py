@@ -1,7 +1,7 @@
-"""What a stylised image is trained for: the content's features, and the style's statistics of features.
+"""What a style transfer is trained for and judged by: distances of VGG's features to those of the content and of the style.
 
-Features are lists of [N, C, H, W], as `vgg.VGG` gives them, in sixteen bits or more; statistics and losses are in float32 or
-more. Losses are means over samples.
+Features are lists of [N, C, H, W], relu1_1 … relu4_1 as `vgg.VGG` gives them, in sixteen bits or more. Output and style may
+differ in size. Statistics and results are in float32 or more; results are means over the samples.
 """
 
 from collections.abc import Sequence
@@ -9,31 +9,34 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from networks.adaconv import centre
+from networks.adaconv_fast import centre
 from torch_utils.ops import in_float32, widen
 
 Features = Sequence[torch.Tensor]
 
 
-def content_loss(found: Features, content: Features) -> torch.Tensor:
+def content_loss(output: Features, content: Features) -> torch.Tensor:
     """Mean squared difference at relu4_1 (Gatys et al. 2016, equation 1, averaged)."""
-    return F.mse_loss(widen(found[-1]), widen(content[-1]))
+    return F.mse_loss(widen(output[-1]), widen(content[-1]))
 
 
-def moments_loss(found: Features, style: Features) -> torch.Tensor:
-    """Means and standard deviations of every channel, at relu1_1 … relu4_1 (Huang and Belongie 2017, equation 13)."""
-    return sum(F.mse_loss(a, b) for x, y in zip(found, style) for a, b in zip(_moments(x), _moments(y)))
+def moments_loss(output: Features, style: Features) -> torch.Tensor:
+    """Squared differences of each channel's mean and standard deviation, averaged over channels, summed over the layers.
+
+    Huang and Belongie 2017, equation 13, but with squares in place of norms.
+    """
+    return sum(F.mse_loss(a, b) for x, y in zip(output, style) for a, b in zip(_moments(x), _moments(y)))
 
 
-def gram_loss(found: Features, style: Features) -> torch.Tensor:
-    """Gram matrices (Gatys et al. 2016, equation 4), per position, so that images of different sizes compare."""
-    return sum(F.mse_loss(gram(x), gram(y)) for x, y in zip(found, style))
+def gram_loss(output: Features, style: Features) -> torch.Tensor:
+    """Squared differences of Gram matrices (Gatys et al. 2016, equation 4), averaged over entries, summed over the layers."""
+    return sum(F.mse_loss(gram(x), gram(y)) for x, y in zip(output, style))
 
 
-def cmd_loss(found: Features, style: Features, order: int = 5) -> torch.Tensor:
+def cmd_loss(output: Features, style: Features, order: int = 5) -> torch.Tensor:
     """Central moment discrepancy (Kalischek et al. 2021, equation 8) of features that a sigmoid has bounded to (0, 1)."""
     total = 0
-    for x, y in zip(found, style):
+    for x, y in zip(output, style):
         x, y = (torch.sigmoid(widen(f)).flatten(2) for f in (x, y))  # [N, C, H·W]
         mean_x, mean_y = x.mean(dim=2, keepdim=True), y.mean(dim=2, keepdim=True)
         total = total + _norm(mean_x - mean_y)
@@ -46,9 +49,22 @@ def cmd_loss(found: Features, style: Features, order: int = 5) -> torch.Tensor:
 STYLE_LOSSES = {"moments": moments_loss, "gram": gram_loss, "cmd": cmd_loss}
 
 
-@in_float32  # products of matrices are what autocast would compute in sixteen bits
+def gram_distance(output: Features, style: Features) -> torch.Tensor:
+    """‖G(output) − G(style)‖ / ‖G(style)‖ with Frobenius norms, mean over the layers. A score, and not a loss.
+
+    Relative, so that no layer outweighs the others: 0 for equal Gram matrices, 1 for an output without features.
+    """
+    distances = []
+    for x, y in zip(output, style):
+        gram_x, gram_y = gram(x), gram(y)
+        norm = gram_y.flatten(1).norm(dim=1).clamp(min=1e-12)
+        distances.append((gram_x - gram_y).flatten(1).norm(dim=1) / norm)
+    return torch.stack(distances).mean()
+
+
+@in_float32  # autocast would compute products of matrices in sixteen bits
 def gram(features: torch.Tensor) -> torch.Tensor:
-    """[N, C, H, W] -> [N, C, C], the mean over positions of f fᵀ."""
+    """[N, C, H, W] -> [N, C, C]: f fᵀ averaged over positions, so that images of different sizes compare."""
     flat = widen(features).flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
 

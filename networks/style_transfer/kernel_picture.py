@@ -8,20 +8,20 @@ from PIL import Image, ImageDraw
 
 from torch_utils.images import from_pil
 
-KERNELS = 512  # drawn of a layer at most
+MAX_KERNELS = 512  # that are drawn of a layer
 COLUMNS = 32  # kernels side by side
-SIDE = 12  # pixels of a kernel, if it has no more taps than that
-GAP, GREY = 2, 170  # between kernels
+SIDE = 12  # pixels of a kernel with no more taps than that
+GAP, GREY = 2, 170  # pixels between kernels, and their colour
 TITLE = 34  # pixels above the kernels: two lines of text
 MARGIN = 12
 LOW, HIGH = np.array([33, 102, 172]), np.array([178, 24, 43])
-SHARE = 0.99  # of the taps are within the colours' range: one tap far out would leave the others white
+SHARE = 0.99  # of the taps lie within the colours' range: one extreme tap would make all others white
 
 
 def kernel_picture(layers: Sequence[tuple[str, torch.Tensor]]) -> torch.Tensor:
-    """(title, kernels [C_out, C_in / groups, k, k]) of every layer -> uint8 [3, H, W].
+    """(title, kernels [C_out, C_in / groups, k, k]) of every layer -> a picture, uint8 [3, H, W].
 
-    Kernels stand in the order of the output channels; those of one channel are neighbours in a row.
+    Kernels are in the order of the output channels; those of one channel are neighbours in a row.
     """
     panels = [draw_panel(title, kernels) for title, kernels in layers]
     columns = int(np.ceil(len(panels) ** 0.5))
@@ -38,14 +38,14 @@ def kernel_picture(layers: Sequence[tuple[str, torch.Tensor]]) -> torch.Tensor:
 
 def draw_panel(title: str, kernels: torch.Tensor) -> Image.Image:
     count, per_channel, k = kernels.shape[0] * kernels.shape[1], kernels.shape[1], kernels.shape[2]
-    taps = kernels.detach().float().cpu().flatten(0, 1)[:KERNELS].numpy()
+    taps = kernels.detach().float().cpu().flatten(0, 1)[:MAX_KERNELS].numpy()
     top = max(float(np.quantile(np.abs(taps), SHARE)), 1e-8)
     columns = min(per_channel * max(COLUMNS // per_channel, 1), len(taps))
     scale = max(SIDE // k, 1)  # pixels of a tap
     cell = k * scale + GAP
     rows = -(-len(taps) // columns)
 
-    field = np.full((rows * cell, columns * cell, 3), GREY, dtype=np.uint8)  # a white kernel shows, too
+    field = np.full((rows * cell, columns * cell, 3), GREY, dtype=np.uint8)  # so that a white kernel shows
     for i, one in enumerate(taps):
         y, x = i // columns * cell, i % columns * cell
         field[y : y + k * scale, x : x + k * scale] = colours(one / top).repeat(scale, axis=0).repeat(scale, axis=1)

@@ -1,8 +1,8 @@
-"""Arbitrary style transfer with AdaConv (Chandran et al. 2021, section 4), and AdaIN's (Huang and Belongie 2017) beside it.
+"""Arbitrary style transfer with AdaConv (Chandran et al. 2021, section 3.2), and AdaIN's (Huang and Belongie 2017) beside it.
 
-A frozen VGG (`vgg.py`) turns both images into features. The style's become a descriptor W (style encoder E_S), W becomes
-kernels at four scales (kernel predictors), and a decoder, mirrored from VGG, convolves the content's features with them.
-AdaIN is the same decoder with one "kernel" at its entrance: a scale and a shift for each channel.
+A frozen VGG (`vgg.py`) turns both images into features. The style encoder E_S turns the style's features into a descriptor W,
+kernel predictors turn W into kernels at four scales, and a decoder, the mirror image of VGG, convolves the content's features
+with them. AdaIN is the same decoder with a scale and a shift for each channel in front of it.
 """
 
 import math
@@ -12,21 +12,23 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, centre, compose, convolve
+from networks.adaconv import AdaptiveKernels, KernelPredictor
+from networks.adaconv_fast import centre, compose, convolve
 from networks.layers import Conv2d, Linear
 from networks.style_transfer.vgg import CONVOLUTIONS, STRIDE
+from torch_utils.checkpoint import records_config
 from torch_utils.ops import PADDINGS, pad, widen
 
-LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, ordinary convolutions
+LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, learned convolutions
 PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
 PAPER_STYLE_SIZE = f"wanted {PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE} for the paper's style encoder (the adaptive one takes any)"
 TRANSFERS = ("adaconv", "adain")
-LIMITS = {"style_depth": 2**12, "style_width": 2**12}  # a file may ask for a network, and must not ask for an absurd one
+LIMITS = {"style_depth": (1, 2**12), "style_width": (1, 2**12), "kernel_size": (1, 5)}  # of what a file may ask for
 KERNEL_SIZES = (1, 3, 5)
 
 
 class StyleEncoder(nn.Module):
-    """E_S (section 4.1): relu4_1 of the style image [N, 512, h, w] -> W [N, s_d, 3, 3].
+    """E_S (section 3.2.1 of the paper): relu4_1 of the style image [N, 512, h, w] -> W [N, s_d, 3, 3].
 
     Three blocks of 3×3 convolution, average pooling and LeakyReLU, then a fully connected layer. The paper's form takes
     images of 256×256, which leave 4×4 cells; the adaptive one averages whatever is left to 4×4, and takes any size.
@@ -51,7 +53,7 @@ class StyleEncoder(nn.Module):
 
 
 class Level(nn.Module):
-    """One scale of the decoder: nearest-neighbour ×2 (but for the first), predicted kernels, ordinary convolutions."""
+    """One scale of the decoder: nearest-neighbour ×2 (but for the first), predicted kernels, learned convolutions."""
 
     def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str = "replicate"):
         super().__init__()
@@ -66,25 +68,27 @@ class Level(nn.Module):
         return self.decode(*centre(x), kernels) if kernels else self.decode(x, None, None)
 
     def decode(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
-        """With statistics from outside, see `centre`; enlarging by repetition does not change them."""
-        x = self.enter(x, scale, kernels)
-        for conv in self.convs:
-            x = self.activate(self.ordinary(x, conv), conv)
+        """`forward` for a map that `centre` has split into x − μ(x) and 1/σ; or, without kernels, for the map itself."""
+        x = self.modulate(x, scale, kernels)
+        for layer in self.convs:
+            x = self.activate(self.conv(x, layer), layer)
         return x
 
-    def enter(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
+    def modulate(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: AdaptiveKernels | None) -> torch.Tensor:
+        x = (
+            F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
+        )  # repetition leaves mean and variance as they are
         return convolve(x, scale, *kernels, self.padding) if kernels else x
 
-    def ordinary(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
-        return F.conv2d(pad(x, 1, self.padding), conv.scaled_weight().to(x.dtype), conv.bias.to(x.dtype))
+    def conv(self, x: torch.Tensor, layer: Conv2d) -> torch.Tensor:
+        return F.conv2d(pad(x, 1, self.padding), layer.scaled_weight().to(x.dtype), layer.bias.to(x.dtype))
 
-    def activate(self, x: torch.Tensor, conv: Conv2d) -> torch.Tensor:
-        return x if self.last and conv is self.convs[-1] else F.relu(x)
+    def activate(self, x: torch.Tensor, layer: Conv2d) -> torch.Tensor:
+        return x if self.last and layer is self.convs[-1] else F.relu(x)
 
     @property
     def halo(self) -> int:
-        """How many cells of the incoming map a cell's result looks at beyond its own, at most."""
+        """How many cells beyond its own, at most, the result of a cell of the incoming map depends on."""
         reach = len(self.convs) + max(KERNEL_SIZES) // 2
         return -(-reach // 2) if self.up else reach
 
@@ -92,9 +96,10 @@ class Level(nn.Module):
 class StyleTransfer(nn.Module):
     """relu4_1 of a content image, and a style's descriptor -> an image, RGB about [-1, 1].
 
-    The encoder is not part of it: its mean activations are, so that a snapshot can be used with weights from elsewhere.
+    The encoder is not part of it, so that a snapshot can be used with VGG's weights from elsewhere; its mean activations are.
     """
 
+    @records_config
     def __init__(
         self,
         transfer: str = "adaconv",  # one of TRANSFERS
@@ -110,33 +115,21 @@ class StyleTransfer(nn.Module):
         super().__init__()
         if transfer not in TRANSFERS or encoder not in CONVOLUTIONS:
             raise ValueError(f"found transfer {transfer!r} and encoder {encoder!r}, wanted {TRANSFERS}, {tuple(CONVOLUTIONS)}")
-        for name, value in (("style_depth", style_depth), ("style_width", style_width)):
-            if type(value) is not int or not 1 <= value <= LIMITS[name]:
-                raise ValueError(f"{name} {value!r} must be a whole number from 1 to {LIMITS[name]}")
         if type(kernel_size) is not int or kernel_size not in KERNEL_SIZES:
             raise ValueError(f"kernel_size {kernel_size!r} must be one of {KERNEL_SIZES}")
         if padding not in PADDINGS:
             raise ValueError(f"padding {padding!r} must be one of {', '.join(PADDINGS)}")
         if type(adaptive) is not bool:
             raise ValueError(f"adaptive {adaptive!r} must be true or false")
-        if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:  # AdaIN builds no predictor that would look at them
+        if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:  # AdaIN has no predictor that would refuse them
             raise ValueError(f"identity {identity} must be in [0, 1], lr_multiplier {lr_multiplier} above 0")
-        self.config = dict(
-            transfer=transfer,
-            encoder=encoder,
-            style_depth=style_depth,
-            style_width=style_width,
-            adaptive=adaptive,
-            kernel_size=kernel_size,
-            identity=identity,
-            lr_multiplier=lr_multiplier,
-            padding=padding,
-        )
         self.transfer, self.encoder = transfer, encoder
         self.adaptive = adaptive or transfer == "adain"  # which has no style encoder
         convolutions = CONVOLUTIONS[encoder]
         self.register_buffer("encoder_means", torch.ones(sum(n * c for n, (c, _) in zip(convolutions, reversed(LEVELS)))))
-        self.register_buffer("encoder_norms", torch.ones(sum(convolutions)))  # of its weights: which ones these means are of
+        self.register_buffer(
+            "encoder_norms", torch.ones(sum(convolutions))
+        )  # of its weights: says which weights these means are of
         if transfer == "adaconv":
             self.style_encoder = StyleEncoder(style_depth, style_width, adaptive)
             self.predictors = nn.ModuleList(
@@ -155,7 +148,7 @@ class StyleTransfer(nn.Module):
     def descriptor_shape(self) -> tuple[int, int, int]:
         return (self.config["style_depth"], 3, 3) if self.transfer == "adaconv" else (2, LEVELS[0][0], 1)
 
-    def describe(self, features: torch.Tensor) -> torch.Tensor:
+    def encode_style(self, features: torch.Tensor) -> torch.Tensor:
         """relu4_1 of style images [N, 512, h, w] -> descriptors: W [N, s_d, 3, 3]; with AdaIN σ and μ [N, 2, 512, 1]."""
         if self.transfer == "adaconv":
             return self.style_encoder(features)
@@ -163,7 +156,7 @@ class StyleTransfer(nn.Module):
         return torch.stack([(variance + 1e-5).sqrt(), mean], dim=1)[..., None]
 
     def kernels(self, descriptor: torch.Tensor) -> list[AdaptiveKernels | None]:
-        """What each level of the decoder convolves with. AdaIN is AdaConv with 1×1 kernels, a group for every channel."""
+        """The kernels of each level of the decoder. AdaIN is AdaConv with 1×1 kernels and a group for every channel."""
         if self.transfer == "adaconv":
             return [predictor(descriptor) for predictor in self.predictors]
         std, mean = descriptor[..., 0].unbind(1)
@@ -181,9 +174,9 @@ class StyleTransfer(nn.Module):
 
 
 def with_statistics(structure: AdaptiveKernels, statistics: AdaptiveKernels) -> AdaptiveKernels:
-    """The shape of one style's kernels, with the mean and the spread that another's give to each channel.
+    """One style's kernels, scaled and shifted so that each channel gets the mean and the standard deviation of another style's.
 
-    On a white map the spread of an output channel is the norm of its composed kernel, and its mean is the bias.
+    On a white map the standard deviation of an output channel is the norm of its composed kernel, and its mean is the bias.
     """
     own, other = (compose(k.spatial, k.pointwise).flatten(1, 2).norm(dim=2, keepdim=True) for k in (structure, statistics))
     return AdaptiveKernels(structure.spatial, structure.pointwise * other / own.clamp(min=1e-8), statistics.bias)

@@ -2,26 +2,43 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from networks.adaconv import AdaptiveKernels
-from networks.style_transfer.network import PAPER_STYLE_SIDE, PAPER_STYLE_SIZE, StyleTransfer
+from networks.style_transfer.network import LIMITS, PAPER_STYLE_SIDE, PAPER_STYLE_SIZE, StyleTransfer, with_statistics
 from networks.style_transfer.tiles import decode_in_tiles, encode_in_tiles
 from networks.style_transfer.vgg import URLS, VGG, cover, load_vgg
 from torch_utils.checkpoint import build, read_snapshot
 from torch_utils.files import InputError
+from torch_utils.images import as_square, from_uint8, to_uint8, with_short_side
 from torch_utils.precision import autocast
+
+WHOLE = 2**20  # pixels; up to here, a picture goes through the networks as a whole
+TILE = 512  # side of the tiles of larger pictures
 
 
 class Stylizer:
-    """Images are RGB [N, 3, H, W] in [-1, 1], float32 as descriptors are. With bf16, features have sixteen bits."""
+    """Images are RGB [N, 3, H, W] in [-1, 1], float32 as descriptors are. With bf16, features have sixteen bits.
 
-    def __init__(self, network: StyleTransfer, encoder: VGG, precision: str = "fp32"):
-        """`encoder` with its weights as they are: it is rescaled here."""
+    Pictures are single images as files have them, uint8 RGB [3, H, W]; `strength`, `statistics`, `style_size` and `tile` are
+    for these.
+    """
+
+    def __init__(
+        self,
+        network: StyleTransfer,
+        encoder: VGG,  # with its weights as they are: it is rescaled here
+        precision: str = "fp32",
+        strength: float = 1,  # 0: the content's own descriptor, 1: the style's; above 1, beyond it
+        style_size: int = PAPER_STYLE_SIDE,  # short side that style pictures are brought to
+        tile: int | None = None,  # side of tiles; 0: never; None: TILE for pictures of more than WHOLE pixels
+    ):
         self.network, self.encoder, self.precision = network, encoder, precision
+        self.strength, self.style_size, self.tile = strength, style_size, tile
+        self.statistics: torch.Tensor | None = None  # descriptor that gives each channel's mean and spread; AdaConv only
         encoder.rescale(network.encoder_means)
 
     @torch.no_grad()
@@ -32,13 +49,13 @@ class Stylizer:
             return encode_in_tiles(self.encoder, images, tile) if tile else self.encoder(images)[-1]
 
     @torch.no_grad()
-    def describe(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
+    def encode_style(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
         """Descriptors of style images. `ValueError` for a size that the style encoder does not take."""
         height, width = styles.shape[2:]
         if not self.network.adaptive and (height, width) != (PAPER_STYLE_SIDE, PAPER_STYLE_SIDE):  # `cover` would hide it
             raise ValueError(f"found a style image of {width}×{height} pixels, {PAPER_STYLE_SIZE}")
         with self._autocast():
-            return self.network.describe(self.encode(styles, tile))
+            return self.network.encode_style(self.encode(styles, tile))
 
     @torch.no_grad()
     def decode(
@@ -63,31 +80,73 @@ class Stylizer:
     ) -> torch.Tensor:
         return self.decode(self.encode(contents, tile), kernels, contents.shape[2:], tile)
 
+    def encode_style_picture(self, style: torch.Tensor) -> torch.Tensor:
+        """Descriptor [1, …] of a picture, brought to `style_size` (and to a square for the paper's style encoder)."""
+        resize = with_short_side if self.network.adaptive else as_square
+        image = self._image(resize(style, self.style_size))
+        return self.encode_style(image, self._tile(image))
+
+    def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[AdaptiveKernels | None]:
+        """Kernels of a style, with `statistics`; given the content's `own` descriptor, at `strength` from it to the style's."""
+        blend = lambda style: style if own is None else own.lerp(style, self.strength)
+        kernels = self.network.kernels(blend(descriptor))
+        if self.statistics is None:
+            return kernels
+        return [with_statistics(*pair) for pair in zip(kernels, self.network.kernels(blend(self.statistics)))]
+
+    def stylize_picture(self, content: torch.Tensor, descriptors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The picture `content`, drawn in one style after the other."""
+        image = self._image(content)
+        tile = self._tile(image)
+        features, own = self.encode(image, tile), None
+        if self.strength != 1:
+            # AdaIN's descriptor is σ and μ, and features are linear in them. Those of these features, and not of a resized
+            # image, make interpolating descriptors the same as interpolating features.
+            own = (
+                self.encode_style_picture(content)
+                if self.network.transfer == "adaconv"
+                else self.network.encode_style(features)
+            )
+        for descriptor in descriptors:
+            yield to_uint8(self.decode(features, self.kernels(descriptor, own), content.shape[1:], tile))[0]
+
+    def _image(self, picture: torch.Tensor) -> torch.Tensor:
+        return from_uint8(picture)[None].to(self.network.encoder_means.device)
+
+    def _tile(self, image: torch.Tensor) -> int | None:
+        if self.tile is not None:
+            return self.tile or None
+        return TILE if image.shape[2] * image.shape[3] > WHOLE else None
+
     def _autocast(self) -> contextlib.AbstractContextManager:
         return autocast(self.precision, self.network.encoder_means.device)
 
 
 def load_stylizer(
-    path: str | Path, encoder_weights: Path | None = None, device: torch.device | str = "cpu", precision: str = "fp32"
+    path: str | Path,
+    encoder_weights: Path | None = None,
+    device: torch.device | str = "cpu",
+    precision: str = "fp32",
+    **options,  # further arguments of `Stylizer`
 ) -> Stylizer:
     """From a snapshot of `train_style.py`; the encoder's weights from a file, or fetched once."""
     snapshot = read_snapshot(path)
     if snapshot.kind != "style_transfer":
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted one of train_style.py")
     halves = {name: tensor.float() for name, tensor in snapshot.tensors.items() if tensor.dtype == torch.float16}
-    network = build(dataclasses.replace(snapshot, tensors=snapshot.tensors | halves), StyleTransfer, path)
+    network = build(dataclasses.replace(snapshot, tensors=snapshot.tensors | halves), StyleTransfer, LIMITS, path)
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name} is not finite")
     network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
     encoder = load_vgg(network.encoder, encoder_weights).to(device=device, memory_format=torch.channels_last)
-    where = encoder_weights or URLS[network.encoder]
-    check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {where}")
-    return Stylizer(network, encoder, precision)
+    source = encoder_weights or URLS[network.encoder]
+    check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {source}")
+    return Stylizer(network, encoder, precision, **options)
 
 
 def check_encoder(network: StyleTransfer, encoder: VGG, problem: str) -> None:
-    """`InputError` where these are not the weights that the network was trained with; roundings do not count."""
-    found, wanted = encoder.norms(), network.encoder_norms
-    if not ((found - wanted).abs() <= 0.01 * wanted).all():
+    """`InputError` where these are not the weights that the network was trained with; differences by rounding are allowed."""
+    trained_with = network.encoder_norms
+    if not ((encoder.norms() - trained_with).abs() <= 0.01 * trained_with).all():
         raise InputError(problem)

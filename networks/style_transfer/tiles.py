@@ -1,8 +1,8 @@
 """Style transfer of images that do not fit in memory as a whole.
 
-Tiles overlap by what a result looks at, so cutting changes nothing but at one place: the mean and the variance that AdaConv
-divides by are the whole image's. So each level of the decoder is a pass of its own over all tiles, with the map between two
-levels kept whole, and measured there.
+Tiles overlap by as much as a result depends on, so cutting changes nothing, with one exception: the mean and the variance in
+AdaConv are those of the whole map. So each level of the decoder is a pass of its own over all tiles; the map between two levels
+is kept whole, and its mean and variance are computed there.
 """
 
 import functools
@@ -28,7 +28,7 @@ def decode_in_tiles(
     tile: int,
 ) -> torch.Tensor:
     """What `network.decode(features, kernels)` gives, to rounding."""
-    x = features.clone()  # the caller's stay as they are; those of the levels after the first are ours
+    x = features.clone()  # what follows works in place, and the features are the caller's
     cell = cells(tile)
     for level, own in zip(network.levels, kernels):
         scale = centre_in_place(x) if own else None
@@ -40,7 +40,7 @@ def decode_in_tiles(
 
 
 def cells(tile: int) -> int:
-    """Side of a tile in cells of relu4_1, of which it has one at least."""
+    """Side of a tile of `tile` pixels in cells of relu4_1, at least one."""
     return max(tile // STRIDE, 1)
 
 
@@ -48,7 +48,7 @@ def map_tiles(
     function: Callable[[torch.Tensor], torch.Tensor],
     x: torch.Tensor,
     tile: int,
-    halo: int,  # cells around a tile that are shown to `function` as well; what comes out for them is dropped
+    halo: int,  # cells around a tile that `function` gets as well; its results for them are dropped
     factor: float,  # size of the result / size of x
 ) -> torch.Tensor:
     """function(x), tile by tile. `tile` and `halo` times `factor` must be whole numbers."""
@@ -71,7 +71,7 @@ def map_tiles(
 def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
     """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) [N, C, 1, 1]. One channel at a time: no copy.
 
-    In sixteen bits x is rounded when it has been centred, and no earlier.
+    A map in sixteen bits is centred in float32 and then rounded.
     """
     scale = widen(x.new_empty(*x.shape[:2], 1, 1))
     for sample, scales in zip(x, scale):

@@ -1,8 +1,9 @@
-"""The first layers of VGG (Simonyan and Zisserman 2015), frozen: the eyes with which content and style are compared.
+"""The first layers of VGG (Simonyan and Zisserman 2015), frozen: the encoder in whose features content and style are compared.
 
 Weights are torchvision's, from a local file or fetched once. Nothing here needs torchvision itself.
 """
 
+import sys
 import urllib.error
 import warnings
 from collections.abc import Iterable
@@ -22,13 +23,14 @@ URLS = {
     "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
 }
+MEGABYTES = {"vgg16": 553, "vgg19": 575}  # of these files, which have the layers after conv4_1, too
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGG(nn.Module):
     """RGB [N, 3, H, W] in [-1, 1] -> relu1_1 … relu4_1, with 64, 128, 256, 512 channels at 1, 1/2, 1/4, 1/8 of the size.
 
-    Layers and their names are torchvision's `features.0` …; weights are not learned.
+    Layers and their names are torchvision's, `features.0` …; the weights stay as they are.
     """
 
     def __init__(self, name: str = "vgg19"):
@@ -47,12 +49,12 @@ class VGG(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x, found = ((images + 1) / 2 - self.shift) / self.scale, []
+        x, maps = ((images + 1) / 2 - self.shift) / self.scale, []
         for i, layer in enumerate(self.features):
             x = layer(x)
             if i in self.outputs:
-                found.append(x)
-        return found
+                maps.append(x)
+        return maps
 
     @property
     def convolutions(self) -> list[nn.Conv2d]:
@@ -60,12 +62,12 @@ class VGG(nn.Module):
 
     @property
     def halo(self) -> int:
-        """How many pixels around its own STRIDE × STRIDE a cell of relu4_1 looks at, at most; a multiple of STRIDE."""
+        """How many pixels around its own STRIDE × STRIDE a cell of relu4_1 depends on, at most; a multiple of STRIDE."""
         reach = sum(count * 2**level for level, count in enumerate(CONVOLUTIONS[self.name]))
         return -(-reach // STRIDE) * STRIDE
 
     def norms(self) -> torch.Tensor:
-        """Norm of each convolution's weights: tells one set of weights from another, whatever they were rounded to."""
+        """Norm of each convolution's weights: tells one set of weights from another, even if one was rounded."""
         return torch.stack([layer.weight.float().norm() for layer in self.convolutions])
 
     @torch.no_grad()
@@ -84,7 +86,8 @@ class VGG(nn.Module):
     def rescale(self, means: torch.Tensor) -> None:
         """Divide every channel by its mean activation (Gatys et al. 2016, section 2): what the network computes stays the same.
 
-        Works as ReLU and pooling commute with positive factors. Channels that are nearly always off are divided by less.
+        Possible because ReLU and pooling commute with positive factors. Divisors are at least 1 % of the layer's average, for
+        channels that are nearly always off.
         """
         before = torch.ones(3, device=means.device)
         for layer, mean in zip(self.convolutions, means.split([layer.out_channels for layer in self.convolutions])):
@@ -95,19 +98,19 @@ class VGG(nn.Module):
 
 
 def load_vgg(name: str, path: Path | None = None) -> VGG:
-    """With ImageNet weights, as torchvision has them; `InputError` where they cannot be had."""
+    """With ImageNet weights, as torchvision has them; `InputError` where they cannot be read or fetched."""
     network = VGG(name)
-    found = _read(path) if path else _fetch(name)
-    where = path or URLS[name]
+    weights = _read(path) if path else _fetch(name)
+    source = path or URLS[name]
     for key, own in network.state_dict().items():
-        if key not in found:
-            raise InputError(f"{where}: found no {key}, wanted the keys of torchvision's {name}")
-        if found[key].shape != own.shape:
-            shapes = f"{key} of shape {list(found[key].shape)}, wanted {list(own.shape)} as {name} has"
-            raise InputError(f"{where}: found {shapes}")
-        if not found[key].isfinite().all():
-            raise InputError(f"{where}: {key} is not finite")
-    network.load_state_dict({key: found[key].float() for key in network.state_dict()})
+        if key not in weights:
+            raise InputError(f"{source}: found no {key}, wanted the keys of torchvision's {name}")
+        if weights[key].shape != own.shape:
+            shapes = f"{key} of shape {list(weights[key].shape)}, wanted {list(own.shape)} as {name} has"
+            raise InputError(f"{source}: found {shapes}")
+        if not weights[key].isfinite().all():
+            raise InputError(f"{source}: {key} is not finite")
+    network.load_state_dict({key: weights[key].float() for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last)
 
 
@@ -116,7 +119,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{path}: no such file with an encoder's weights")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what torch finds strange in a damaged file; an error follows
+            warnings.simplefilter("ignore")  # torch warns of what is strange in a damaged file; an error follows
             if path.suffix == ".safetensors":
                 values = safetensors.torch.load_file(path)
             else:
@@ -127,13 +130,18 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _fetch(name: str) -> dict[str, torch.Tensor]:
-    """From PyTorch's server, once: its hub keeps the file, and compares it with the hash in its name."""
+    """From PyTorch's server, once: torch.hub keeps the file, and compares it with the hash in its name."""
+    size = f"{MEGABYTES[name]} MB"
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / URLS[name].rsplit("/", 1)[1]).exists():
+        print(
+            f"note: fetching the weights of {name}, {size}, once; --encoder-weights FILE reads a copy instead", file=sys.stderr
+        )
     try:
         return torch.hub.load_state_dict_from_url(URLS[name], map_location="cpu", check_hash=True, weights_only=True)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise InputError(
-            f"the weights of {name} could not be fetched ({first_line(error)[:200]}); download {URLS[name]} elsewhere and give "
-            "the file with --encoder-weights"
+            f"the weights of {name} could not be fetched ({first_line(error)[:200]}); download {URLS[name]} ({size}) elsewhere "
+            "and give the file with --encoder-weights"
         ) from None
 
 

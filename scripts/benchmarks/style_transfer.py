@@ -12,7 +12,7 @@ from scripts.benchmarks.timing import peak_bytes, timed
 
 
 def whole(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    return stylizer.stylize(content, stylizer.network.kernels(stylizer.describe(style)))
+    return stylizer.stylize(content, stylizer.network.kernels(stylizer.encode_style(style)))
 
 
 def default_stylizers(config: dict, device: torch.device) -> dict[str, Stylizer]:

@@ -1,7 +1,7 @@
 """The stripes-and-dots test: tiny transfers learn to draw textures that mean and variance cannot tell apart.
 
-AdaIN is given each channel's mean and deviation of the style, which all textures share, so it cannot know which one is asked
-for; AdaConv is given kernels. Both have the same decoder and see the same images as often.
+AdaIN gets each channel's mean and standard deviation of the style. All textures share these, so AdaIN cannot know which one is
+asked for; AdaConv gets kernels. Both have the same decoder and see the same images in the same order.
 """
 
 import sys
@@ -18,11 +18,11 @@ from torch_utils.images import from_uint8, save_grid, to_uint8
 
 PERIODS = (4, 8, 16)  # of the structure score
 SIDE = 128  # of the images to examine
-SHOWN = (0, 2, 4, 9, 12, 16)  # of the held-out textures, in the picture
+SHOWN = (0, 2, 4, 9, 12, 16)  # indices of the held-out textures in the picture
 
 
 class Styles(NamedTuple):
-    """Every period with every direction; stripes look the same after 180°, dots after 90°."""
+    """Every period in every direction; stripes look the same after a turn of 180°, dots after 90°."""
 
     periods: tuple[float, ...]
     stripes: tuple[float, ...]  # degrees
@@ -40,17 +40,17 @@ HELD_OUT = Styles((9.5, 13.5), tuple(d + 7.5 for d in range(0, 180, 30)), tuple(
 
 
 class Examined(NamedTuple):
-    """What `examine` found, for one transfer."""
+    """The scores of one transfer."""
 
     score: StructureScore  # of all held-out textures
     stripes: StructureScore
     dots: StructureScore
-    recognised: float  # share of outputs that are nearer to the texture asked for than to any other held-out one
+    recognised: float  # share of outputs that are nearer to their own style than to any other held-out texture
     images: torch.Tensor  # uint8 [N, 3, H, W]
 
 
 def held_out_images(held_out: Styles, size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Contents and styles [N, 3, size, size], none of which was trained on."""
+    """Contents and styles [N, 3, size, size] that were not trained on."""
     styles = held_out.all()
     return field_batch(len(styles), size, seed), texture_batch(styles, size, seed)
 
@@ -61,10 +61,10 @@ def examine(network: TinyTransfer, held_out: Styles = HELD_OUT, size: int = SIDE
     noise = network.noise(1, size, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         images = to_uint8(network(contents, styles, noise.expand(len(styles), -1, -1, -1)))
-    output, content, wanted = (slices(describe(x, PERIODS)) for x in (from_uint8(images), contents, styles))
-    scores = [from_distances(float(a), float(b)) for a, b in zip(between(output, wanted), between(content, wanted))]
-    nearest = torch.stack([between(one[None], wanted) for one in output]).argmin(dim=1)
-    by_kind = {kind: [s for s, style in zip(scores, held_out.all()) if style.kind == kind] for kind in KINDS}
+    output, content, style = (slices(describe(x, PERIODS)) for x in (from_uint8(images), contents, styles))
+    scores = [from_distances(float(a), float(b)) for a, b in zip(between(output, style), between(content, style))]
+    nearest = torch.stack([between(one[None], style) for one in output]).argmin(dim=1)
+    by_kind = {kind: [s for s, texture in zip(scores, held_out.all()) if texture.kind == kind] for kind in KINDS}
     return Examined(
         mean_score(scores),
         **{kind: mean_score(part) for kind, part in by_kind.items()},
@@ -74,14 +74,14 @@ def examine(network: TinyTransfer, held_out: Styles = HELD_OUT, size: int = SIDE
 
 
 def run_test(steps: int, seed: int, picture: Path) -> dict[str, Examined]:
-    """Train and examine all transfers, and draw a row of styles above a row of each one's outputs."""
+    """Train and examine all transfers; the picture has a row of styles above a row of outputs for each transfer."""
     results = {}
     for transfer in TRANSFERS:
         began = time.monotonic()
         results[transfer] = examine(train(transfer, steps, TRAINED.by_kind(), seed=seed))
         print(f"{transfer}: {steps} steps and {SIDE}×{SIDE} images in {time.monotonic() - began:.0f} s", file=sys.stderr)
     _, styles = held_out_images(HELD_OUT, SIDE)
-    rows = [to_uint8(styles), *(found.images for found in results.values())]
+    rows = [to_uint8(styles), *(examined.images for examined in results.values())]
     save_grid(picture, torch.cat([row[list(SHOWN)] for row in rows]), columns=len(SHOWN))
     return results
 
@@ -89,16 +89,16 @@ def run_test(steps: int, seed: int, picture: Path) -> dict[str, Examined]:
 def table(results: dict[str, Examined]) -> str:
     """Markdown"""
     lines = ["| transfer | structure score | stripes | dots | recognised |", "| --- | --- | --- | --- | --- |"]
-    for name, found in results.items():
-        scores = " | ".join(f"{part.score:.3f}" for part in (found.score, found.stripes, found.dots))
-        lines.append(f"| {name} | {scores} | {found.recognised:.0%} |")
+    for name, examined in results.items():
+        scores = " | ".join(f"{part.score:.3f}" for part in (examined.score, examined.stripes, examined.dots))
+        lines.append(f"| {name} | {scores} | {examined.recognised:.0%} |")
     return "\n".join(lines)
 
 
 def record(steps: int, seed: int, results: dict[str, Examined]) -> dict:
     """For a JSON file."""
     transfers = {
-        name: {part: getattr(found, part)._asdict() for part in ("score", *KINDS)} | dict(recognised=found.recognised)
-        for name, found in results.items()
+        name: {part: getattr(examined, part)._asdict() for part in ("score", *KINDS)} | dict(recognised=examined.recognised)
+        for name, examined in results.items()
     }
     return dict(steps=steps, seed=seed, trained=TRAINED._asdict(), held_out=HELD_OUT._asdict(), transfers=transfers)

@@ -1,4 +1,4 @@
-"""How the structure distance responds to known changes, for docs/structure.md.
+"""How the structure distance responds to known changes of an image, for docs/structure.md.
 
 `python -m scripts.experiments.structure_response`
 """
@@ -19,7 +19,7 @@ SIDE = 256
 
 
 def changes() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """What is changed -> the images [3, H, W] before and after."""
+    """Name of a change -> the images [3, H, W] before and after."""
     draw = lambda kind="stripes", period=10, degrees=0, size=SIDE, seed=0: texture(kind, period, degrees, size, seed)
     stripes = draw()
     noise = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(0)).mul(0.3).expand(3, -1, -1)
@@ -45,7 +45,7 @@ def changes() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 
 def recoloured(image: torch.Tensor) -> torch.Tensor:
-    """Green's share of the luminance moves into red."""
+    """Part of green's luminance moves to red: another colour of the same luminance."""
     red, green, blue = image
     return torch.stack([red + 0.1 * green * 0.587 / 0.299, 0.9 * green, blue])
 
@@ -58,8 +58,8 @@ def responses() -> dict[str, float]:
 def main():
     """Distances between synthetic textures, as a Markdown table. Two textures with nothing in common are √2 apart."""
     print("| change | distance |\n| --- | --- |")
-    for name, found in responses().items():
-        print(f"| {name} | {found:.3f} |", flush=True)
+    for name, value in responses().items():
+        print(f"| {name} | {value:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

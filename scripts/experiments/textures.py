@@ -1,4 +1,4 @@
-"""Synthetic stripes and dots which mean and variance cannot tell apart: every image has the same, in every channel."""
+"""Synthetic stripes and dots with the same mean and variance in every image and channel, so that these say nothing."""
 
 import math
 from typing import NamedTuple
@@ -18,8 +18,8 @@ class Texture(NamedTuple):
 def texture(kind: str, period: float, degrees: float, size: int, seed: int) -> torch.Tensor:
     """[3, size, size] in [-1, 1]; `seed` draws the phases.
 
-    One pattern for all three channels, with the same mean and variance whatever the pattern: in float32 to rounding, of 8-bit
-    values to 1e-3.
+    All three channels have the same pattern. Their mean and variance do not depend on it: in float32 to rounding, in 8 bits to
+    2e-3. `ValueError` for another kind.
     """
     phase = torch.rand(2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     y, x = torch.meshgrid(*[torch.arange(size, dtype=torch.float64)] * 2, indexing="ij")
@@ -38,17 +38,17 @@ def texture(kind: str, period: float, degrees: float, size: int, seed: int) -> t
 
 
 def smooth_field(size: int, seed: int, cells: int = 4) -> torch.Tensor:
-    """[3, size, size] in [-1, 1]: a grey content without strokes, random values on a coarse grid with a spline between them."""
+    """[3, size, size] in [-1, 1]: a grey content without strokes, random values on a coarse grid, interpolated smoothly."""
     values = torch.rand(1, 1, cells, cells, generator=torch.Generator().manual_seed(seed)) * 1.6 - 0.8
     field = torch.nn.functional.interpolate(values, size=size, mode="bicubic", align_corners=False)
     return field.clamp(-1, 1)[0].expand(3, -1, -1)
 
 
 def texture_batch(textures: list[Texture], size: int, seed: int) -> torch.Tensor:
-    """[N, 3, size, size]; each has phases of its own."""
+    """[N, 3, size, size]; each with phases of its own."""
     return torch.stack([texture(*one, size=size, seed=seed * 1000 + i) for i, one in enumerate(textures)])
 
 
 def field_batch(count: int, size: int, seed: int) -> torch.Tensor:
-    """[N, 3, size, size]"""
+    """[N, 3, size, size], each field another one."""
     return torch.stack([smooth_field(size, seed * 1000 + i) for i in range(count)])

@@ -1,6 +1,6 @@
 """A style transfer small enough to be trained from scratch in a minute: AdaConv, and AdaIN beside it, on pixels.
 
-For tests of what a transfer can know of a style; `StyleTransfer` is the one to use.
+For tests of what a transfer can know of a style; to redraw photographs, use `StyleTransfer`.
 """
 
 import torch
@@ -21,15 +21,15 @@ TRANSFERS = ("adaconv", "adain", "predicted adain")
 def lift(images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Images [N, 3, H, W] and noise [N, C - 3, H/4, W/4] -> [N, C, H, W], the map that both transfers act on.
 
-    The image's own channels, and noise for the decoder to make strokes of.
+    The image's own channels, and noise that the decoder can make strokes of.
     """
     return torch.cat([images, F.interpolate(noise, scale_factor=4, mode="nearest")], dim=1)
 
 
 class PixelStyleEncoder(nn.Module):
-    """Images [N, 3, H, W] -> descriptors [N, depth, 3, 3]: three convolutions, means over all places, a linear map.
+    """Images [N, 3, H, W] -> descriptors [N, depth, 3, 3]: three convolutions, means over all positions, a linear map.
 
-    The means are of all three maps: what is seen every eighth pixel alone depends on where a stripe happens to begin.
+    The means are of all three maps: the last one alone samples every eighth pixel, so it depends on a stripe's phase.
     """
 
     def __init__(self, depth: int, width: int):
@@ -53,8 +53,8 @@ class TinyTransfer(nn.Module):
     """Content and style images -> an image, all [N, 3, H, W] with sides that 4 divides.
 
     The decoder is the same for all: it works at a quarter of the size, at half of it, and at the full size. AdaIN acts on the
-    lifted image. AdaConv acts there and before each of the decoder's levels, as in `StyleTransfer`. "predicted
-    adain" is AdaConv with 1×1 kernels for single channels: what is left of it without the kernels.
+    lifted image. AdaConv acts there and before each level of the decoder, as in `StyleTransfer`. "predicted adain" is AdaConv
+    with 1×1 kernels of single channels: a predicted scale and shift.
     """
 
     def __init__(self, transfer: str, channels: int = 24, depth: int = 16, width: int = 32):
@@ -87,7 +87,7 @@ class TinyTransfer(nn.Module):
         x = F.avg_pool2d(adaconv(lift(contents, noise), *first), 4)
         for level, own in zip(self.levels, rest):
             x = level(x, own)
-        return 0.25 * x  # about a texture's deviation: a first step from far off would spoil Adam's averages
+        return 0.25 * x  # about a texture's standard deviation: large first gradients would spoil Adam's averages
 
     def noise(self, count: int, size: int, generator: torch.Generator) -> torch.Tensor:
         return torch.randn(count, self.channels - 3, size // 4, size // 4, generator=generator)
@@ -96,7 +96,7 @@ class TinyTransfer(nn.Module):
 class TextureLoss(nn.Module):
     """Gram matrices of fixed random filters at two scales (Ustyuzhaninov et al. 2016); colours' means and covariance.
 
-    Not the filters of the structure score: what is trained for is not what is measured.
+    These are not the filters of the structure score, so that the loss is not the score.
     """
 
     def __init__(self, filters: int = 48, side: int = 9):
@@ -110,13 +110,12 @@ class TextureLoss(nn.Module):
         loss = loss + relative(covariance(output.flatten(2)), covariance(style.flatten(2)))
         one, other = luminance(output)[:, None], luminance(style)[:, None]
         for scale in range(2):
-            found, wanted = self.gram(one), self.gram(other)
-            loss = loss + relative(found, wanted)
+            loss = loss + relative(self.gram(one), self.gram(other))
             one, other = (one, other) if scale else (downsample2x(one), downsample2x(other))
         return loss
 
     def gram(self, light: torch.Tensor) -> torch.Tensor:
-        x = F.conv2d(light, self.bank, stride=2).relu().flatten(2)  # every second place: a mean needs no more
+        x = F.conv2d(light, self.bank, stride=2).relu().flatten(2)  # every second position is enough for a mean
         return x @ x.mT / x.shape[2]
 
 
@@ -126,27 +125,27 @@ def covariance(x: torch.Tensor) -> torch.Tensor:
     return x @ x.mT / x.shape[2]
 
 
-def relative(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Squared distance of matrices [N, C, C] over the squared norm of the one wanted, mean over samples."""
-    return ((found - wanted).square().sum(dim=(1, 2)) / wanted.square().sum(dim=(1, 2))).mean()
+def relative(output: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """Squared distance of matrices [N, C, C] over the squared norm of the style's, mean over samples."""
+    return ((output - style).square().sum(dim=(1, 2)) / style.square().sum(dim=(1, 2))).mean()
 
 
 def content_loss(output: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-    """Large light and dark areas should stay where they are: luminance in cells of 16×16, of the content with less contrast."""
+    """Keeps large light and dark areas in place: luminance in cells of 16×16, with the content's at less contrast."""
     return F.mse_loss(F.avg_pool2d(luminance(output), 16), 0.3 * F.avg_pool2d(luminance(content), 16))
 
 
 def train(
     transfer: str,
     steps: int,
-    textures: dict[str, list[Texture]],  # by kind; batches have as many of one as of the other
+    textures: dict[str, list[Texture]],  # by kind; a batch takes the kinds in turn
     size: int = 64,
     batch: int = 8,
     channels: int = 24,
     lr: float = 0.01,
     seed: int = 0,
 ) -> TinyTransfer:
-    """The same images in the same order for every transfer."""
+    """Train a transfer from scratch; images and their order are the same for every transfer."""
     torch.manual_seed(seed)
     network, criterion = TinyTransfer(transfer, channels), TextureLoss()
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=(0.9, 0.99))

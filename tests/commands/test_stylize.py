@@ -14,14 +14,12 @@ from safetensors.torch import load_file, save_file
 from style_fixtures import random_network, random_vgg, smooth
 
 import generate
-import networks.style_transfer.painter
 import networks.style_transfer.stylizer
 import stylize
 import torch_utils.precision
 from networks.generator import Generator
 from networks.style_transfer.feature_losses import content_loss, moments_loss
-from networks.style_transfer.painter import Painter
-from networks.style_transfer.stylizer import load_stylizer
+from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, from_uint8, save_png, to_uint8, with_short_side
@@ -79,10 +77,10 @@ def stored(path) -> torch.Tensor:
 
 def test_picture_is_that_of_the_network(draw, there, tmp_path):
     found = draw()
-    stylizer = load_stylizer(there / "adaconv" / "network-snapshot-000001.safetensors", there / "vgg.safetensors")
-    painter = Painter(stylizer, style_size=48)
-    style = painter.describe(stored(there / "styles/s2.png"))
-    (wanted,) = painter.paint(stored(there / "contents/c0.png"), [style])
+    path = there / "adaconv" / "network-snapshot-000001.safetensors"
+    stylizer = load_stylizer(path, there / "vgg.safetensors", style_size=48)
+    style = stylizer.encode_style_picture(stored(there / "styles/s2.png"))
+    (wanted,) = stylizer.stylize_picture(stored(there / "contents/c0.png"), [style])
     assert found.shape == (33, 41, 3) and found.std() > 5
     assert np.abs(found - wanted.permute(1, 2, 0).numpy()).max() <= 1
     raw = (tmp_path / "out.png").read_bytes()
@@ -114,17 +112,17 @@ def test_folders_by_folders_and_the_table(draw, there, tmp_path):
 
 
 def test_frames_of_a_video(draw, there, tmp_path, monkeypatch):
-    """In order, under their names, and the style is described once."""
+    """In order, under their names, and the style is encoded once."""
     frames = tmp_path / "frames"
     frames.mkdir()
     for i in (2, 10, 1):
         save_png(frames / f"frame{i:04d}.png", to_uint8(smooth(16, 24, seed=i))[0])
-    described, written = [], []
-    describe, save = Painter.describe, stylize.save_png
-    monkeypatch.setattr(Painter, "describe", lambda self, style: described.append(1) or describe(self, style))
+    encoded, written = [], []
+    encode, save = Stylizer.encode_style_picture, stylize.save_png
+    monkeypatch.setattr(Stylizer, "encode_style_picture", lambda self, style: encoded.append(1) or encode(self, style))
     monkeypatch.setattr(stylize, "save_png", lambda path, image: written.append(path.name) or save(path, image))
     draw(content=frames, output="drawn")
-    assert written == ["frame0001-s2.png", "frame0002-s2.png", "frame0010-s2.png"] and len(described) == 1
+    assert written == ["frame0001-s2.png", "frame0002-s2.png", "frame0010-s2.png"] and len(encoded) == 1
     shutil.make_archive(str(tmp_path / "zipped"), "zip", frames)
     draw(content=tmp_path / "zipped.zip", output="drawn too")
     for name in written[:3]:
@@ -185,7 +183,7 @@ def test_tiles(draw, monkeypatch):
     assert np.abs(draw("--tile", 16) - whole).max() <= 1 and sides == [16]
     draw()
     assert sides == [16]  # small enough for the whole
-    monkeypatch.setattr(networks.style_transfer.painter, "WHOLE", 33 * 41 - 1)
+    monkeypatch.setattr(networks.style_transfer.stylizer, "WHOLE", 33 * 41 - 1)
     assert np.abs(draw() - whole).max() <= 1 and sides == [16, 512]
     draw("--tile", 0)
     assert sides == [16, 512]
@@ -329,7 +327,7 @@ def test_names_that_clash(draw, tmp_path):
 
 
 def test_too_many_cells(draw, monkeypatch, tmp_path):
-    monkeypatch.setattr(stylize, "MOST_CELLS", 8)
+    monkeypatch.setattr(stylize, "MAX_CELLS", 8)
     refused(
         draw, "--table: found 2 × 2 pictures", "--table", tmp_path / "t.png", content="contents", style="styles", output=None
     )
@@ -460,7 +458,7 @@ def test_the_pretrained_stylizer_stylises(test_data):
     of_content, found = stylizer.encoder(content), []
     for name in ("012_board2", "013_board", "014_board1"):
         style = square(f"paintings/{name}.jpg")
-        drawn = stylizer.stylize(content, stylizer.network.kernels(stylizer.describe(style)))
+        drawn = stylizer.stylize(content, stylizer.network.kernels(stylizer.encode_style(style)))
         of_drawn, of_style = stylizer.encoder(drawn.clamp(-1, 1)), stylizer.encoder(style)
         styles = moments_loss(of_drawn, of_style), moments_loss(of_content, of_style)
         contents = content_loss(of_drawn, of_content), content_loss(of_style, of_content)
@@ -476,8 +474,7 @@ def test_the_pretrained_stylizer_draws_the_same_in_sixteen_bits(test_data):
     photo, painting = (stored(test_data / "data" / name) for name in ("photos/053_tajMahal.jpg", "paintings/013_board.jpg"))
     for precision in ("fp32", "bf16"):
         stylizer = load_stylizer(ROOT / "pretrained" / "adaconv-style.safetensors", weights, "cpu", precision)
-        painter = Painter(stylizer)
-        drawn += painter.paint(with_short_side(photo, 128), [painter.describe(painting)])
+        drawn += stylizer.stylize_picture(with_short_side(photo, 128), [stylizer.encode_style_picture(painting)])
     assert 0 < (drawn[0].float() - drawn[1].float()).abs().mean() < 0.5  # of 255; about 0.2 was found
     features = [stylizer.encoder(from_uint8(image[None])) for image in (*drawn, with_short_side(painting, 256))]
     one, other = (moments_loss(found, features[-1]).item() for found in features[:2])

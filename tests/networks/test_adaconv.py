@@ -8,18 +8,17 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from networks import adaconv as adaconv_module
-from networks import sample_conv
+from networks import adaconv_fast, sample_conv
 from networks.adaconv import (
     AdaptiveKernels,
     KernelPredictor,
     adaconv,
     adaconv_plain,
     channels_per_group,
-    compose,
     demodulated,
     normalize,
 )
+from networks.adaconv_fast import compose
 from torch_utils.ops import PADDINGS, pad
 
 SHAPES = [  # n, c_in, c_out, groups, k, h, w
@@ -76,7 +75,7 @@ def test_fast_form_equals_plain_form(shape, memory_format, padding, small_map, m
     if padding == "reflect" and min(shape[-2:]) <= shape[4] // 2:
         pytest.skip("too small to reflect")
     monkeypatch.setattr(sample_conv, "SMALL_MAP", small_map)
-    monkeypatch.setattr(adaconv_module, "CACHED", 64)
+    monkeypatch.setattr(adaconv_fast, "CACHED", 64)
     x, kernels = make(*shape)
     found = []
     for form in (adaconv, adaconv_plain):
@@ -104,6 +103,15 @@ def test_is_adain_with_kernel_one():
     adain = F.instance_norm(x, eps=1e-5) * scale[..., None, None] + shift[..., None, None]
     y = adaconv(x, scale[:, :, None, None, None], torch.ones(4, 6, 1, dtype=torch.float64), shift)
     assert (y - adain).abs().max() < 1e-12
+
+
+def test_is_the_depthwise_form_with_pointwise_one():
+    """Equation 2 of the paper: a kernel and a bias for every channel of the normalised map."""
+    x, (spatial, _, bias) = make(3, 6, 6, 6, 3, 7, 5)
+    y = adaconv(x, spatial, torch.ones(3, 6, 1, dtype=torch.float64), bias)
+    for i in range(3):
+        depthwise = F.conv2d(normalize(x[i : i + 1]), spatial[i], bias[i], padding=1, groups=6)
+        assert (y[i] - depthwise[0]).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 
-from networks.adaconv import centre
+from networks.adaconv_fast import centre
 from networks.discriminator import Discriminator, minibatch_std
 from networks.generator import Generator
 from networks.modulation import MODULATIONS
-from networks.resolutions import grids
+from networks.resolutions import resolutions
 from networks.sampling import one_hot, sample
+from torch_utils.ops import downsample2x, upsample2x
 from training.gan.growth import shrink
 
 SMALL = dict(channel_base=256, channel_max=32, z_dim=16, style_depth=4)
@@ -136,8 +137,8 @@ def test_impossible_resolutions(resolution):
     "resolution, smallest, levels",
     [(64, (4, 4), 5), ((96, 64), (6, 4), 5), ((384, 512), (6, 8), 7), (28, (7, 7), 3), (24, (6, 6), 3), ((8, 40), (4, 20), 2)],
 )
-def test_grids(resolution, smallest, levels):
-    found = grids(resolution)
+def test_resolutions(resolution, smallest, levels):
+    found = resolutions(resolution)
     assert found[0] == smallest and len(found) == levels
     assert found[-1] == (resolution if isinstance(resolution, tuple) else (resolution, resolution))
     assert all((2 * h, 2 * w) == larger for (h, w), larger in zip(found, found[1:]))
@@ -180,13 +181,24 @@ def test_growth_adds_levels_smoothly(modulation):
 
 
 def test_growing_discriminator_fades_continuously():
-    """Where a level comes in, D sees what it saw before: the smaller image."""
-    D = Discriminator(32, channel_base=256, channel_max=32, growing=True)
-    images = torch.randn(4, 3, 32, 32)
-    D.growth = 1.0
-    before = D(shrink(images, 1.0, 4))
-    D.growth = 1 + 1e-6
-    assert torch.allclose(before, D(shrink(images, 1 + 1e-6, 4)), atol=0.3)  # blurred once up and down
+    """Where a level comes in, D sees what it saw before, the smaller image, blurred once by going up and down."""
+    torch.manual_seed(0)
+    D = Discriminator(32, channel_base=256, channel_max=32, growing=True).double()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    for level in (1, 2):
+        smaller = shrink(images, float(level), 4)
+        D.growth = float(level)
+        before = D(downsample2x(upsample2x(smaller)))
+        jumps = []
+        for fade in (1e-3, 1e-4, 1e-5):
+            D.growth = level + fade
+            jumps.append((D(shrink(images, level + fade, 4)) - before).abs().max().item())
+        assert jumps[0] > 9 * jumps[1] > 81 * jumps[2] > 0  # the difference goes to zero with the fade
+        assert jumps[2] < 1e-4
+        D.growth = level + 1 - 1e-5
+        after = D(shrink(images, level + 1 - 1e-5, 4))
+        D.growth = level + 1.0
+        assert (after - D(shrink(images, level + 1.0, 4))).abs().max() < 1e-4
     D.growth = None
     assert D(images).shape == (4, 1)
 

@@ -12,11 +12,10 @@ from PIL import Image
 from style_fixtures import random_network, random_stylizer, random_vgg, smooth
 
 from networks.adaconv import adaconv
-from networks.style_transfer.decoder_init import CONTRAST, mirror
+from networks.style_transfer.decoder_init import CONTRAST, init_from_encoder
 from networks.style_transfer.descriptor_file import fingerprint, load_descriptor, save_descriptor
 from networks.style_transfer.network import LIMITS, StyleTransfer, with_statistics
-from networks.style_transfer.painter import Painter
-from networks.style_transfer.stylizer import load_stylizer
+from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import STRIDE, VGG, load_vgg
 from torch_utils.checkpoint import build, read_snapshot, save_snapshot
 from torch_utils.files import InputError
@@ -127,20 +126,27 @@ def test_damaged_encoder_weights_are_refused(tmp_path, suffix):
 @pytest.mark.parametrize(
     "error", [urllib.error.URLError("no route"), ConnectionResetError("no route"), RuntimeError("no route")]
 )
-def test_weights_that_cannot_be_fetched(monkeypatch, error):
+def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path, capsys, error):
     def fail(*arguments, **named):
         raise error
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
-    with pytest.raises(InputError, match="vgg19 could not be fetched.*no route.*vgg19-dcbb9e9d.pth.*--encoder-weights"):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    refusal = r"vgg19 could not be fetched.*no route.*vgg19-dcbb9e9d.pth \(575 MB\).*--encoder-weights"
+    with pytest.raises(InputError, match=refusal):
         load_vgg("vgg19")
+    note = "fetching the weights of vgg19, 575 MB, once; --encoder-weights"
+    assert note in capsys.readouterr().err
 
     def fetch(url, check_hash, weights_only, **named):
         assert check_hash and weights_only
         return good_state(url.split("/")[-1][:5])
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / "vgg19-dcbb9e9d.pth").touch()  # fetched before: nothing to say
     assert torch.allclose(load_vgg("vgg19").norms(), random_vgg("vgg19").norms())
+    assert note not in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- networks
@@ -165,11 +171,11 @@ def test_sizes_of_the_paper():
 def test_batched_styles_are_those_one_at_a_time(transfer):
     stylizer = random_stylizer(transfer)
     styles, contents = smooth(70, 81, seed=1, n=3), smooth(41, 53, n=3)
-    descriptors = stylizer.describe(styles)
+    descriptors = stylizer.encode_style(styles)
     assert descriptors.shape == (3, *stylizer.network.descriptor_shape)
     images = stylizer.stylize(contents, stylizer.network.kernels(descriptors))
     for i in range(3):
-        one = stylizer.describe(styles[i : i + 1])
+        one = stylizer.encode_style(styles[i : i + 1])
         close(descriptors[i : i + 1], one)
         close(images[i : i + 1], stylizer.stylize(contents[i : i + 1], stylizer.network.kernels(one)))
     assert (
@@ -180,29 +186,29 @@ def test_batched_styles_are_those_one_at_a_time(transfer):
 @pytest.mark.parametrize("size", [(1, 1), (8, 300), (17, 40), (256, 256), (301, 257)])
 def test_adaptive_style_encoder_takes_any_size(size):
     stylizer = random_stylizer()
-    descriptor = stylizer.describe(smooth(*size))
+    descriptor = stylizer.encode_style(smooth(*size))
     assert descriptor.shape == (1, 4, 3, 3) and descriptor.isfinite().all()
     with torch.no_grad():
         if size == (256, 256):  # where the two forms are the same
-            assert torch.equal(random_stylizer(adaptive=False).describe(smooth(*size)), descriptor)
+            assert torch.equal(random_stylizer(adaptive=False).encode_style(smooth(*size)), descriptor)
         else:
             with pytest.raises(ValueError, match=f"{size[1]}×{size[0]} pixels, wanted 256×256"):
-                random_stylizer(adaptive=False).describe(smooth(*size))
+                random_stylizer(adaptive=False).encode_style(smooth(*size))
 
 
 @pytest.mark.parametrize("size", [(255, 256), (256, 257), (249, 249)])
 def test_paper_style_encoder_takes_no_size_that_rounding_would_hide(size):
     with pytest.raises(ValueError, match=f"{size[1]}×{size[0]} pixels, wanted 256×256"):
-        random_stylizer(adaptive=False).describe(smooth(*size))
+        random_stylizer(adaptive=False).encode_style(smooth(*size))
     features = torch.zeros(1, 512, 31, 32)
     with pytest.raises(ValueError, match="256×248 pixels, wanted 256×256"):
-        random_network(adaptive=False).describe(features)
+        random_network(adaptive=False).encode_style(features)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 9), (37, 64)])
 def test_any_content_size(size):
     stylizer = random_stylizer()
-    kernels = stylizer.network.kernels(stylizer.describe(smooth(40, 40, seed=2)))
+    kernels = stylizer.network.kernels(stylizer.encode_style(smooth(40, 40, seed=2)))
     image = stylizer.stylize(smooth(*size), kernels)
     assert image.shape == (1, 3, *size) and image.isfinite().all()
 
@@ -223,7 +229,7 @@ def test_tiles_equal_the_whole(options, size, tile):
     stylizer = random_stylizer(**options)
     stylizer.network.double(), stylizer.encoder.double()  # so that rounding cannot hide a tile that sees a little too little
     contents = smooth(*size).double()
-    kernels = stylizer.network.kernels(stylizer.describe(smooth(64, 64, seed=2).double()))
+    kernels = stylizer.network.kernels(stylizer.encode_style(smooth(64, 64, seed=2).double()))
     features = stylizer.encode(contents)
     close(stylizer.encode(contents, tile), features, 1e-10)
     before = features.clone()
@@ -243,7 +249,7 @@ def test_tiles_equal_the_whole_with_real_weights(test_data, transfer):
     stylizer.network.encoder_means.copy_(vgg.mean_activations([photo]))
     vgg.rescale(stylizer.network.encoder_means)
     stylizer.encoder = vgg
-    kernels = stylizer.network.kernels(stylizer.describe(photo.flip(1)))
+    kernels = stylizer.network.kernels(stylizer.encode_style(photo.flip(1)))
     whole = stylizer.stylize(photo, kernels)
     close(stylizer.stylize(photo, kernels, 128), whole)
 
@@ -265,7 +271,7 @@ def decoded(network, x):
 def test_adain_is_its_formula():
     stylizer = random_stylizer("adain")
     content, style = stylizer.encode(smooth(48, 40)), stylizer.encode(smooth(64, 32, seed=3))
-    kernels = stylizer.network.kernels(stylizer.network.describe(style))
+    kernels = stylizer.network.kernels(stylizer.network.encode_style(style))
     close(stylizer.network.decode(content, kernels), decoded(stylizer.network, adain(content, style)))
 
 
@@ -274,24 +280,24 @@ def test_adain_strength_interpolates_features(strength):
     """What `--strength` promises: interpolating descriptors is interpolating features."""
     stylizer = random_stylizer("adain")
     picture, style = to_uint8(smooth(48, 41))[0], smooth(64, 32, seed=3)
-    painter = Painter(stylizer, strength)
-    (found,) = painter.paint(picture, [stylizer.describe(style)])
+    stylizer.strength = strength
+    (found,) = stylizer.stylize_picture(picture, [stylizer.encode_style(style)])
     content = stylizer.encode(from_uint8(picture)[None])
     wanted = decoded(stylizer.network, adain(content, stylizer.encode(style), strength))[:, :, :48, :41]
     assert (found.int() - to_uint8(wanted)[0].int()).abs().max() <= 1
 
 
 def test_adaconv_strength_interpolates_descriptors():
-    stylizer = random_stylizer()
+    network = random_network()
+    stylizer = Stylizer(network, random_vgg(), strength=0.25, style_size=64)
     picture, other = (to_uint8(smooth(48, 41, seed=seed))[0] for seed in (0, 3))
-    style = Painter(stylizer, style_size=64).describe(other)
-    own = Painter(stylizer, style_size=64).describe(picture)
-    (found,) = Painter(stylizer, 0.25, style_size=64).paint(picture, [style])
+    style, own = (stylizer.encode_style_picture(x) for x in (other, picture))
+    (found,) = stylizer.stylize_picture(picture, [style])
     kernels = stylizer.network.kernels(0.75 * own + 0.25 * style)
     wanted = to_uint8(stylizer.stylize(from_uint8(picture)[None], kernels))[0]
     assert (found.int() - wanted.int()).abs().max() <= 1  # the sum's rounding may show
     full, none, itself = (
-        next(Painter(stylizer, strength, style_size=64).paint(picture, [which]))
+        next(Stylizer(network, random_vgg(), strength=strength, style_size=64).stylize_picture(picture, [which]))
         for strength, which in ((1, style), (0, style), (1, own))
     )
     assert torch.equal(none, itself) and not torch.equal(none, full) and not torch.equal(found, full)
@@ -330,7 +336,7 @@ def test_snapshot_round_trip(saved):
     loaded = load_stylizer(path, weights)
     assert loaded.network.config == network.config and not loaded.network.training
     content = smooth(32, 32)
-    wanted, found = (s.stylize(content, s.network.kernels(s.describe(content))) for s in (random_stylizer(), loaded))
+    wanted, found = (s.stylize(content, s.network.kernels(s.encode_style(content))) for s in (random_stylizer(), loaded))
     close(found, wanted, 1e-3)
 
 
@@ -343,7 +349,7 @@ def test_snapshot_in_half_precision(saved, tmp_path):
     assert {tensor.dtype for tensor in half.network.state_dict().values()} == {torch.float32}
     assert fingerprint(half.network) == fingerprint(full.network)
     content = smooth(32, 32)
-    close(*(s.stylize(content, s.network.kernels(s.describe(content))) for s in (half, full)), 0.05)
+    close(*(s.stylize(content, s.network.kernels(s.encode_style(content))) for s in (half, full)), 0.05)
 
 
 def test_other_encoder_weights_are_refused(saved, tmp_path):
@@ -368,7 +374,7 @@ def test_other_networks_are_refused(saved, tmp_path):
 
 HOSTILE = [
     dict(style_depth=10**9),
-    dict(style_depth=max(LIMITS.values()) + 1),
+    dict(style_depth=LIMITS["style_depth"][1] + 1),
     dict(style_depth=0),
     dict(style_depth=-4),
     dict(style_depth=4.0),
@@ -407,7 +413,7 @@ def test_hostile_configurations_are_refused(saved, values):
     network, path, _ = saved
     snapshot = dataclasses.replace(read_snapshot(path), config=json.loads(json.dumps(network.config | values)))
     with pytest.raises(InputError, match="network-snapshot-000001"):
-        build(snapshot, StyleTransfer, path)
+        build(snapshot, StyleTransfer, LIMITS, path)
 
 
 @pytest.mark.parametrize("values", [dict(identity=float("nan")), dict(lr_multiplier=-1), dict(kernel_size=7), dict(adaptive=0)])
@@ -485,7 +491,7 @@ def test_a_mirrored_decoder_is_the_transposed_encoder(transfer, encoder):
     vgg.rescale(vgg.mean_activations([smooth(64, 64)]))
     network = StyleTransfer(transfer, encoder, style_depth=4, style_width=8)
     features = vgg(smooth(64, 64, n=2))[-1]
-    mirror(network, vgg, features)
+    init_from_encoder(network, vgg, features)
     decoder = [conv.weight for level in network.levels for conv in level.convs]
     layers = [conv.weight for conv in reversed(vgg.convolutions)]
     if encoder == "vgg16":  # a layer less, of the 256 channels at a quarter of the size
@@ -509,7 +515,7 @@ def test_a_mirrored_decoder_draws_with_the_contrast_of_photographs(transfer):
     vgg.rescale(vgg.mean_activations([smooth(64, 64)]))
     network = StyleTransfer(transfer, "vgg16", style_depth=4, style_width=8)
     features = vgg(smooth(64, 64, n=2))[-1]
-    mirror(network, vgg, features)
-    images = network(features, network.describe(features))
+    init_from_encoder(network, vgg, features)
+    images = network(features, network.encode_style(features))
     assert images.std().item() == pytest.approx(CONTRAST, rel=1e-3)
     close(images.mean(dim=(0, 2, 3)), torch.zeros(3), 1e-4)

@@ -1,3 +1,5 @@
+import hashlib
+import inspect
 import json
 import struct
 
@@ -11,6 +13,7 @@ import generate
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot, save_snapshot
 from torch_utils.files import InputError
+from torch_utils.tensor_file import digest, open_tensors
 
 SMALL = dict(img_resolution=16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
 
@@ -44,6 +47,39 @@ def test_configuration_is_complete(saved):
     assert G.config["modulation_options"] == dict(
         kernel_size=1, per_group=None, lr_multiplier=4.0, identity=0.9, demodulate=False, padding="zeros"
     )
+
+
+def test_configuration_has_every_argument_however_it_was_given():
+    G = Generator(16, 1, 2, z_dim=8, style_depth=2, channel_base=256, growth=1.5)
+    arguments = inspect.signature(Generator).parameters
+    assert list(G.config) == list(arguments)  # the order in a snapshot's header, too
+    given = dict(img_resolution=16, img_channels=1, c_dim=2, z_dim=8, style_depth=2, channel_base=256, growth=1.5)
+    left = {name: parameter.default for name, parameter in arguments.items() if name not in given}
+    assert G.config == left | given | dict(modulation_options=G.config["modulation_options"])
+    assert Generator(**json.loads(json.dumps(G.config))).config == G.config
+    assert Generator(**SMALL | dict(img_resolution=(16, 16))).config["img_resolution"] == 16
+    with pytest.raises(TypeError, match="surprise"):
+        Generator(16, surprise=1)
+
+
+def test_tensors_are_read_in_either_framework_and_damage_is_one_error(saved):
+    G, path = saved
+    with open_tensors(path, "no network", framework="np") as (file, header):
+        assert header["kind"] == "generator"
+        assert np.array_equal(file.get_tensor("synthesis.const"), G.synthesis.const.detach().numpy())
+    with pytest.raises(InputError, match=r"network-snapshot-000003.safetensors: no network \(.*nothing"):
+        with open_tensors(path, "no network") as (file, _):
+            file.get_tensor("nothing")
+    with pytest.raises(InputError, match="^my own words"), open_tensors(path, "no network"):
+        raise InputError("my own words")
+
+
+def test_digest_is_that_of_the_bytes():
+    x = torch.arange(6, dtype=torch.float16).view(2, 3)
+    wanted = hashlib.sha256(b"x" + x.T.contiguous().numpy().tobytes() + np.float64(2).tobytes()).hexdigest()
+    assert digest([b"x", x.T, torch.tensor(2.0, dtype=torch.float64)]) == wanted
+    assert digest([b"x", np.ascontiguousarray(x.numpy().T).data, torch.tensor([2.0]).double()]) == wanted
+    assert len(digest([torch.ones(2, dtype=torch.bfloat16)])) == 64  # a type that NumPy does not have
 
 
 def test_pretrained_network_draws():

@@ -16,7 +16,7 @@ import stylize
 import train
 import train_style as train_style_command
 from networks.generator import Generator
-from networks.style_transfer.decoder_init import mirror
+from networks.style_transfer.decoder_init import init_from_encoder
 from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
 from torch_utils import precision
 from torch_utils.checkpoint import save_snapshot
@@ -257,7 +257,7 @@ def losses_of_a_step(**changes) -> tuple[dict, StyleState]:
     content, style = pair(64)
     state.measure_encoder(encoder, [content, style])
     encoder.rescale(state.network.encoder_means)
-    mirror(state.network, encoder, encoder(content)[-1])  # it draws, where random weights make noise of noise
+    init_from_encoder(state.network, encoder, encoder(content)[-1])  # it draws, where random weights make noise of noise
     style_step(state, config, encoder, content, style)
     return state.means.take(), state
 
@@ -298,7 +298,7 @@ def test_pictures_in_bf16_are_those_in_float32(transfer, tile):
     for name in ("fp32", "bf16"):
         stylizer = random_stylizer(transfer)
         stylizer.precision = name
-        descriptor = stylizer.describe(style, tile)
+        descriptor = stylizer.encode_style(style, tile)
         image = stylizer.stylize(content, stylizer.network.kernels(descriptor), tile)
         assert descriptor.dtype == image.dtype == torch.float32
         found[name] = to_uint8(image).float()
@@ -311,7 +311,7 @@ def test_tiles_in_bf16_are_the_whole():
     stylizer = random_stylizer()
     stylizer.precision = "bf16"
     content, style = (images[:1] for images in pair(64))
-    kernels = stylizer.network.kernels(stylizer.describe(style))
+    kernels = stylizer.network.kernels(stylizer.encode_style(style))
     whole, tiled = (to_uint8(stylizer.stylize(content, kernels, tile)).float() for tile in (None, 16))
     assert (whole - tiled).abs().mean() < 1.5
 

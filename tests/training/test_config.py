@@ -61,7 +61,7 @@ def test_wrong_options_are_named(name, value, wanted):
         (b"\xff\xfe\xff", "cannot be read as JSON"),
         (b"[" * 100_000, "cannot be read as JSON"),
         (b'{"a": ' + b"1" * 5000 + b"}", "cannot be read as JSON"),
-        (b'{"a": 1, "a": 2}', "'a' stands there twice"),
+        (b'{"a": 1, "a": 2}', "'a' is given twice"),
         (b" " * (1 << 20) + b"{}", "more than 1048576 bytes"),
     ],
 )

@@ -248,7 +248,7 @@ def test_truncated_image_is_named(folder):
         ("\xff", "JSON"),
         ("[" * 100_000, "JSON"),
         ("1" * 5000, "JSON"),
-        ('{"labels": [], "labels": null}', "'labels' stands there twice"),
+        ('{"labels": [], "labels": null}', "'labels' is given twice"),
         (" " * (1 << 21) + "{}", "found 2097154 bytes, wanted 1054720 at most"),
         (json.dumps({"label_names": ["x"] * 70_000}), "found 70000 label_names"),
         ("[]", "found a list"),

@@ -35,7 +35,7 @@ def after(steps=2, **changes):
     means = Means()
     torch.manual_seed(0)
     for _ in range(steps):
-        state.grow(growth_at(state.nimg, config, state.G.synthesis.grids))
+        state.grow(growth_at(state.nimg, config, state.G.synthesis.resolutions))
         real = shrink(real_images(config.batch), state.G.growth, 3)
         discriminator_step(state, config, real, None, means)
         generator_step(state, config, real, None, means)

@@ -407,7 +407,7 @@ def test_command_trains_resumes_and_shows(run_command, pictures, encoder_file, t
     assert "style_loss" in page and "photos" in page and "adaconv" in page
 
     stylizer = load_stylizer(run_dir / "network-snapshot-000000.safetensors", encoder_file)
-    descriptor = stylizer.describe(torch.zeros(1, 3, 50, 40))
+    descriptor = stylizer.encode_style(torch.zeros(1, 3, 50, 40))
     image = stylizer.stylize(torch.zeros(1, 3, 33, 47), stylizer.network.kernels(descriptor))
     assert image.shape == (1, 3, 33, 47) and image.isfinite().all()
 

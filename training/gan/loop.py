@@ -42,11 +42,11 @@ def train(
     def step() -> None:
         images, labels = next(data)
         reseed(config.seed, rank, state.nimg)
-        growth = growth_at(state.nimg, config, state.G.synthesis.grids)
+        growth = growth_at(state.nimg, config, state.G.synthesis.resolutions)
         state.grow(growth)
         if growth is not None:
             state.means.add(growth=growth)
-        real = shrink(from_uint8(images.to(device, non_blocking=True)), growth, len(state.G.synthesis.grids))
+        real = shrink(from_uint8(images.to(device, non_blocking=True)), growth, len(state.G.synthesis.resolutions))
         real = real.contiguous(memory_format=torch.channels_last)
         c = F.one_hot(labels.to(device), dataset.c_dim).float() if dataset.c_dim else None
 

@@ -83,7 +83,7 @@ class StyleConfig:
 
 
 def paper_preset() -> dict[str, Any]:
-    """Chandran et al. 2021, section 5.1: VGG-19, s_d = 512, style images of 256×256 cut from 512, batches of 8. The learning
+    """Chandran et al. 2021, section 3.3: VGG-19, s_d = 512, style images of 256×256 cut from 512, batches of 8. The learning
     rate is for equalised layers, where it is relative to weights of unit variance."""
     return dict(style_depth=512, style_width=512, adaptive=False, crop=PAPER_STYLE_SIDE, resize=512)
 

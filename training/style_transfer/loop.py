@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from networks.style_transfer.decoder_init import mirror
+from networks.style_transfer.decoder_init import init_from_encoder
 from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
 from networks.style_transfer.stylizer import check_encoder
 from networks.style_transfer.vgg import VGG
@@ -45,7 +45,7 @@ def train_style(
         encoder.rescale(state.network.encoder_means)
         if not state.step and config.decoder_start == "mirrored":
             features = [encoder(images)[-1] for images in _first_images([contents], device)]
-            mirror(state.network, encoder, torch.cat(features))
+            init_from_encoder(state.network, encoder, torch.cat(features))
     prepare(config.precision)
     pin = device.type == "cuda"
     # The style of a content is another at each epoch: two orders, by two seeds
@@ -76,9 +76,9 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     with autocast(config.precision, content.device):
         with torch.no_grad():
             of_content, of_style = encoder(content), encoder(style)
-        found = encoder(network(of_content[-1], network.describe(of_style[-1])))
+        found = encoder(network(of_content[-1], network.encode_style(of_style[-1])))
         if config.identity_weight:
-            itself = network(of_content[-1], network.describe(of_content[-1]))
+            itself = network(of_content[-1], network.encode_style(of_content[-1]))
     losses = dict(content=content_loss(found, of_content), style=STYLE_LOSSES[config.style_loss](found, of_style))
     loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
     if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)

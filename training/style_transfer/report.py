@@ -88,4 +88,4 @@ class StyleReporter(Reporter):
     @torch.no_grad()
     def _stylize(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         network = self.state.network
-        return network(self._look(content)[-1], network.describe(self._look(style)[-1]))
+        return network(self._look(content)[-1], network.encode_style(self._look(style)[-1]))
