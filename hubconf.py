@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-dependencies = ["torch", "numpy", "PIL", "safetensors", "filelock", "click", "tqdm"]
+dependencies = ["torch", "numpy", "safetensors"]
 
 _PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 
