@@ -4,6 +4,7 @@ import importlib
 import itertools
 import re
 import shlex
+import shutil
 import tomllib
 
 import click
@@ -196,3 +197,35 @@ def test_the_front_page_is_short_and_the_index_whole():
     index = text_of(ROOT / "docs" / "README.md")
     for path in ROOT.glob("docs/*.md"):
         assert path.name == "README.md" or f"]({path.name})" in index, f"docs/README.md leaves out {path.name}"
+
+
+SHORT = {  # what makes the commands of the front page short
+    "train.py": "--cfg tiny --kimg 0.008 --metrics none --device cpu",
+    "train_style.py": "--kimg 0.002 --device cpu --hold-out-content 1 --hold-out-style 1",
+    "calc_metrics.py": "--device cpu",
+    "generate.py": "--device cpu",
+    "stylize.py": "--device cpu",
+}
+LARGE = ("fid50k_full", "fd10k_full", "fd1k_full", "scripts.bench")  # thousands of images, or a download: these only parse
+
+
+@pytest.mark.slow
+def test_the_front_page_can_be_followed(test_data, image_folder, run_command, tmp_path):
+    """The table "I want to …", from its first row to its last, in a folder with photographs, paintings and a zip of classes."""
+    weights = test_data / "weights" / "vgg16_to_conv4_1.safetensors"
+    for name, count in (("photos", 4), ("paintings", 3)):
+        image_folder(n=count, size=96, name=name)
+    shutil.make_archive(str(tmp_path / "fashion32"), "zip", image_folder(n=20, size=32, labels=10))
+    shutil.copy(tmp_path / "photos" / "000.png", tmp_path / "photo.jpg")
+    shutil.copy(tmp_path / "paintings" / "000.png", tmp_path / "painting.jpg")
+    rows = [line for line in text_of(ROOT / "README.md").splitlines() if line.startswith("| ") and "`python " in line]
+    for line in [SPAN.search(row)[1] for row in rows]:
+        script, *words = shlex.split(line)[1:]
+        if any(name in line for name in LARGE):
+            continue
+        if script.endswith(("stylize.py", "train_style.py")):
+            words += ["--encoder-weights", weights]
+        finished = run_command(script, *words, *shlex.split(SHORT.get(script, "")), cwd=tmp_path, timeout=1200)
+        assert finished.returncode == 0, f"{line}: {finished.stderr}"
+    for made in ("grid.png", "drawn.png", "table.png", "photos64.zip", "sneakers.png"):
+        assert (tmp_path / made).is_file(), made
