@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 RUN := $(BIN)/python
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all coverage lint clean
 
 demo: .venv/demo.stamp
 	$(RUN) train.py --outdir out/demo --data datasets/emoji32.zip --cfg tiny
 	$(RUN) generate.py --network out/demo --seeds 0-63 --outdir out/demo/seeds --grid out/demo/grid.png
-	$(RUN) calc_metrics.py --network out/demo --metrics fd1k_full-efficientnet_lite0 --yardsticks
+	$(RUN) calc_metrics.py --network out/demo --metrics fd1k_full-efficientnet_lite0 --baselines
 	@echo "Pictures: out/demo/grid.png (64 seeds), out/demo/seeds/, and what was learned when in out/demo/0*/fakes*.png"
 
 test: .venv/dev.stamp
@@ -16,6 +16,9 @@ test: .venv/dev.stamp
 
 test-all: .venv/dev.stamp
 	$(RUN) -m pytest -m "slow or not slow"
+
+coverage: .venv/dev.stamp
+	$(RUN) -m pytest --cov --cov-report term --cov-report html:out/coverage
 
 lint: .venv/dev.stamp
 	$(RUN) -m ruff check .
