@@ -28,7 +28,7 @@ from metrics.fid import frechet_distance
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, sha256, write_json
 from torch_utils.platform import choose_device
-from torch_utils.prefetch import default_workers, in_order, one_ahead, threads
+from torch_utils.prefetch import default_workers, prefetch, prefetch_one, threads
 from torch_utils.torchvision_compat import import_torchvision
 from training.dataset import ImageDataset
 
@@ -126,9 +126,9 @@ def our_features(folder: str, network: str, device: torch.device, workers: int) 
 
     def extract() -> np.ndarray:
         batches = [range(i, min(i + 32, len(dataset))) for i in range(0, len(dataset), 32)]
-        images = in_order(lambda batch: torch.stack([dataset[i][0] for i in batch]), batches, workers, workers + 1)
+        images = prefetch(lambda batch: torch.stack([dataset[i][0] for i in batch]), batches, workers, workers + 1)
         with threads(workers) as pool:
-            return torch.cat([finish() for finish in one_ahead(detector.start(batch, pool) for batch in images)]).numpy()
+            return torch.cat([finish() for finish in prefetch_one(detector.start(batch, pool) for batch in images)]).numpy()
 
     return extract
 

@@ -1,8 +1,7 @@
 """How scores respond to known damage, and to small counts: `python -m scripts.experiments.metric_response`.
 
-The numbers are for docs/metrics.md.
-
-One half of the images is held against the other, undamaged or damaged more and more: noise, blur, dropped classes, duplicates.
+One half of the images is compared with the other, undamaged and with more and more noise, blur, dropped classes or duplicates.
+The numbers are in docs/metrics.md.
 """
 
 import sys
@@ -20,7 +19,7 @@ from metrics.detectors.base import Detector
 from metrics.detectors.load import load_detector
 from metrics.evaluation.metric_name import DEFAULT_DETECTOR
 from metrics.evaluation.scores import Sample, score
-from metrics.frechet_jackknife import GROUPS, FrechetParts
+from metrics.jackknife import GROUPS, FrechetJackknife
 from metrics.statistics import FeatureStatistics
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import atomic_write, write_json
@@ -34,7 +33,7 @@ STRENGTHS = {  # damage -> how much of it
     "dropped classes": (0, 1 / 9, 2 / 9, 4 / 9),  # share of them
     "duplicates": (0, 0.3, 0.6, 0.9),  # share of images replaced by copies of the others
 }
-MOST = 300  # images in a damaged set
+MAX_IMAGES = 300  # in a damaged set
 COUNTS = (400, 800, 1600)
 SHOWN = {"fd": "distance", "kid": "distance", "pr precision": "precision", "pr recall": "recall"} | {
     "dc density": "density",
@@ -49,7 +48,7 @@ def noisy(images: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def blurry(images: torch.Tensor, deviation: float) -> torch.Tensor:
-    """uint8 [N, C, H, W] under a Gaussian of so many pixels; edges are repeated."""
+    """uint8 [N, C, H, W] under a Gaussian with this standard deviation in pixels; edges are repeated."""
     if deviation == 0:
         return images
     reach = int(3 * deviation + 1)
@@ -61,14 +60,14 @@ def blurry(images: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def without_classes(labels: np.ndarray, share: float) -> np.ndarray:
-    """Indices of the images that are left when the largest classes go."""
+    """Indices of the images that remain without the largest classes, which are this share of all classes."""
     classes, sizes = np.unique(labels, return_counts=True)
     left = classes[np.argsort(sizes, kind="stable")][: max(round(len(classes) * (1 - share)), 1)]
     return np.flatnonzero(np.isin(labels, left))
 
 
 def with_duplicates(count: int, share: float) -> np.ndarray:
-    """`count` indices, of which only 1 - share are different."""
+    """`count` indices, of which the share 1 - `share` are different."""
     return np.arange(count) % max(round(count * (1 - share)), 1)
 
 
@@ -80,10 +79,10 @@ def halves(dataset: ImageDataset, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clean: np.ndarray, real: np.ndarray) -> dict:
     """damage -> one record for each strength: every number of every metric, of damaged `images` against `real`.
 
-    uint8 images [N, C, H, W], their classes [N] and features `clean` [N, D], and features `real` [M, D]. All damaged sets have
-    the same number of images, as fewer alone would raise a distance.
+    Takes uint8 images [N, C, H, W], their classes [N] and features `clean` [N, D], and features `real` [M, D]. All damaged sets
+    have the same number of images, because fewer images raise a distance.
     """
-    count = min(MOST, len(without_classes(labels, STRENGTHS["dropped classes"][-1])))
+    count = min(MAX_IMAGES, len(without_classes(labels, STRENGTHS["dropped classes"][-1])))
     found = {}
     for damage, strengths in STRENGTHS.items():
         found[damage] = []
@@ -102,7 +101,7 @@ def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clea
 
 
 def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """Every number of every metric that needs no class probabilities, by a name of SHOWN."""
+    """Every number of every metric that needs no class probabilities, by its name in SHOWN."""
     numbers = {
         "fd": score("fd", Sample(moments(fake)), Sample(moments(real))),
         **{kind: score(kind, Sample(features=fake), Sample(features=real)) for kind in ("kid", "pr", "dc")},
@@ -110,16 +109,16 @@ def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
     return {name: numbers[name.split()[0]][key] for name, key in SHOWN.items()}
 
 
-def small_counts(fakes: np.ndarray, reals: np.ndarray, repeats: int = 1) -> list[dict]:
-    """Distances of real images to real images, where the truth is zero, by count: means over draws, and extrapolated."""
+def small_counts(fakes: np.ndarray, real: np.ndarray, repeats: int = 1) -> list[dict]:
+    """Distances of real to other real images (zero but for bias) by count: means over draws, and extrapolated."""
     found = []
     for count in (n for n in COUNTS if n <= len(fakes)):
         values = []
         for seed in range(repeats):
             pick = np.random.RandomState(seed).permutation(len(fakes))[:count]
-            parts = FrechetParts([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(reals))
+            parts = FrechetJackknife([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(real))
             row = dict(fd=parts.distance(range(GROUPS)), extrapolated=parts.at_infinity())
-            values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=reals))["distance"]))
+            values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=real))["distance"]))
         found.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
     return found
 
@@ -141,7 +140,7 @@ def moments(features: np.ndarray) -> FeatureStatistics:
 
 
 def draw(found: dict[str, list[dict]], path: Path) -> None:
-    """A column for each damage: distances over what undamaged images have, and shares."""
+    """A column for each damage: distances as shares of the largest, above; precision, recall, density and coverage, below."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -170,10 +169,10 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("metrics"), help="OUT.json and OUT-response.png")
 @click.option("--detector", default=DEFAULT_DETECTOR)
-@click.option("--subset", type=click.IntRange(40), help="only so many images")
+@click.option("--subset", type=click.IntRange(40), help="use only this many images")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(data, out, detector, subset, device):
-    """Damage half of the images more and more and score it against the other half."""
+    """Damage one half of the images more and more and score it against the other half."""
     detector = load_detector(detector, choose_device(device))
     dataset = ImageDataset(data, use_labels=True, subset=subset)
     one, other = halves(dataset)

@@ -11,8 +11,8 @@ from test_features import StandIn
 
 import calc_metrics
 from metrics.detectors import inception
-from metrics.evaluation import reference
 from metrics.evaluation.metric_name import parse_metric
+from metrics.evaluation.real_images import RealImages
 from torch_utils.files import InputError, sha256
 
 
@@ -47,7 +47,7 @@ def test_every_metric_of_a_folder_by_a_detector_of_ones_own(run_command, folders
         env={"ADACONV_CACHE": str(folders / "cache")},
     )
     assert finished.returncode == 0, finished.stderr
-    for shown in ("fd1k_full-cells", "95 %", "infinitely many", "precision", "recall", "coverage", "floor: real images, 30"):
+    for shown in ("fd1k_full-cells", "95 %", "infinitely many", "precision", "recall", "coverage", "real vs. real, 30"):
         assert shown in finished.stdout, finished.stdout
     records = {}
     for path in folders.glob("metric-*.jsonl"):
@@ -127,7 +127,7 @@ def test_the_whole_path_of_inception_with_a_stand_in(folders, monkeypatch):
     def nothing(*_):
         raise AssertionError("the real images were measured again")
 
-    monkeypatch.setattr(reference, "measured", nothing)
+    monkeypatch.setattr(RealImages, "measure", nothing)
     again = command(folders / "3", "--data", folders / "real", "--mirror", "1", "--workers", "0")
     assert (again["value"], again["floor"]) == (mirrored["value"], mirrored["floor"])
 

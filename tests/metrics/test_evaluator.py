@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from metrics.density_coverage import density_coverage
-from metrics.detectors import load as features_module
+from metrics.detectors import load as load_module
 from metrics.detectors.base import Detector
 from metrics.evaluation import evaluator as evaluator_module
 from metrics.evaluation import reference
@@ -22,9 +22,9 @@ from metrics.fid import frechet_distance
 from metrics.inception_score import inception_score
 from metrics.kid import kernel_distance
 from metrics.precision_recall import precision_recall
+from networks.normalized_distance import normalized_distance
 from torch_utils import array_file
 from torch_utils.files import InputError
-from torch_utils.stats import share_of_way_left
 
 DIM = 12
 
@@ -151,10 +151,10 @@ def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
     (found,) = evaluator.references.values()
     order = np.random.RandomState(5).permutation(1700)
     chosen, one, other = (cells(images[order[part]]).double().numpy() for part in (slice(1000), slice(850), slice(850, 1700)))
-    assert found.statistics.count == 1000 and found.floor_counts == (850, 850)
-    np.testing.assert_allclose(found.statistics.cov, np.cov(chosen.T), rtol=1e-9, atol=1e-9)
-    floor = frechet_distance(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
-    assert found.floor == pytest.approx(floor, rel=1e-6)
+    assert found.sample.count == 1000 and found.counts == (850, 850)
+    np.testing.assert_allclose(found.sample.statistics.cov, np.cov(chosen.T), rtol=1e-9, atol=1e-9)
+    expected = frechet_distance(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
+    assert found.distance == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
         (2000, False, 900, (900, 450, 900)),
     ],
 )
-def test_floors_never_compare_an_image_with_itself(count, full, reals, expected):
+def test_real_against_real_never_compares_an_image_with_itself(count, full, reals, expected):
     metric = parse_metric(f"fd{count // 1000}k{'_full' if full else ''}")
-    assert reference.cuts(metric, reals) == expected
+    assert reference.splits(metric, reals) == expected
 
 
 def test_several_metrics_share_one_pass_and_agree_with_each_alone():
@@ -303,11 +303,12 @@ def test_blurred():
     assert torch.allclose(flat[:, :, 0, 0].float(), images.float().mean((2, 3)), atol=0.51)
 
 
-def test_share_of_way_left():
-    assert share_of_way_left(10, floor=2, untrained=18) == 0.5
-    assert share_of_way_left(18, floor=2, untrained=18) == 1
-    assert share_of_way_left(10, floor=None, untrained=18) is None
-    assert share_of_way_left(10, floor=2, untrained=2) is None
+def test_normalized_distance():
+    assert normalized_distance(10, real_vs_real=2, untrained=18) == 0.5
+    assert normalized_distance(18, real_vs_real=2, untrained=18) == 1
+    assert normalized_distance(10, real_vs_real=None, untrained=18) is None
+    assert normalized_distance(10, real_vs_real=2, untrained=2) is None
+    assert normalized_distance(10, real_vs_real=20, untrained=18) is None
 
 
 def test_few_images(capsys):
@@ -319,7 +320,7 @@ def test_few_images(capsys):
 
 
 def test_other_numbers_of_images_than_promised():
-    with pytest.raises(InputError, match="1000 images are to be scored, and there are 999"):
+    with pytest.raises(InputError, match="found 999 of the 1000 images to score"):
         score(build(Reals(pictures(1500))), pictures(999))
     for images in (1400, 1600):
         evaluator = Evaluator(["fd1k_full"], Reals(pictures(images)), 1500, f"short {images}", "cpu")
@@ -412,7 +413,7 @@ def test_moments_alone_keep_no_features(tmp_path):
     evaluator = build(Reals(pictures(1500)), ["fid1k_full"])
     score(evaluator, pictures(1000, seed=1))
     assert not (tmp_path / "cache" / "features").exists()
-    assert all(reference.features is None for reference in evaluator.references.values())
+    assert all(reference.sample.features is None for reference in evaluator.references.values())
 
 
 def test_intervals_and_extrapolation_where_they_are_asked_for():
@@ -455,7 +456,7 @@ def test_neighbours_need_real_images(name, count):
 
 def test_a_torchscript_file_is_a_detector_by_its_name(tmp_path, monkeypatch):
     for name in ("require_detector", "load_detector"):
-        monkeypatch.setattr(evaluator_module, name, getattr(features_module, name))
+        monkeypatch.setattr(evaluator_module, name, getattr(load_module, name))
     path = tmp_path / "mean colour.pt"
     torch.jit.script(MeanColour()).save(str(path))
     evaluator = build(Reals(pictures(1100)), ["fd1k_full-mean_colour", "kid1k_full-mean_colour"], detector_file=path)
@@ -473,11 +474,11 @@ def test_nearest_finds_copies():
     reals = pictures(300)
     fakes = torch.cat([pictures(5, seed=1), reals[[7, 250]], pictures(5, seed=2)])
     found = build(Reals(reals), seed=3).nearest(fakes, 4, progress=False)
-    assert set(found.order[:2]) == {5, 6} and found.reals.shape == found.distances.shape == (12, 4)
-    assert (found.reals[[5, 6], 0] == [7, 250]).all() and (found.distances[[5, 6], 0] == 0).all()
+    assert set(found.order[:2]) == {5, 6} and found.real.shape == found.distances.shape == (12, 4)
+    assert (found.real[[5, 6], 0] == [7, 250]).all() and (found.distances[[5, 6], 0] == 0).all()
     assert (np.diff(found.distances, axis=1) >= 0).all()
     expected = np.linalg.norm(cells(fakes)[:1].double() - cells(reals).double(), axis=1)
-    assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-6) and found.reals[0, 0] == expected.argmin()
+    assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-6) and found.real[0, 0] == expected.argmin()
     assert 0.5 < found.closeness < 2
     copies = build(Reals(reals)).nearest(reals[:50], 1, progress=False)
     assert copies.closeness == 0

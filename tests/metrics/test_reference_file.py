@@ -27,7 +27,7 @@ def file(tmp_path):
 
 def without_reals(file, names=EVERY, **options) -> Evaluator:
     known = load(file)
-    return Evaluator(names, None, known.real_count, known.content, "cpu", saved=known, **options)
+    return Evaluator(names, None, known.real_count, known.content, "cpu", reference_file=known, **options)
 
 
 def test_every_score_is_the_same_without_the_real_images(file):
@@ -89,7 +89,7 @@ def test_a_damaged_or_foreign_file_is_one_line(file, damage):
     else:
         flipped = whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:]
         file.write_bytes({"cut": whole[:500], "empty": b"", "flipped": flipped, "text": b"hello"}[damage])
-    with pytest.raises(InputError, match="no such file" if damage == "absent" else "is none, or damaged") as caught:
+    with pytest.raises(InputError, match="no such file" if damage == "absent" else "is no reference, or damaged") as caught:
         load(file)
     assert "\n" not in str(caught.value) and "--save-reference FILE writes one" in str(caught.value)
 
@@ -101,7 +101,7 @@ def test_by_the_command(run_command, folders):  # noqa: F811
         "calc_metrics.py", "--metrics", names, *cells, "--data", folders / "real", "--save-reference", reference, env=env
     )
     assert save.returncode == 0, save.stderr
-    assert "in the place of 60 real images, for fd1k_full-cells, kid1k_full-cells" in save.stdout
+    assert "replaces 60 real images for fd1k_full-cells, kid1k_full-cells" in save.stdout
     scores = []
     for against in (["--data", folders / "real"], ["--reference", reference]):
         out = folders / against[0].strip("-")
@@ -124,8 +124,8 @@ def test_by_the_command(run_command, folders):  # noqa: F811
     for arguments, message in [
         (["--metrics", "fd1k_full", "--detector", other], "was measured by cells with hash"),
         (["--metrics", "fd1k", *cells], "and not for fd1k-cells"),
-        (["--metrics", "fd1k_full", *cells, "--mirror", "1"], "stands for the real images"),
-        (["--metrics", "fd1k_full", *cells, "--save-reference", folders / "absent" / "a"], "stands for the real images"),
+        (["--metrics", "fd1k_full", *cells, "--mirror", "1"], "replaces the real images"),
+        (["--metrics", "fd1k_full", *cells, "--save-reference", folders / "absent" / "a"], "replaces the real images"),
     ]:
         finished = run_command("calc_metrics.py", *arguments, *images, env=env)
         line = finished.stderr.strip().splitlines()[-1]

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from networks.normalized_distance import normalized_distance
 from torch_utils.cli import duration
 from torch_utils.files import InputError, atomic_write, parse_json, read_json
-from torch_utils.stats import share_of_way_left
 
 TEMPLATE = Path(__file__).with_name("html_report.html")
 GRIDS = 40  # pictures through time, at most
@@ -126,7 +126,7 @@ def _scores(run_dir: Path) -> dict[str, list[dict]]:
             if not _finite(record.get("way_left")):
                 first = records[0]
                 known = first["nimg"] == 0
-                record["way_left"] = share_of_way_left(record["value"], record["floor"], first["value"]) if known else None
+                record["way_left"] = normalized_distance(record["value"], record["floor"], first["value"]) if known else None
         if records:
             scores[path.stem.removeprefix("metric-")] = records
     return scores
