@@ -1,11 +1,11 @@
 """Named arrays with a JSON header in one safetensors file with a checksum; and a cache of such files."""
 
-import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import safetensors
@@ -14,6 +14,7 @@ import torch
 
 from torch_utils.files import atomic_write, cache_dir, first_line, parse_json
 
+Parsed = TypeVar("Parsed")
 VERSION = 2  # of the cache; goes up whenever the same images would give other numbers
 
 
@@ -66,10 +67,10 @@ def save(path: Path, arrays: dict[str, np.ndarray], **header) -> None:
         print(f"note: what was measured of the real images could not be kept ({error})", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def measured_anew_if_damaged(path: Path) -> Iterator[None]:
-    """For a block that reads a file of the cache: any error in it becomes a note."""
+def load(path: Path, parse: Callable[[dict[str, np.ndarray], dict], Parsed]) -> Parsed | None:
+    """`parse(arrays, header)` of a file in the cache; None where there is none or, with a note, a damaged one."""
     try:
-        yield
+        return parse(*read(path)) if path.is_file() else None
     except Exception as error:  # whatever a damaged file makes its readers say
         print(f"note: {path} is damaged ({first_line(error)}); computing it anew", file=sys.stderr)
+        return None

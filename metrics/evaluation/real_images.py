@@ -85,13 +85,15 @@ class RealImages:
 
     def kept_features(self, detector: Detector, end: int) -> np.ndarray | None:
         """Those in the cache, of these or of all images; None where there are none, or (with a note) damaged ones."""
+
+        def parse(arrays: dict[str, np.ndarray], header: dict) -> np.ndarray:
+            features = arrays["features"]
+            if features.shape != (stored, detector.dim) or features.dtype != np.float32 or not np.isfinite(features).all():
+                raise ValueError("its features are not those of these images")
+            return features[:end]
+
         for stored in dict.fromkeys((end, self.count)):
-            path = self.cache_path("features", detector, end=stored)
-            if not path.is_file():
-                continue
-            with array_file.measured_anew_if_damaged(path):
-                features = array_file.read(path)[0]["features"]
-                if features.shape != (stored, detector.dim) or features.dtype != np.float32 or not np.isfinite(features).all():
-                    raise ValueError("its features are not those of these images")
-                return features[:end]
+            features = array_file.load(self.cache_path("features", detector, end=stored), parse)
+            if features is not None:
+                return features
         return None

@@ -1,6 +1,5 @@
 """The real side of a metric: moments or features of the real images, and the score of real images against other real images."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +50,13 @@ def references(
     if len(by_moments) < len(metrics):
         end = max(max(splits(metric, real.count)) for metric in metrics)
         features = real.features(detector, end, progress)
-    kept = {metric: _load(metric, detector, real) for metric in by_moments} if real.shards.first else {}
+    parse = lambda arrays, header: moments(arrays, header, detector.dim)
+    first = real.shards.first
+    kept = {metric: array_file.load(_cache_path(metric, detector, real), parse) for metric in by_moments if first}
     missing = real.shards.from_first([metric for metric, reference in kept.items() if reference is None])
     if missing:
         kept |= _measure_moments(missing, features, detector, real, progress)
-    if not real.shards.first:
+    if not first:
         return {}
     return {m: kept[m] if m.kind in BY_MOMENTS else _by_features(m, features, detector, real) for m in metrics}
 
@@ -68,25 +69,18 @@ def _measure_moments(
     if features is None and real.shards.first:
         features = real.kept_features(detector, statistics.end)
     if real.shards.from_first(features is None):
-        batches = real.measure(detector, statistics.end, progress)
-    else:
-        batches = _chunks(features, statistics.end) if real.shards.first else ()
-    for position, rows in batches:
-        statistics.update(position, rows)
+        for position, rows in real.measure(detector, statistics.end, progress):
+            statistics.update(position, rows)
     if not real.shards.first:
         return {}
+    if features is not None:
+        for position in np.array_split(np.arange(statistics.end), range(4096, statistics.end, 4096)):
+            statistics.update(position, features[position])
     measured = {metric: _by_moments(metric, statistics, real.count) for metric in metrics}
     for metric, reference in measured.items():
         header = {"metric": str(metric), "floor": reference.distance, "floor_counts": reference.counts}
         array_file.save(_cache_path(metric, detector, real), reference.sample.statistics.state_dict(), **header)
     return measured
-
-
-def _chunks(features: np.ndarray, end: int, size: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions and features, as `RealImages.measure` gives them."""
-    for start in range(0, end, size):
-        stop = min(start + size, end)
-        yield np.arange(start, stop), features[start:stop]
 
 
 def _by_moments(metric: MetricName, statistics: PrefixStatistics, real_count: int) -> Reference:
@@ -104,7 +98,7 @@ def _by_features(metric: MetricName, features: np.ndarray, detector: Detector, r
     real_vs_real = None
     if min(first, both - first) >= MIN_IMAGES[metric.kind]:
         path = _cache_path(metric, detector, real)
-        real_vs_real = _load_numbers(path)
+        real_vs_real = array_file.load(path, _numbers)
         if real_vs_real is None:
             one, other = Sample(features=features[:first]), Sample(features=features[first:both])
             real_vs_real = score(metric.kind, one, other, real.seed)
@@ -118,24 +112,11 @@ def _cache_path(metric: MetricName, detector: Detector, real: RealImages) -> Pat
     return real.cache_path("statistics", detector, **kind, count=metric.count, full=metric.full)
 
 
-def _load(metric: MetricName, detector: Detector, real: RealImages) -> Reference | None:
-    """A reference by moments from the cache."""
-    path = _cache_path(metric, detector, real)
-    if path.is_file():
-        with array_file.measured_anew_if_damaged(path):
-            return moments(*array_file.read(path), detector.dim)
-    return None
-
-
-def _load_numbers(path: Path) -> dict[str, float] | None:
-    if path.is_file():
-        with array_file.measured_anew_if_damaged(path):
-            arrays, header = array_file.read(path)
-            values = arrays["values"]
-            if values.shape != (len(header["names"]),) or not np.isfinite(values).all():
-                raise ValueError("it does not have the numbers that it names")
-            return dict(zip(header["names"], values.tolist()))
-    return None
+def _numbers(arrays: dict[str, np.ndarray], header: dict) -> dict[str, float]:
+    values = arrays["values"]
+    if values.shape != (len(header["names"]),) or not np.isfinite(values).all():
+        raise ValueError("it does not have the numbers that it names")
+    return dict(zip(header["names"], values.tolist()))
 
 
 def moments(arrays: dict[str, np.ndarray], header: dict, dim: int) -> Reference:

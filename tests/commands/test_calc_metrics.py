@@ -14,6 +14,7 @@ from metrics.detectors import inception
 from metrics.evaluation.metric_name import parse_metric
 from metrics.evaluation.real_images import RealImages
 from torch_utils.files import InputError, sha256
+from torch_utils.images import save_grid
 
 
 class Cells(torch.nn.Module):
@@ -130,6 +131,41 @@ def test_the_whole_path_of_inception_with_a_stand_in(folders, monkeypatch):
     monkeypatch.setattr(RealImages, "measure", nothing)
     again = command(folders / "3", "--data", folders / "real", "--mirror", "1", "--workers", "0")
     assert (again["value"], again["floor"]) == (mirrored["value"], mirrored["floor"])
+
+
+def test_flipped_real_images_are_measured_once_for_all_metrics_to_come(folders, monkeypatch):
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    measured, measure = [], RealImages.measure
+    monkeypatch.setattr(RealImages, "measure", lambda *arguments: measured.append(arguments[0].count) or measure(*arguments))
+    fixed = ["--images", folders / "fake", "--data", folders / "real", "--mirror", 1, "--device", "cpu"]
+    for names in ("kid1k_full-cells,pr1k_full-cells,fd1k_full-cells", "fd1k-cells,dc1k_full-cells"):
+        arguments = [*fixed, "--metrics", names, "--detector", folders / "cells.pt"]
+        calc_metrics.main.main([str(a) for a in arguments], standalone_mode=False)
+    assert measured == [120]
+
+
+def test_baselines_by_either_name(folders, monkeypatch, capsys):
+    """`--yardsticks` is what the option was called first."""
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    fixed = ["--images", folders / "fake", "--data", folders / "real", "--metrics", "fd1k", "--detector", folders / "cells.pt"]
+    shown = []
+    for option in ("--baselines", "--yardsticks"):
+        calc_metrics.main.main([str(a) for a in (*fixed, "--device", "cpu", option)], standalone_mode=False)
+        shown.append(capsys.readouterr().out)
+    assert "real images blurred to 8×8" in shown[0] and shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("name", ["all.png", "zzz.png"])  # before and after the samples in the order of names
+def test_a_grid_among_the_samples_is_named(folders, name):
+    save_grid(folders / "fake" / name, torch.zeros(20, 3, 8, 8, dtype=torch.uint8), 5)
+    arguments = ["--metrics", "fd1k", "--detector", folders / "cells.pt", "--device", "cpu"]
+    arguments += ["--images", folders / "fake", "--data", folders / "real"]
+    message = f"{name} has 40x32 pixels and the other images 8x8: it seems to be a grid of them .*move it to another folder"
+    with pytest.raises(InputError, match=message):
+        calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
+    Image.new("RGB", (9, 8)).save(folders / "fake" / name)  # of another size, but no grid: as before
+    with pytest.raises(InputError, match="dataset_tool.py makes images equal"):
+        calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
 
 
 @pytest.mark.parametrize("where", ["real", "fake"])

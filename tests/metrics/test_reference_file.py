@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from test_calc_metrics import Cells, folders  # noqa: F401  a fixture
-from test_evaluator import EVERY, Reals, build, pictures, score, setting  # noqa: F401  a fixture
+from test_evaluator import EVERY, RealImages, build, pictures, score, setting  # noqa: F401  a fixture
 
 from metrics.evaluation import reference_file
 from metrics.evaluation.evaluator import Evaluator
@@ -20,7 +20,7 @@ SHAPE = (8, 8, 3)
 
 @pytest.fixture
 def file(tmp_path):
-    evaluator = build(Reals(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
+    evaluator = build(RealImages(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
     evaluator.save_reference(tmp_path / "reals.safetensors", True, SHAPE, [0, 1] * 750, progress=False)
     return tmp_path / "reals.safetensors"
 
@@ -33,7 +33,7 @@ def without_reals(file, names=EVERY, **options) -> Evaluator:
 def test_every_score_is_the_same_without_the_real_images(file):
     fakes = pictures(1000, seed=1, contrast=0.9)
     names = [*EVERY, "fid1k", "kid1k"]
-    wanted = score(build(Reals(pictures(1500)), names, seed=4, interval=True, extrapolate=True), fakes)
+    wanted = score(build(RealImages(pictures(1500)), names, seed=4, interval=True, extrapolate=True), fakes)
     found = score(without_reals(file, names, seed=4, interval=True, extrapolate=True), fakes)
     for one, other in zip(found, wanted):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
@@ -44,7 +44,7 @@ def test_every_score_is_the_same_without_the_real_images(file):
 
 def test_equal_references_are_equal_files(file, tmp_path):
     before = file.read_bytes()
-    evaluator = build(Reals(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
+    evaluator = build(RealImages(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
     evaluator.save_reference(file, True, SHAPE, [0, 1] * 750, progress=False)
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "reals.safetensors"}
@@ -171,7 +171,7 @@ def test_a_network_draws_by_the_labels_of_the_file(tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_nothing(file, tmp_path, monkeypatch):
     known = file.read_bytes()
-    evaluator = build(Reals(pictures(1500)), ["fid1k"])
+    evaluator = build(RealImages(pictures(1500)), ["fid1k"])
     evaluator.prepare(progress=False)
     monkeypatch.setattr(
         reference_file.array_file.safetensors.numpy, "save", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "full"))
