@@ -107,15 +107,15 @@ def show_nearest(session: Session, path: Path) -> None:
     """Draw one row for each of the generated images closest to a real one: itself, then real ones, the nearest first."""
     fakes, real = next(iter(session.fakes().values())), session.real
     drawn = torch.cat([batch.cpu() for batch in fakes(NEAREST_DRAWN)])[:NEAREST_DRAWN]
-    found = session.evaluator.nearest(drawn, min(NEAREST_REAL, len(real)))
+    neighbours = session.evaluator.nearest(drawn, min(NEAREST_REAL, len(real)))
     cells = []
-    for i in found.order[:NEAREST_ROWS]:
-        cells += [to_rgb(drawn[i][None]), *(to_rgb(real[int(j)][0][None]) for j in found.real[i])]
-    save_grid(path, torch.cat(cells), 1 + found.real.shape[1])
+    for i in neighbours.order[:NEAREST_ROWS]:
+        cells += [to_rgb(drawn[i][None]), *(to_rgb(real[int(j)][0][None]) for j in neighbours.real[i])]
+    save_grid(path, torch.cat(cells), 1 + neighbours.real.shape[1])
     print(
         f"\n{path}: the {min(NEAREST_ROWS, len(drawn))} of {len(drawn)} generated images that are closest to a real one, "
-        f"each beside its nearest {found.real.shape[1]}.\n"
-        f"  A generated image is {found.closeness:.2f} times as far from the nearest real image as a real image is "
+        f"each beside its nearest {neighbours.real.shape[1]}.\n"
+        f"  A generated image is {neighbours.closeness:.2f} times as far from the nearest real image as a real image is "
         "(medians; far below 1: copies)"
     )
 

@@ -1,31 +1,20 @@
 """Named arrays with a JSON header in one safetensors file with a checksum; and a cache of such files."""
 
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-import torch
 
 from torch_utils.files import atomic_write, cache_dir, first_line, parse_json
+from torch_utils.tensor_file import digest
 
 Parsed = TypeVar("Parsed")
 VERSION = 2  # of the cache; goes up whenever the same images would give other numbers
-
-
-def digest(parts: Iterable[str | np.ndarray | torch.Tensor]) -> str:
-    """sha256 in hex over text (as UTF-8) and the bytes of arrays and tensors, one after the other."""
-    total = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        total.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).data)
-    return total.hexdigest()
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], **header) -> None:
@@ -49,13 +38,16 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def _checksum(arrays: dict[str, np.ndarray], header: dict) -> str:
     """Of everything: a flipped bit in a covariance, or a changed digit, would otherwise pass as a number."""
-    named = ((f"{name} {arrays[name].dtype} {arrays[name].shape}", arrays[name]) for name in sorted(arrays))
-    return digest([json.dumps(header, sort_keys=True), *(part for pair in named for part in pair)])
+    parts = [json.dumps(header, sort_keys=True).encode()]
+    for name in sorted(arrays):
+        parts += [f"{name} {arrays[name].dtype} {arrays[name].shape}".encode(), np.ascontiguousarray(arrays[name]).data]
+    return digest(parts)
 
 
 def cache_path(folder: str, **key) -> Path:
     """A file in the cache, whose name changes with everything in the key."""
-    return cache_dir() / folder / f"{digest([json.dumps(dict(version=VERSION) | key, sort_keys=True)])}.safetensors"
+    key = json.dumps(dict(version=VERSION) | key, sort_keys=True)
+    return cache_dir() / folder / f"{digest([key.encode()])}.safetensors"
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], **header) -> None:

@@ -11,8 +11,8 @@ import torch
 from metrics.detectors.base import Detector
 from metrics.detectors.names import DINOV2
 from metrics.detectors.resize import resize
-from torch_utils.array_file import digest
 from torch_utils.files import InputError, first_line
+from torch_utils.tensor_file import digest
 
 DIM, SIZE = 1024, 224
 REPOSITORY = "facebookresearch/dinov2"
@@ -49,4 +49,4 @@ def load(device: torch.device, batch_size: int = 32) -> Detector:
 
 def weights_hash(network: torch.nn.Module) -> str:
     """sha256 over names and values: torch.hub does not say which file it read."""
-    return digest(part for named in sorted(network.state_dict().items()) for part in named)
+    return digest(part for name, tensor in sorted(network.state_dict().items()) for part in (name.encode(), tensor))

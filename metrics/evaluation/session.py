@@ -112,14 +112,14 @@ class Session:
 
     def fakes(self) -> dict[str, Fakes]:
         """Images to score, by what they are: the generator's or the samples first."""
-        seed, found = self.request.seed, {}
+        seed, fakes = self.request.seed, {}
         if self.G:
-            found["generator"] = self._drawn_by(self.G)
+            fakes["generator"] = self._drawn_by(self.G)
         elif self.samples:
-            found["images"] = lambda count: self._read(self.samples, shuffled(len(self.samples), count, seed))
+            fakes["images"] = lambda count: self._read(self.samples, shuffled(len(self.samples), count, seed))
         if self.request.baselines and self.evaluator:
-            found[BLURRED] = lambda count: blurred(self._read(self.real, shuffled(len(self.real), count, seed)))
-        return found
+            fakes[BLURRED] = lambda count: blurred(self._read(self.real, shuffled(len(self.real), count, seed)))
+        return fakes
 
     def evaluate(self) -> tuple[dict[str, list[dict]], list[dict]]:
         """Records by what was scored, and records of path lengths. Of several processes only the first gets any."""
@@ -131,8 +131,8 @@ class Session:
 
     def _evaluate_untrained(self, records: list[dict]) -> list[dict]:
         """From the run's own records, or else measured."""
-        found = self.shards.from_first([recorded_untrained(self.network.parent, record) for record in records])
-        return found if all(found) else self.evaluator(self._drawn_by(untrained(self.G, self.training.get("seed", 0))))
+        recorded = self.shards.from_first([recorded_untrained(self.network.parent, record) for record in records])
+        return recorded if all(recorded) else self.evaluator(self._drawn_by(untrained(self.G, self.training.get("seed", 0))))
 
     def _drawn_by(self, G: Generator) -> Fakes:
         share = (self.shards.rank, self.shards.world)

@@ -83,9 +83,9 @@ def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clea
     have the same number of images, because fewer images raise a distance.
     """
     count = min(MAX_IMAGES, len(without_classes(labels, STRENGTHS["dropped classes"][-1])))
-    found = {}
+    records = {}
     for damage, strengths in STRENGTHS.items():
-        found[damage] = []
+        records[damage] = []
         for strength in strengths:
             if strength == 0:
                 fake = clean[:count]
@@ -96,8 +96,8 @@ def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clea
             else:
                 change = noisy if damage == "noise" else blurry
                 fake = features_of(detector, change(images[:count], strength), f"{damage} {strength}")
-            found[damage].append(dict(strength=strength, images=len(fake)) | all_scores(fake, real))
-    return found
+            records[damage].append(dict(strength=strength, images=len(fake)) | all_scores(fake, real))
+    return records
 
 
 def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
@@ -111,43 +111,43 @@ def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
 
 def small_counts(fakes: np.ndarray, real: np.ndarray, repeats: int = 1) -> list[dict]:
     """Distances of real to other real images (zero but for bias) by count: means over draws, and extrapolated."""
-    found = []
+    rows = []
     for count in (n for n in COUNTS if n <= len(fakes)):
         values = []
         for seed in range(repeats):
             pick = np.random.RandomState(seed).permutation(len(fakes))[:count]
-            parts = FrechetJackknife([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(real))
-            row = dict(fd=parts.distance(range(GROUPS)), extrapolated=parts.at_infinity())
+            jackknife = FrechetJackknife([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(real))
+            row = dict(fd=jackknife.distance(range(GROUPS)), extrapolated=jackknife.at_infinity())
             values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=real))["distance"]))
-        found.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
-    return found
+        rows.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
+    return rows
 
 
 def features_of(detector: Detector, images: torch.Tensor, what: str) -> np.ndarray:
     """float32 [N, D]"""
-    bar, found = Progress(what, len(images), "img"), []
+    bar, features = Progress(what, len(images), "img"), []
     for batch in images.split(detector.batch_size):
-        found.append(detector(batch).numpy())
-        bar.update(sum(map(len, found)))
+        features.append(detector(batch).numpy())
+        bar.update(sum(map(len, features)))
     bar.close()
-    return np.concatenate(found)
+    return np.concatenate(features)
 
 
 def moments(features: np.ndarray) -> FeatureStatistics:
-    found = FeatureStatistics(features.shape[1])
-    found.update(features)
-    return found
+    statistics = FeatureStatistics(features.shape[1])
+    statistics.update(features)
+    return statistics
 
 
-def draw(found: dict[str, list[dict]], path: Path) -> None:
+def draw(responses: dict[str, list[dict]], path: Path) -> None:
     """A column for each damage: distances as shares of the largest, above; precision, recall, density and coverage, below."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, len(found), figsize=(12, 5), constrained_layout=True, sharey="row")
-    for column, (damage, records) in zip(axes.T, found.items()):
+    figure, axes = plt.subplots(2, len(responses), figsize=(12, 5), constrained_layout=True, sharey="row")
+    for column, (damage, records) in zip(axes.T, responses.items()):
         x = [record["strength"] for record in records]
         for name in SHOWN:
             y = np.array([record[name] for record in records])
@@ -176,16 +176,16 @@ def main(data, out, detector, subset, device):
     detector = load_detector(detector, choose_device(device))
     dataset = ImageDataset(data, use_labels=True, subset=subset)
     one, other = halves(dataset)
-    images, reals = (torch.stack([dataset[int(i)][0] for i in half]) for half in (one, other))
-    clean, real = features_of(detector, images, "one half"), features_of(detector, reals, "the other half")
-    found = dict(detector=detector.name, data=dataset.name, images=len(dataset))
-    found["responses"] = responses(detector, images, np.array(dataset.labels)[one], clean, real)
-    draw(found["responses"], out.with_name(out.name + "-response.png"))
-    for damage, records in found["responses"].items():
+    images, others = (torch.stack([dataset[int(i)][0] for i in half]) for half in (one, other))
+    clean, real = features_of(detector, images, "one half"), features_of(detector, others, "the other half")
+    result = dict(detector=detector.name, data=dataset.name, images=len(dataset))
+    result["responses"] = responses(detector, images, np.array(dataset.labels)[one], clean, real)
+    draw(result["responses"], out.with_name(out.name + "-response.png"))
+    for damage, records in result["responses"].items():
         print_rows(damage, ["strength", "images", *SHOWN], records)
-    found["small_counts"] = small_counts(clean, real)
-    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid"], found["small_counts"])
-    write_json(out.with_name(out.name + ".json"), found)
+    result["small_counts"] = small_counts(clean, real)
+    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid"], result["small_counts"])
+    write_json(out.with_name(out.name + ".json"), result)
 
 
 def print_rows(title: str, names: list[str], records: list[dict]) -> None:

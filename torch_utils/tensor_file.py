@@ -1,0 +1,38 @@
+"""Safetensors files: one reader, with one error for whatever is wrong with a file; and the digest of tensors."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import safetensors
+import torch
+
+from torch_utils.files import InputError, first_line
+
+
+@contextlib.contextmanager
+def open_tensors(
+    path: str | Path, problem: str, framework: str = "pt"
+) -> Iterator[tuple[safetensors.safe_open, dict[str, str]]]:
+    """The open file, and the text entries of its header. Tensors are read when they are asked for, as `framework` has them.
+
+    Whatever a damaged file makes the reader say becomes an `InputError` that starts with `problem`.
+    """
+    try:
+        with safetensors.safe_open(path, framework=framework) as file:
+            yield file, file.metadata() or {}
+    except InputError:
+        raise
+    except Exception as error:  # safetensors passes on whatever torch says to a strange shape or dtype
+        raise InputError(f"{path}: {problem} ({first_line(error)[:200]})") from None
+
+
+def digest(parts: Iterable[bytes | memoryview | torch.Tensor]) -> str:
+    """SHA-256, in hex, of all parts one after the other; of a tensor, the bytes of its values."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        total.update(part)
+    return total.hexdigest()
