@@ -146,15 +146,13 @@ class Evaluator:
 
     def _scores(self, metric: MetricName, statistics: PrefixStatistics, features: np.ndarray) -> dict:
         """Every number of one metric; `value` is its main one, named in `value_is`."""
+        count = metric.count
         if metric.kind == "is":
-            logits = self.detectors[metric.detector].logits(torch.from_numpy(features[: metric.count])).numpy()
+            logits = self.detectors[metric.detector].logits(torch.from_numpy(features[:count])).numpy()
             results, reference = score("is", Sample(features=logits)), None
         else:
-            fake = (
-                Sample(statistics.between(0, metric.count))
-                if metric.kind in BY_MOMENTS
-                else Sample(features=features[: metric.count])
-            )
+            by_moments = metric.kind in BY_MOMENTS
+            fake = Sample(statistics.between(0, count)) if by_moments else Sample(features=features[:count])
             reference = self.references[metric]
             results = score(metric.kind, fake, reference.sample, self.real.seed)
         what, value = next(iter(results.items()))
@@ -213,9 +211,8 @@ class Evaluator:
         statistics, features = {}, {}
         for name, detector in self.detectors.items():
             metrics = self._metrics_on(name)
-            statistics[name] = PrefixStatistics(
-                detector.dim, [split for m in metrics if m.kind in BY_MOMENTS for split in self._splits(m)]
-            )
+            splits = [split for metric in metrics if metric.kind in BY_MOMENTS for split in self._splits(metric)]
+            statistics[name] = PrefixStatistics(detector.dim, splits)
             kept = max((metric.count for metric in metrics if metric.kind not in BY_MOMENTS), default=0)
             features[name] = np.empty((kept, detector.dim), dtype=np.float32)
         bar = Progress("generated images", count, "img") if progress and self.real.shards.first else None

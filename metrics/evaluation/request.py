@@ -69,7 +69,7 @@ class Request:
                 return DEFAULT_METRIC  # whose own message is the one to show
             name = DEFAULT_METRIC.replace("fid", "fd") + f"-{self.detector}"
             print(
-                f"note: scoring {name} and not {DEFAULT_METRIC}, as the detector {INCEPTION} is missing: {error}",
+                f"note: scoring {name} instead of {DEFAULT_METRIC}: {error}",
                 file=sys.stderr,
             )
             return name

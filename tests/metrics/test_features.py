@@ -318,7 +318,7 @@ def test_without_metrics_another_detector_stands_in_for_a_missing_inception(nowh
 
     assert metrics() == ["fd50k_full-efficientnet_lite0"]
     said = capsys.readouterr().err
-    assert "scoring fd50k_full-efficientnet_lite0 and not fid50k_full" in said and "no Inception weights" in said
+    assert "scoring fd50k_full-efficientnet_lite0 instead of fid50k_full: no Inception weights" in said
     torch.jit.script(Colours()).save(str(tmp_path / "mine.pt"))
     assert metrics(detector=str(tmp_path / "mine.pt")) == ["fd50k_full-mine"]
     for options in [dict(metrics=["fid1k"]), dict(inception=tmp_path / "absent.pt"), dict(reference=tmp_path / "absent")]:
