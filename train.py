@@ -252,7 +252,10 @@ def build_evaluator(
     if not config.metrics:
         return None
     real_batches = lambda: evaluation_batches(dataset, 32)
-    return Evaluator(list(config.metrics), real_batches, len(dataset), dataset.content_hash(), device, inception)
+    try:
+        return Evaluator(list(config.metrics), real_batches, len(dataset), dataset.content_hash(), device, inception)
+    except InputError as error:
+        raise InputError(f"{error}; or train without scores, by --metrics none") from None
 
 
 def describe(

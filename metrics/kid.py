@@ -24,12 +24,12 @@ def kernel_distance(fake, real, subsets: int = 100, subset_size: int = 1000, see
     if size == len(fake) == len(real):
         subsets = 1  # all subsets would be the same
     rng = np.random.RandomState(seed)
-    found = []
+    distances = []
     for _ in range(subsets):
         mine = fake[rng.choice(len(fake), size, replace=False)]
         theirs = real[rng.choice(len(real), size, replace=False)]
-        found.append(mmd2(mine, theirs))
-    return float(np.mean(found)), float(np.std(found))
+        distances.append(mmd2(mine, theirs))
+    return float(np.mean(distances)), float(np.std(distances))
 
 
 def mmd2(x: np.ndarray, y: np.ndarray, block: int = BLOCK) -> float:

@@ -31,9 +31,9 @@ def squared_distances(x: np.ndarray, y: np.ndarray, block: int = BLOCK) -> Itera
     for start in range(0, len(x), step):
         rows = slice(start, min(start + step, len(x)))
         scale = x_norms[rows, None] + y_norms
-        found = scale - 2 * (x[rows] @ y.T)
-        found[found < SAME * scale] = 0
-        yield rows, found
+        squared = scale - 2 * (x[rows] @ y.T)
+        squared[squared < SAME * scale] = 0
+        yield rows, squared
 
 
 def squared_radii(x: np.ndarray, k: int, block: int = BLOCK) -> np.ndarray:
@@ -42,7 +42,7 @@ def squared_radii(x: np.ndarray, k: int, block: int = BLOCK) -> np.ndarray:
         raise ValueError(f"{k} neighbours take more than {k} feature vectors, not {len(x)}")
     radii = np.empty(len(x))
     for rows, distances in squared_distances(x, x, block):
-        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf  # nobody is their own neighbour
+        distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf  # an image is not its own neighbour
         radii[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1]
     return radii
 
@@ -54,7 +54,7 @@ def nearest(x: np.ndarray, y: np.ndarray, k: int, block: int = BLOCK) -> tuple[n
     indices, lengths = np.empty((len(x), k), dtype=np.int64), np.empty((len(x), k))
     for rows, distances in squared_distances(x, y, block):
         chosen = np.sort(np.argpartition(distances, k - 1, axis=1)[:, :k], axis=1)
-        found = np.take_along_axis(distances, chosen, axis=1)
-        order = np.argsort(found, axis=1, kind="stable")
-        indices[rows], lengths[rows] = (np.take_along_axis(values, order, axis=1) for values in (chosen, np.sqrt(found)))
+        squared = np.take_along_axis(distances, chosen, axis=1)
+        order = np.argsort(squared, axis=1, kind="stable")
+        indices[rows], lengths[rows] = (np.take_along_axis(values, order, axis=1) for values in (chosen, np.sqrt(squared)))
     return indices, lengths

@@ -1,8 +1,8 @@
-"""Perceptual path length: how much a generated image changes, to the eye, where its latent begins to move to another one.
+"""Perceptual path length: how much a generated image changes, to the eye, per step of its latent.
 
-Karras, Laine and Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", 2019, section 4.1, as
-Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020, and the field after it measure it: in W, at the
-ends of paths, on whole images, without the lowest and the highest hundredth. Short paths go with round shapes.
+Karras, Laine and Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", 2019, section 4.1, in
+the form of Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020: in W, at the ends of paths, on whole
+images, without the lowest and the highest hundredth.
 """
 
 import importlib.metadata
@@ -10,26 +10,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import scipy.special
 import torch
 import torch.nn.functional as F
 
 from metrics.detectors.lpips import Lpips
 from metrics.evaluation.metric_name import MetricName
 from metrics.evaluation.shards import ALONE, Shards
+from metrics.jackknife import GROUPS, jackknife_interval
 from networks.sampling import one_hot
 from torch_utils.cli import Progress
 from torch_utils.rng import normal
 
 EPSILON = 1e-4  # of the way from one w to another
 DROPPED = 1  # per cent at either end
-LARGEST = 256  # side up to which the distance looks at pixels; larger images are averaged down
-GROUPS = 10  # of the interval's jackknife
+MAX_SIDE = 256  # larger images are averaged down
 PACKAGES = ("torch", "numpy")
 
 
 def path_length(distances: np.ndarray) -> float:
-    """Mean of distances [N] (over ε² already) between the percentiles 1 and 99, both of them values that occur, and counted."""
+    """Mean of the distances [N] (divided by ε² already) from the 1st to the 99th percentile, both included.
+
+    Percentiles are values that occur, the next lower and the next higher one. `ValueError` for none, or not finite.
+    """
     distances = np.asarray(distances, dtype=np.float64)
     if distances.ndim != 1 or not len(distances) or not np.isfinite(distances).all():
         raise ValueError("path lengths are the mean of distances [N] that are finite")
@@ -41,10 +43,7 @@ def path_length(distances: np.ndarray) -> float:
 def interval(distances: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Offsets (low, high) around `path_length`, by the delete-a-group jackknife over ten groups."""
     groups = np.array_split(np.asarray(distances), GROUPS)
-    replicates = np.array([path_length(np.concatenate(groups[:i] + groups[i + 1 :])) for i in range(GROUPS)])
-    error = np.sqrt((GROUPS - 1) / GROUPS * np.square(replicates - replicates.mean()).sum())
-    half = float(scipy.special.stdtrit(GROUPS - 1, (1 + level) / 2) * error)
-    return -half, half
+    return jackknife_interval(lambda chosen: path_length(np.concatenate([groups[i] for i in chosen])), GROUPS, level)
 
 
 def path_distances(
@@ -58,7 +57,7 @@ def path_distances(
     progress: bool = True,
     shards: Shards = ALONE,  # processes that do it together
 ) -> np.ndarray:
-    """float64 [count], of several processes in the first: ‖embed(G(w₀)) − embed(G(w₀ + ε(w₁ − w₀)))‖² / ε².
+    """‖embed(G(w₀)) − embed(G(w₀ + ε(w₁ − w₀)))‖² / ε² of each path, float64 [count]; of several processes in the first.
 
     Both ends have the same class and the same noise.
     """
@@ -79,22 +78,22 @@ def path_distances(
             w0, w1 = (G.mapping(end.to(device), c) for end in z[rows.start : rows.stop].unbind(1))
             ws = torch.cat([w0, w0.lerp(w1, epsilon)])
             images = torch.func.functional_call(G.synthesis, noises(G.synthesis, rows, seed), (ws,))
-            one, other = embed(for_eyes(images)).double().chunk(2)
+            one, other = embed(lpips_input(images)).double().chunk(2)
             yield ((one - other).square().sum(1) / epsilon**2).cpu().numpy()
 
-    found = []
+    lengths = []
     with torch.inference_mode(), exact:
         for distances in shards.gathered(measured()):
-            found.append(distances)
+            lengths.append(distances)
             if bar:
-                bar.update(sum(map(len, found)))
+                bar.update(sum(map(len, lengths)))
     if bar:
         bar.close()
-    return np.concatenate(found or [np.empty(0)])
+    return np.concatenate(lengths or [np.empty(0)])
 
 
 def noises(synthesis: torch.nn.Module, rows: Sequence[int], seed: int) -> dict[str, torch.Tensor]:
-    """In the place of each layer's noise one for every path, twice over: [2 · len(rows), 1, H, W]."""
+    """Each layer's noise, drawn anew for every path and the same at its two ends: [2 · len(rows), 1, H, W]."""
     drawn = {}
     for name, buffer in synthesis.named_buffers():
         if name.endswith("noise_const"):
@@ -103,9 +102,9 @@ def noises(synthesis: torch.nn.Module, rows: Sequence[int], seed: int) -> dict[s
     return drawn
 
 
-def for_eyes(images: torch.Tensor) -> torch.Tensor:
+def lpips_input(images: torch.Tensor) -> torch.Tensor:
     """[N, 1 to 4, H, W] in [-1, 1] -> float32 [N, 3, h, w] in 0..255, not rounded; grey is repeated, alpha laid over white."""
-    factor = min(images.shape[2:]) // LARGEST
+    factor = min(images.shape[2:]) // MAX_SIDE
     images = F.avg_pool2d(images.float(), factor) if factor > 1 else images.float()
     images = (images + 1) * 127.5
     if images.shape[1] in (2, 4):
@@ -123,9 +122,9 @@ def path_record(
     progress: bool = True,
     shards: Shards = ALONE,
 ) -> dict | None:
-    """The score with everything that is needed to measure it again, as an evaluator's records have it.
+    """A record like those of `Evaluator`: the score and what is needed to measure it again.
 
-    Of several processes the first gets it, and the others None.
+    None in all processes but the first.
     """
     if metric.detector != lpips.name:
         raise ValueError(f"{metric} is measured on {metric.detector}, not on {lpips.name}")
@@ -147,7 +146,7 @@ def path_record(
         "real_content": None,
         "detector": lpips.name,
         "detector_hash": lpips.hash,
-        "resizing": f"averaged down by whole factors to no less than {LARGEST} pixels",
+        "resizing": f"averaged down by whole factors to no less than {MAX_SIDE} pixels",
         "epsilon": EPSILON,
         "seed": seed,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},

@@ -7,8 +7,9 @@ import torch
 
 
 class FeatureStatistics:
-    """Count, mean and covariance in float64; memory does not grow with the count. As long as there are fewer samples than
-    dimensions, they are kept as well: then they are the covariance's shortest form, see `centred`.
+    """Count, mean and covariance in float64; memory does not grow with the count.
+
+    While there are fewer samples than dimensions they are kept as well, as the shortest form of the covariance: see `centred`.
 
     Batches are merged by their deviations from the mean (Chan, Golub and LeVeque, "Updating formulae and a pairwise
     algorithm for computing sample variances", 1979): sums of raw squares would cancel where a mean is far from zero.
@@ -18,7 +19,7 @@ class FeatureStatistics:
         self.count = 0
         self.mean = np.zeros(dim)
         self.scatter = np.zeros((dim, dim))  # sum of (x - mean)(x - mean)^T
-        self.samples: list[np.ndarray] | None = []  # [N, dim] each; None once they are as many as dimensions
+        self.samples: list[np.ndarray] | None = []  # [N, dim] each; None from as many samples as dimensions on
 
     def update(self, features: torch.Tensor | np.ndarray) -> None:
         """Take in [N, dim]. Raises `ValueError` for another shape and for values that are not finite."""
@@ -77,32 +78,32 @@ class FeatureStatistics:
         return statistics
 
 
-class Spans:
-    """Statistics of a row of samples, for every span between two of the given places, without keeping a sample.
+class PrefixStatistics:
+    """Statistics of a row of samples, for every part between two of the given splits, without keeping a sample.
 
-    Samples may come in any order; each brings its place in the row.
+    Samples may come in any order; each brings its position in the row.
     """
 
-    def __init__(self, dim: int, places: Iterable[int]):
-        self.places = np.unique([0, *places])  # where spans start and end
-        self.parts = [FeatureStatistics(dim) for _ in self.places[1:]]  # between one place and the next
+    def __init__(self, dim: int, splits: Iterable[int]):
+        self.splits = np.unique([0, *splits])
+        self.parts = [FeatureStatistics(dim) for _ in self.splits[1:]]  # between one split and the next
         self.dim = dim
 
     @property
     def end(self) -> int:
-        """Samples from this place on are in no span."""
-        return int(self.places[-1])
+        """The last split; samples from there on are in no part."""
+        return int(self.splits[-1])
 
     def update(self, positions: np.ndarray, features: torch.Tensor | np.ndarray) -> None:
-        """Take in [N, dim] features of the samples at positions [N], each in 0 .. end - 1."""
-        part = np.searchsorted(self.places, positions, side="right") - 1
+        """Take in features [N, dim] of the samples at positions [N], each in 0 .. end - 1."""
+        part = np.searchsorted(self.splits, positions, side="right") - 1
         features = np.asarray(features)
         for index in np.unique(part):
             self.parts[index].update(features[part == index])
 
-    def span(self, start: int, stop: int) -> FeatureStatistics:
-        """Statistics of the samples start .. stop - 1; both must be among the places."""
-        first, last = (int(np.flatnonzero(self.places == place)[0]) for place in (start, stop))
+    def between(self, start: int, stop: int) -> FeatureStatistics:
+        """Statistics of the samples start .. stop - 1; both must be splits."""
+        first, last = (int(np.flatnonzero(self.splits == split)[0]) for split in (start, stop))
         statistics = FeatureStatistics(self.dim)
         for part in self.parts[first:last]:
             statistics.merge(part)

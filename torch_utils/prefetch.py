@@ -1,4 +1,4 @@
-"""Threads that prepare items ahead of the code that uses them: the same results in the same order for any number of threads.
+"""Work that threads do before its result is needed: the same results in the same order, whatever the number of threads.
 
 Threads and not processes: Pillow decodes and resizes outside of Python's lock, nothing has to be copied between processes,
 and it is the same on every system.
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-Item, Result, Begun = TypeVar("Item"), TypeVar("Result"), TypeVar("Begun")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 MAX_WORKERS = 16
 
@@ -22,7 +22,7 @@ def default_workers() -> int:
 
 @contextlib.contextmanager
 def threads(workers: int) -> Iterator[concurrent.futures.Executor | None]:
-    """A pool of `workers` threads, or None for 0. At the end, tasks that have not begun are dropped."""
+    """A pool of `workers` threads, None for 0. At the end, work that has not started is dropped."""
     if not workers:
         yield None
         return
@@ -33,27 +33,27 @@ def threads(workers: int) -> Iterator[concurrent.futures.Executor | None]:
         pool.shutdown(cancel_futures=True)
 
 
-def begin(pool: concurrent.futures.Executor | None, function: Callable[[Item], Result], item: Item) -> Callable[[], Result]:
-    """A function that returns `function(item)`; where there are threads, one computes it from now on."""
+def submit(pool: concurrent.futures.Executor | None, function: Callable[[Item], Result], item: Item) -> Callable[[], Result]:
+    """A callable that returns `function(item)`. A thread of the pool computes it; without a pool, the call does."""
     return pool.submit(function, item).result if pool else lambda: function(item)
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int) -> Iterator[Result]:
-    """`function` of each item, in the order of `items`; threads compute at most `ahead` items in advance."""
+def prefetch(function: Callable[[Item], Result], items: Iterable[Item], workers: int, depth: int) -> Iterator[Result]:
+    """`function` of each item, in the items' order; threads compute at most `depth` results beyond the last one taken."""
     with threads(workers) as pool:
         waiting = collections.deque()
         for item in items:
-            waiting.append(begin(pool, function, item))
-            if len(waiting) > (ahead if workers else 0):
+            waiting.append(submit(pool, function, item))
+            if len(waiting) > (depth if workers else 0):
                 yield waiting.popleft()()
         while waiting:
             yield waiting.popleft()()
 
 
-def one_ahead(begun: Iterable[Begun]) -> Iterator[Begun]:
-    """The same items, each yielded after the next one has been drawn, so that work which drawing starts runs meanwhile."""
+def prefetch_one(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, each when the next has been drawn: work that drawing an item starts then runs in the meantime."""
     waiting = []
-    for item in begun:
+    for item in items:
         waiting.append(item)
         if len(waiting) > 1:
             yield waiting.pop(0)

@@ -123,13 +123,3 @@ class Log:
     def close(self) -> None:
         if self.file:
             self.file.close()
-
-
-def share_of_way_left(distance: float, floor: float | None, untrained: float) -> float | None:
-    """(d - floor) / (d0 - floor): 1 where the untrained generator is, 0 where real images are.
-
-    Below 0 is possible, as the floor's own counts bias it upwards. None where the way is unknown or has no length.
-    """
-    if floor is None or not untrained > floor:
-        return None
-    return (distance - floor) / (untrained - floor)

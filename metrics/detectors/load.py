@@ -1,4 +1,4 @@
-"""Detectors by name."""
+"""Loads detectors by name."""
 
 from pathlib import Path
 
@@ -6,45 +6,44 @@ import torch
 
 from metrics.detectors import dinov2, efficientnet, inception, torchscript
 from metrics.detectors.base import Detector
+from metrics.detectors.names import DETECTORS, DINOV2, EFFICIENTNET, INCEPTION, detector_name
 from torch_utils.files import InputError
-
-DETECTORS = (inception.NAME, efficientnet.NAME, dinov2.NAME)
 
 
 def require_detector(name: str, inception_path: str | Path | None = None, file: Path | None = None) -> None:
-    """Raise `InputError`, which says what to do, unless `load_detector` will find its files.
+    """Raises `InputError`, with a way to get the file, where `load_detector` would not find one.
 
-    Quick, so that a command calls it before any work. Weights that are nowhere yet are downloaded here.
+    Quick, so that a command can call it before any work. Weights that are not here yet are downloaded.
     """
-    if file is not None and name == torchscript.detector_name(file):
+    if file is not None and name == detector_name(file):
         if name in DETECTORS:
             raise InputError(f"--detector {file}: {name} is the name of another detector; give the file its own")
         torchscript.find(file)
-    elif name == inception.NAME:
+    elif name == INCEPTION:
         inception.find(inception_path)
-    elif name == efficientnet.NAME:
+    elif name == EFFICIENTNET:
         efficientnet.find()
-    elif name == dinov2.NAME:
+    elif name == DINOV2:
         dinov2.find()
     else:
         raise InputError(f"no detector is called {name!r}; there are {', '.join(DETECTORS)}")
 
 
 def load_detector(
-    name: str,  # one of DETECTORS, or what `torchscript.detector_name` makes of `file`
-    device: torch.device | str,  # where the network runs; features always come back to the CPU
-    inception_path: str | Path | None = None,  # Inception's weights, where they are not in one of the usual places
+    name: str,  # one of DETECTORS, or `detector_name(file)`
+    device: torch.device | str,  # where the network runs; features are on the CPU
+    inception_path: str | Path | None = None,  # Inception's weights; None: looked for in the usual places
     batch_size: int = 32,  # images at a time
-    file: Path | None = None,  # a TorchScript file with a detector of the user's own
+    file: Path | None = None,  # the user's own detector, as TorchScript
     inception_resizing: str = "clean",  # one of inception.RESIZINGS
 ) -> Detector:
     """The detector, ready to call. Raises `InputError` as `require_detector` does."""
     require_detector(name, inception_path, file)
     device = torch.device(device)
-    if name == inception.NAME:
+    if name == INCEPTION:
         return inception.load(device, inception_path, batch_size, inception_resizing)
-    if name == efficientnet.NAME:
+    if name == EFFICIENTNET:
         return efficientnet.load(device, batch_size)
-    if name == dinov2.NAME:
+    if name == DINOV2:
         return dinov2.load(device, batch_size)
     return torchscript.load(file, device, batch_size)

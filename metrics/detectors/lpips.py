@@ -1,7 +1,7 @@
-"""The network of perceptual path lengths: NVIDIA's TorchScript file with VGG16 and LPIPS' weights, or one like it, by path.
+"""The network of perceptual path lengths: NVIDIA's TorchScript file with VGG16 and the weights of LPIPS, or a similar one.
 
 Zhang, Isola, Efros, Shechtman and Wang, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018. The
-file gives vectors whose squared distance is the perceptual distance of two images.
+file returns vectors whose squared distance is the perceptual distance of two images.
 """
 
 from collections.abc import Callable
@@ -10,23 +10,23 @@ from pathlib import Path
 
 import torch
 
-from metrics.detectors.torchscript import detector_name, is_torchscript
+from metrics.detectors.names import VGG16, detector_name
+from metrics.detectors.torchscript import is_torchscript
 from torch_utils.files import InputError, first_line, sha256
 
-NAME = "vgg16"
 URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt"
 SHA256 = "b437eb095feaeb0b83eb3fa11200ebca4548ee39a07fb944a417ddc516cc07c3"  # of the field's own file
 
 
 @dataclass(frozen=True, eq=False)
 class Lpips:
-    name: str  # NAME for the field's own file, and never for another
+    name: str  # VGG16 for the field's own file, and never for another
     hash: str  # sha256 of the file, in hex
     embed: Callable[[torch.Tensor], torch.Tensor]  # float32 [N, 3, H, W] in 0..255 on the device -> [N, D]
 
 
-def find(path: Path | None, ours: bool) -> str:
-    """sha256 of the file; with `ours`, `InputError` unless it is the field's own, which is what `ppl2_wend` is measured on."""
+def find(path: Path | None, official: bool) -> str:
+    """sha256 of the file. With `official`, `InputError` for any but NVIDIA's, the one that `ppl2_wend` is measured on."""
     if path is None:
         raise InputError(f"perceptual path lengths need NVIDIA's vgg16.pt: fetch {URL} (553 MB) and pass --vgg FILE")
     if not path.is_file():
@@ -34,7 +34,7 @@ def find(path: Path | None, ours: bool) -> str:
     if not is_torchscript(path):
         raise InputError(f"--vgg {path} is no TorchScript file; fetch {URL} (553 MB)")
     digest = sha256(path)
-    if ours and digest != SHA256:
+    if official and digest != SHA256:
         raise InputError(
             f"--vgg {path} is not the file that ppl2_wend means (sha256 {digest}, wanted {SHA256}): fetch {URL}, "
             f"or ask for ppl50k-{network_name(path)}, whose numbers compare with nobody else's"
@@ -43,14 +43,14 @@ def find(path: Path | None, ours: bool) -> str:
 
 
 def network_name(path: Path) -> str:
-    """What stands in the name of a `ppl` by another network than the field's."""
+    """Name of the network in a `ppl`, which is measured on any file but NVIDIA's."""
     name = detector_name(path)
-    return f"other_{name}" if name == NAME else name
+    return f"other_{name}" if name == VGG16 else name
 
 
 def load(path: Path, device: torch.device) -> Lpips:
-    """Raises `InputError` where two grey images show that the network does not fit."""
-    digest = find(path, ours=False)
+    """Raises `InputError` where the network fails on two grey images."""
+    digest = find(path, official=False)
     try:
         network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
         embed = lambda images: network(images, resize_images=False, return_lpips=True)
@@ -62,4 +62,4 @@ def load(path: Path, device: torch.device) -> Lpips:
         ) from None
     if len(shape) != 2 or shape[0] != 2:
         raise InputError(f"--vgg {path} gives {list(shape)} for two images, not vectors [2, D]")
-    return Lpips(NAME if digest == SHA256 else network_name(path), digest, embed)
+    return Lpips(VGG16 if digest == SHA256 else network_name(path), digest, embed)

@@ -1,32 +1,27 @@
-"""Any TorchScript file as a detector. Its metrics carry the file's name, and never an established one."""
+"""Any TorchScript file as a detector. Metrics on it carry the file's name, never that of a known detector."""
 
-import re
 import zipfile
 from pathlib import Path
 
 import torch
 
 from metrics.detectors.base import Detector
+from metrics.detectors.names import detector_name
 from torch_utils.files import InputError, first_line, sha256
 
 RESIZING = "by the network itself"
 
 
 def is_torchscript(path: Path) -> bool:
-    """Quick: reads the archive's index alone. Plain checkpoints are archives as well; only TorchScript has constants."""
+    """Quick: reads only the archive's index. A plain checkpoint is an archive, too, but has no constants."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
-def detector_name(path: Path) -> str:
-    """What stands in a metric's name for the file: its own name without the suffix, and without what file names dislike."""
-    return re.sub(r"[^\w.]+", "_", path.stem)
-
-
 def find(path: Path) -> Path:
-    """The path again, if a TorchScript file is there; else `InputError`."""
+    """Returns the path of a TorchScript file; `InputError` for anything else."""
     if not path.is_file():
         raise InputError(f"--detector {path}: no such file")
     if not is_torchscript(path):
@@ -37,8 +32,8 @@ def find(path: Path) -> Path:
 def load(path: Path, device: torch.device, batch_size: int = 32) -> Detector:
     """The network as a `Detector`.
 
-    It is given float32 [N, 3, H, W] in 0..255 of any size, resizes as it likes, and gives features [N, D] or [N, D, 1, 1].
-    Raises `InputError` where a grey 299x299 image shows that it does not.
+    It takes float32 [N, 3, H, W] in 0..255 of any size, resizes them itself, and returns features [N, D] or [N, D, 1, 1].
+    Tried on a grey 299x299 image: `InputError` where it does not.
     """
     find(path)
     try:

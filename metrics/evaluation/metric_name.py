@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from metrics.detectors.load import DETECTORS
+from metrics.detectors.names import DEFAULT_DETECTOR, DETECTORS, INCEPTION, VGG16
 from torch_utils.files import InputError
 
 KINDS = {
@@ -17,30 +17,29 @@ KINDS = {
     "ppl2_wend": "perceptual path length on NVIDIA's VGG16",
     "ppl": "perceptual path length on another network",
 }
-OF_PATHS = ("ppl2_wend", "ppl")  # these look at how images change, and so need the generator itself
-DEFAULT_DETECTOR = "efficientnet_lite0"
+PATH_LENGTHS = ("ppl2_wend", "ppl")  # these follow how images change, and so need the generator itself
 EXAMPLES = "fid50k_full or fd10k_full-efficientnet_lite0"
 
 
 @dataclass(frozen=True)
 class MetricName:
-    """One metric. `str()` gives the canonical name, in which only Inception goes without saying."""
+    """One metric. `str()` gives the canonical name, which leaves out Inception."""
 
     kind: str  # one of KINDS
     count: int  # generated images, a multiple of 1000
     full: bool  # against all real images; otherwise against `count` of them
-    detector: str  # one of DETECTORS, or the name of a TorchScript file; of a path length, the perceptual network
+    detector: str  # one of DETECTORS, or the name of a TorchScript file; for a path length the perceptual network
 
     def __str__(self) -> str:
-        unsaid = "vgg16" if self.kind == "ppl2_wend" else "inception"
-        detector = "" if self.detector == unsaid else f"-{self.detector}"
+        unnamed = VGG16 if self.kind == "ppl2_wend" else INCEPTION
+        detector = "" if self.detector == unnamed else f"-{self.detector}"
         return f"{self.kind}{self.count // 1000}k{'_full' if self.full else ''}{detector}"
 
 
 def parse_metric(name: str, detector: str = DEFAULT_DETECTOR, more: Collection[str] = ()) -> MetricName:
     """Read `<metric><count>k[_full][-<detector>]`. Raises `InputError`.
 
-    Inception goes without saying, except in an `fd`, where `detector` stands in. `more` are detectors beside DETECTORS.
+    Without a detector in the name it is Inception, or for `fd` the argument `detector`. `more` are detectors beside DETECTORS.
     """
     name = "ppl2_wend50k" if name == "ppl2_wend" else name  # as the field spells it
     match = re.fullmatch(r"(ppl2_wend|[a-z]+)([1-9]\d*)k(3?)(_full)?(?:-(.+))?", name)
@@ -54,25 +53,32 @@ def parse_metric(name: str, detector: str = DEFAULT_DETECTOR, more: Collection[s
         raise InputError(f"{name!r} is no metric: only pr counts 3 neighbours in its name, and this is {kind}{size}")
     if kind == "is" and full:
         raise InputError(f"{name!r}: the inception score compares with no real images; it is called is{count}k")
-    if kind in OF_PATHS and full:
+    if kind in PATH_LENGTHS and full:
         raise InputError(f"{name!r}: a path length compares with no real images; write {kind}{count}k")
-    if kind == "ppl2_wend" and named not in (None, "vgg16"):
+    if kind == "ppl2_wend" and named not in (None, VGG16):
         raise InputError(f"{name!r}: ppl2_wend means NVIDIA's VGG16 and only that; on another network it is ppl{size}-{named}")
-    if kind == "ppl" and (named is None or named == "vgg16" or named not in more):
+    if kind == "ppl" and (named is None or named == VGG16 or named not in more):
         raise InputError(f"{name!r}: on NVIDIA's VGG16 write ppl2_wend{size}; else ppl{size}-<name>, with --vgg <name>.pt")
-    if kind in OF_PATHS:
-        return MetricName(kind, int(count) * 1000, False, named or "vgg16")
-    if kind == "fid" and named not in (None, "inception"):
+    if kind in PATH_LENGTHS:
+        return MetricName(kind, int(count) * 1000, False, named or VGG16)
+    if kind == "fid" and named not in (None, INCEPTION):
         raise InputError(f"{name!r}: fid means Inception and only that; on another detector it is fd{size}-{named}")
-    if kind == "is" and named not in (None, "inception"):
+    if kind == "is" and named not in (None, INCEPTION):
         raise InputError(f"{name!r}: the inception score is Inception's and has no meaning on {named}")
-    chosen = named or (detector if kind == "fd" else "inception")
-    if kind == "fd" and chosen == "inception":
+    chosen = named or (detector if kind == "fd" else INCEPTION)
+    if kind == "fd" and chosen == INCEPTION:
         raise InputError(f"{name!r}: the Fréchet distance on Inception is called fid{size}")
     if chosen not in (*DETECTORS, *more):
-        known = ", ".join(name for name in (*DETECTORS, *more) if kind != "fd" or name != "inception")
+        known = ", ".join(name for name in (*DETECTORS, *more) if kind != "fd" or name != INCEPTION)
         raise InputError(f"{name!r}: no detector is called {chosen!r}; {kind} runs on {known}")
     return MetricName(kind, int(count) * 1000, full is not None, chosen)
+
+
+def alternative(metric: MetricName) -> MetricName | None:
+    """The same on the detector that PyPI has; None for a metric that is defined on one network only."""
+    if metric.kind in ("is", *PATH_LENGTHS):
+        return None
+    return replace(metric, kind="fd" if metric.kind == "fid" else metric.kind, detector=DEFAULT_DETECTOR)
 
 
 def listing() -> str:

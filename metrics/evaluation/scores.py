@@ -1,4 +1,4 @@
-"""What each kind of metric makes of generated and real images, once their features are known."""
+"""The score of each kind of metric, from features of generated and of real images."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from metrics.kid import kernel_distance
 from metrics.precision_recall import precision_recall
 from metrics.statistics import FeatureStatistics
 
-DISTANCES = ("fid", "fd", "kid")  # lower is better, and real images have a floor; of the others higher is better
-BY_MOMENTS = ("fid", "fd")  # of these features only mean and covariance are kept
-AGAINST_REALS = ("fid", "fd", "kid", "pr", "dc")
-FEWEST = {"kid": 2, "pr": 4, "dc": 6}  # images on either side; a neighbour more than the k of pr and dc
+DISTANCES = ("fid", "fd", "kid")  # lower is better; of the others higher is better
+BY_MOMENTS = ("fid", "fd")  # these need only mean and covariance of the features
+AGAINST_REAL = ("fid", "fd", "kid", "pr", "dc")
+MIN_IMAGES = {"kid": 2, "pr": 4, "dc": 6}  # on either side; for pr and dc one more than their k
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One side of a comparison: by its moments or by its features, as the metric needs it."""
+    """One side of a comparison: its moments or its features, whichever the metric needs."""
 
     statistics: FeatureStatistics | None = None
     features: np.ndarray | None = None  # float32 [N, D]; [N, K] class logits for the inception score
@@ -30,12 +30,12 @@ class Sample:
 
 
 def score(kind: str, fake: Sample, real: Sample | None = None, seed: int = 0) -> dict[str, float]:
-    """All numbers of a metric by name, the one that stands for it first; `seed` draws the subsets of a kernel distance.
+    """All numbers of a metric by name, its main one first; `seed` draws the subsets of a kernel distance.
 
-    Of precision and recall that is their harmonic mean, as torch-fidelity has it; of density and coverage, coverage.
+    The main number of precision and recall is their harmonic mean, as in torch-fidelity; of density and coverage, coverage.
     """
     if kind in BY_MOMENTS:
-        one, other = real.statistics, fake.statistics  # of the real images the cache has moments only
+        one, other = real.statistics, fake.statistics  # the cache has no samples of the real images, only moments
         return {"distance": frechet_distance(one.mean, one.cov, other.mean, other.cov, factor2=other.centred)}
     if kind == "kid":
         mean, std = kernel_distance(fake.features, real.features, seed=seed)

@@ -1,6 +1,6 @@
-"""Several processes measure as one: each takes every so-many-th batch, and the first gets all results, in the batches' order.
+"""Several processes measure as one: process r of W takes the batches r, r + W, …, and the first gets all results, in order.
 
-So the first does just what a single process would do with them, and the numbers are the same.
+It then does with them what a single process would do, so the numbers are the same.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,10 +14,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Shards:
-    """Said and not looked up: in a training with several processes the first scores alone."""
+    """Given by the caller, not asked of torch.distributed: in a training run of several processes the first scores alone."""
 
     rank: int = 0  # this process
-    world: int = 1  # of so many
+    world: int = 1  # number of processes
 
     @property
     def first(self) -> bool:
@@ -26,18 +26,18 @@ class Shards:
     def gathered(self, mine: Iterable[Item]) -> Iterator[Item]:
         """In the first process the items of all, the first of each before the second of any; in the others nothing.
 
-        `mine` are this process's items, every `world`-th of the row, from its rank on. All processes have to iterate.
+        `mine` are this process's items: every `world`-th of all, from its rank on. All processes have to iterate.
         """
         if self.world == 1:
             yield from mine
             return
         mine, nothing = iter(mine), None
         while True:
-            found = [nothing] * self.world
-            dist.all_gather_object(found, next(mine, nothing))
+            items = [nothing] * self.world
+            dist.all_gather_object(items, next(mine, nothing))
             if self.first:
-                yield from (item for item in found if item is not nothing)
-            if found[-1] is nothing:  # a row ends in the last process first
+                yield from (item for item in items if item is not nothing)
+            if items[-1] is nothing:  # the last process is the first to run out
                 return
 
     def from_first(self, value: Item) -> Item:

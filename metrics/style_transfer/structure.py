@@ -1,6 +1,6 @@
 """Structure score: how well the strokes of an image (their orientations and scales, patch by patch) match those of a style.
 
-A pure function of images. What AdaIN transfers, mean and contrast, does not enter: see docs/structure.md.
+A pure function of images. Mean and contrast, which AdaIN transfers, have no effect on it: see docs/structure.md.
 """
 
 import functools
@@ -32,17 +32,17 @@ def luminance(images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def describe(images: torch.Tensor, periods: tuple[int, ...] = PERIODS) -> torch.Tensor:
-    """RGB [N, 3, H, W] in [-1, 1] -> [N, PATCHES², len(periods) · ORIENTATIONS]: what strokes there are in each patch.
+def stroke_descriptors(images: torch.Tensor, periods: tuple[int, ...] = PERIODS) -> torch.Tensor:
+    """RGB [N, 3, H, W] in [-1, 1] -> [N, PATCHES², len(periods) · ORIENTATIONS]: the strokes in each patch.
 
-    The square roots of a patch's local energies behind complex Gabor filters, divided by that of the whole image's energy. So
-    squares sum to 1 in the mean over the patches, a change of mean or contrast changes nothing, and a stroke's place does not
-    count, only its orientation and scale. `ValueError` where the filters are larger than the image.
+    Square roots of a patch's local energies after complex Gabor filters, divided by the root of the whole image's energy. So
+    their squares sum to 1 in the mean over the patches; mean and contrast of the image have no effect, nor has the position of
+    a stroke in its patch, but its orientation and scale have. `ValueError` where the filters are larger than the image.
     """
     least = smallest_side(periods)
     if min(images.shape[2:]) < least:
-        found = f"{images.shape[3]}×{images.shape[2]} pixels"
-        raise ValueError(f"found an image of {found}, wanted {least} at least on each side for periods up to {max(periods)}")
+        size = f"{images.shape[3]}×{images.shape[2]} pixels"
+        raise ValueError(f"found an image of {size}, wanted {least} at least on each side for periods up to {max(periods)}")
     light = luminance(images.double())
     light = (light - light.mean(dim=(1, 2), keepdim=True)).to(torch.complex128)
     height, width = light.shape[1:]
@@ -85,7 +85,7 @@ def _gabor(size: int, period: int, slope: float) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=32)
 def _windows(size: int, period: int) -> torch.Tensor:
-    """[PATCHES, places]: weights of the mean around each patch's centre. At the border they lean inwards."""
+    """[PATCHES, places]: weights of the mean around each patch's centre. At the border only the inner side has any."""
     places = _places(size, period).double()
     centres = (torch.arange(PATCHES).double() + 0.5) * size / PATCHES - 0.5
     exponent = -0.5 * ((places - centres[:, None]) / (WINDOW * period)) ** 2
@@ -101,7 +101,7 @@ def _directions(channels: int) -> torch.Tensor:
 
 
 def slices(descriptors: torch.Tensor) -> torch.Tensor:
-    """[N, P, K] -> [N, P, BASES · K]: a set seen from each direction, sorted."""
+    """[N, P, K] -> [N, P, BASES · K]: the projections of a set on each direction, sorted."""
     return (descriptors @ _directions(descriptors.shape[2]).to(descriptors)).sort(dim=1).values
 
 
@@ -121,15 +121,15 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def structure_score(output: torch.Tensor, content: torch.Tensor, style: torch.Tensor, periods=PERIODS) -> list[StructureScore]:
     """Of images [N, 3, H, W] in [-1, 1]; `style` may have another size. One result for each, whatever the batch."""
-    out, before, wanted = (describe(images, periods) for images in (output, content, style))
-    return [from_distances(float(a), float(b)) for a, b in zip(distance(out, wanted), distance(before, wanted))]
+    result, before, target = (stroke_descriptors(images, periods) for images in (output, content, style))
+    return [from_distances(float(a), float(b)) for a, b in zip(distance(result, target), distance(before, target))]
 
 
 def from_distances(output: float, content: float) -> StructureScore:
-    """Not a number where the content has the style's strokes already, and nothing is to be done."""
+    """NaN where the content already has the strokes of the style."""
     return StructureScore(1 - output / content if content > 0 else math.nan, output, content)
 
 
 def mean_score(scores: list[StructureScore]) -> StructureScore:
-    """Of many pairs: from the mean distances, so that a pair with hardly anything to do does not outweigh the others."""
+    """Of many pairs: from the mean distances, so that a pair of nearly equal structure does not outweigh the others."""
     return from_distances(*(sum(getattr(s, name) for s in scores) / len(scores) for name in ("output", "content")))

@@ -1,7 +1,7 @@
-"""Speed of the scores beside clean-fid's, in turns within one run: `python -m scripts.benchmarks.metrics`.
+"""Speed of the scores and of clean-fid's, in turns within one run: `python -m scripts.benchmarks.metrics`.
 
-The Fréchet distance at Inception's 2048 features; and features of a folder of images, with the same network behind clean-fid's
-own loader. Either side of the second runs in a process of its own, as how a process keeps its memory is part of the speed.
+Compared are the Fréchet distance of 2048 features, and the features of a folder of images with the same network. There each
+side has a process of its own, because how a process keeps its memory is part of its speed.
 """
 
 import json
@@ -28,7 +28,7 @@ from metrics.fid import frechet_distance
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, sha256, write_json
 from torch_utils.platform import choose_device
-from torch_utils.prefetch import default_workers, in_order, one_ahead, threads
+from torch_utils.prefetch import default_workers, prefetch, prefetch_one, threads
 from torch_utils.torchvision_compat import import_torchvision
 from training.dataset import ImageDataset
 
@@ -37,20 +37,20 @@ OURS, THEIRS = "ours", "clean-fid"
 
 
 def in_turns(jobs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each job says it took; every other round in reverse order, after one that warms up."""
-    found = {name: [] for name in jobs}
+    """Seconds that each job returns, by round; every other round in reverse order. A first round warms up and is left out."""
+    times = {name: [] for name in jobs}
     for number in range(rounds + 1):
         for name in jobs if number % 2 else reversed(jobs):
             seconds = jobs[name]()
             if number:
-                found[name].append(seconds)
+                times[name].append(seconds)
                 print(f"  {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
-    return found
+    return times
 
 
-def ratio(found: dict[str, list[float]], theirs: list[str]) -> float:
+def ratio(times: dict[str, list[float]], theirs: list[str]) -> float:
     """Median over the rounds of our time over the shortest of theirs."""
-    return statistics.median(ours / min(found[name][i] for name in theirs) for i, ours in enumerate(found[OURS]))
+    return statistics.median(ours / min(times[name][i] for name in theirs) for i, ours in enumerate(times[OURS]))
 
 
 # ---------------------------------------------------------------- the distance
@@ -77,16 +77,16 @@ def distances(dim: int, samples: int, rounds: int) -> dict:
 
         return timed
 
-    found = in_turns({OURS: job(OURS, frechet_distance), THEIRS: job(THEIRS, reference)}, rounds)
+    times = in_turns({OURS: job(OURS, frechet_distance), THEIRS: job(THEIRS, reference)}, rounds)
     apart = abs(results[OURS] / results[THEIRS] - 1)
-    return dict(what=f"Fréchet distance, {dim} features", goal=0.3, seconds=found, ratio=ratio(found, [THEIRS]), apart=apart)
+    return dict(what=f"Fréchet distance, {dim} features", goal=0.3, seconds=times, ratio=ratio(times, [THEIRS]), apart=apart)
 
 
 # ---------------------------------------------------------------- the features
 
 
 class Network(torch.nn.Module):
-    """Inception v3 as torchvision has it, untrained, behind the outside of the field's file: the same work, other numbers."""
+    """torchvision's Inception v3, untrained, with the interface of the field's file: the same work, other numbers."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +99,7 @@ class Network(torch.nn.Module):
 
 
 class SmallNetwork(torch.nn.Module):
-    """To try the script, and to see what everything but the network takes."""
+    """To try the script, and to time everything but the network."""
 
     def __init__(self):
         super().__init__()
@@ -110,7 +110,7 @@ class SmallNetwork(torch.nn.Module):
 
 
 def make_images(folder: Path, count: int, size: int) -> None:
-    """Smooth random pictures, so that they are as large as files as photographs of this size."""
+    """Smooth random pictures, whose files are as large as those of photographs."""
     rng = np.random.RandomState(0)
     for i in range(count):
         coarse = Image.fromarray(rng.randint(0, 256, (size // 8, size // 8, 3), dtype=np.uint8))
@@ -119,16 +119,16 @@ def make_images(folder: Path, count: int, size: int) -> None:
 
 
 def our_features(folder: str, network: str, device: torch.device, workers: int) -> Callable[[], np.ndarray]:
-    """As calc_metrics.py does it: threads read and resize, the network runs on batches of 32."""
+    """As in calc_metrics.py: threads read and resize, the network runs on batches of 32."""
     inception.SHA256 = sha256(network)  # random weights stand in for the field's file, which would be refused otherwise
     detector = inception.load(device, network)
     dataset = ImageDataset(folder)
 
     def extract() -> np.ndarray:
         batches = [range(i, min(i + 32, len(dataset))) for i in range(0, len(dataset), 32)]
-        images = in_order(lambda batch: torch.stack([dataset[i][0] for i in batch]), batches, workers, workers + 1)
+        images = prefetch(lambda batch: torch.stack([dataset[i][0] for i in batch]), batches, workers, workers + 1)
         with threads(workers) as pool:
-            return torch.cat([finish() for finish in one_ahead(detector.start(batch, pool) for batch in images)]).numpy()
+            return torch.cat([finish() for finish in prefetch_one(detector.start(batch, pool) for batch in images)]).numpy()
 
     return extract
 
@@ -149,7 +149,7 @@ def their_features(folder: str, network: str, device: torch.device, workers: int
 
 
 def serve(pipe, make: Callable[..., Callable[[], np.ndarray]], *arguments) -> None:
-    """A process that extracts whenever it is asked to, and says how long that took; at last, what it found."""
+    """A process that extracts whenever it is asked to and sends the seconds it took; at the end, the features."""
     extract = make(*arguments)
     features = None
     while pipe.recv() == "again":
@@ -165,8 +165,8 @@ def extraction(images: int, size: int, rounds: int, device: torch.device, tiny: 
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         make_images(Path(folder), images, size)
-        with tempfile.TemporaryDirectory() as place:
-            network = str(Path(place) / inception.FILE)
+        with tempfile.TemporaryDirectory() as weights:
+            network = str(Path(weights) / inception.FILE)
             torch.manual_seed(0)
             torch.jit.script((SmallNetwork() if tiny else Network()).eval()).save(network)
             sides = {OURS: (our_features, default_workers()), f"{THEIRS}, {cores} workers": (their_features, cores)}
@@ -185,12 +185,12 @@ def extraction(images: int, size: int, rounds: int, device: torch.device, tiny: 
                     try:
                         return pipe.recv()
                     except EOFError:
-                        raise InputError("one of the processes has ended; what it said stands above") from None
+                        raise InputError("one of the processes has ended; its message is above") from None
 
                 return timed
 
             try:
-                found = in_turns({name: job(pipe) for name, pipe in pipes.items()}, rounds)
+                times = in_turns({name: job(pipe) for name, pipe in pipes.items()}, rounds)
                 features = {}
                 for name, pipe in pipes.items():
                     pipe.send("end")
@@ -204,7 +204,7 @@ def extraction(images: int, size: int, rounds: int, device: torch.device, tiny: 
     theirs = [name for name in sides if name != OURS]
     apart = max(float(np.abs(features[OURS] - features[name]).max() / np.abs(features[name]).max()) for name in theirs)
     what = f"features of {images} images of {size}×{size}, {'a small stand-in' if tiny else 'Inception'} on {device}"
-    return dict(what=what, goal=0.7, seconds=found, ratio=ratio(found, theirs), apart=apart)
+    return dict(what=what, goal=0.7, seconds=times, ratio=ratio(times, theirs), apart=apart)
 
 
 def table(results: list[dict]) -> str:

@@ -1,8 +1,7 @@
 """How scores respond to known damage, and to small counts: `python -m scripts.experiments.metric_response`.
 
-The numbers are for docs/metrics.md.
-
-One half of the images is held against the other, undamaged or damaged more and more: noise, blur, dropped classes, duplicates.
+One half of the images is compared with the other, undamaged and with more and more noise, blur, dropped classes or duplicates.
+The numbers are in docs/metrics.md.
 """
 
 import sys
@@ -20,7 +19,7 @@ from metrics.detectors.base import Detector
 from metrics.detectors.load import load_detector
 from metrics.evaluation.metric_name import DEFAULT_DETECTOR
 from metrics.evaluation.scores import Sample, score
-from metrics.frechet_jackknife import GROUPS, FrechetParts
+from metrics.jackknife import GROUPS, FrechetJackknife
 from metrics.statistics import FeatureStatistics
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import atomic_write, write_json
@@ -34,7 +33,7 @@ STRENGTHS = {  # damage -> how much of it
     "dropped classes": (0, 1 / 9, 2 / 9, 4 / 9),  # share of them
     "duplicates": (0, 0.3, 0.6, 0.9),  # share of images replaced by copies of the others
 }
-MOST = 300  # images in a damaged set
+MAX_IMAGES = 300  # in a damaged set
 COUNTS = (400, 800, 1600)
 SHOWN = {"fd": "distance", "kid": "distance", "pr precision": "precision", "pr recall": "recall"} | {
     "dc density": "density",
@@ -49,7 +48,7 @@ def noisy(images: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def blurry(images: torch.Tensor, deviation: float) -> torch.Tensor:
-    """uint8 [N, C, H, W] under a Gaussian of so many pixels; edges are repeated."""
+    """uint8 [N, C, H, W] under a Gaussian with this standard deviation in pixels; edges are repeated."""
     if deviation == 0:
         return images
     reach = int(3 * deviation + 1)
@@ -61,14 +60,14 @@ def blurry(images: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def without_classes(labels: np.ndarray, share: float) -> np.ndarray:
-    """Indices of the images that are left when the largest classes go."""
+    """Indices of the images that remain without the largest classes, which are this share of all classes."""
     classes, sizes = np.unique(labels, return_counts=True)
     left = classes[np.argsort(sizes, kind="stable")][: max(round(len(classes) * (1 - share)), 1)]
     return np.flatnonzero(np.isin(labels, left))
 
 
 def with_duplicates(count: int, share: float) -> np.ndarray:
-    """`count` indices, of which only 1 - share are different."""
+    """`count` indices, of which the share 1 - `share` are different."""
     return np.arange(count) % max(round(count * (1 - share)), 1)
 
 
@@ -80,13 +79,13 @@ def halves(dataset: ImageDataset, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clean: np.ndarray, real: np.ndarray) -> dict:
     """damage -> one record for each strength: every number of every metric, of damaged `images` against `real`.
 
-    uint8 images [N, C, H, W], their classes [N] and features `clean` [N, D], and features `real` [M, D]. All damaged sets have
-    the same number of images, as fewer alone would raise a distance.
+    Takes uint8 images [N, C, H, W], their classes [N] and features `clean` [N, D], and features `real` [M, D]. All damaged sets
+    have the same number of images, because fewer images raise a distance.
     """
-    count = min(MOST, len(without_classes(labels, STRENGTHS["dropped classes"][-1])))
-    found = {}
+    count = min(MAX_IMAGES, len(without_classes(labels, STRENGTHS["dropped classes"][-1])))
+    records = {}
     for damage, strengths in STRENGTHS.items():
-        found[damage] = []
+        records[damage] = []
         for strength in strengths:
             if strength == 0:
                 fake = clean[:count]
@@ -97,12 +96,12 @@ def responses(detector: Detector, images: torch.Tensor, labels: np.ndarray, clea
             else:
                 change = noisy if damage == "noise" else blurry
                 fake = features_of(detector, change(images[:count], strength), f"{damage} {strength}")
-            found[damage].append(dict(strength=strength, images=len(fake)) | all_scores(fake, real))
-    return found
+            records[damage].append(dict(strength=strength, images=len(fake)) | all_scores(fake, real))
+    return records
 
 
 def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """Every number of every metric that needs no class probabilities, by a name of SHOWN."""
+    """Every number of every metric that needs no class probabilities, by its name in SHOWN."""
     numbers = {
         "fd": score("fd", Sample(moments(fake)), Sample(moments(real))),
         **{kind: score(kind, Sample(features=fake), Sample(features=real)) for kind in ("kid", "pr", "dc")},
@@ -110,45 +109,45 @@ def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
     return {name: numbers[name.split()[0]][key] for name, key in SHOWN.items()}
 
 
-def small_counts(fakes: np.ndarray, reals: np.ndarray, repeats: int = 1) -> list[dict]:
-    """Distances of real images to real images, where the truth is zero, by count: means over draws, and extrapolated."""
-    found = []
+def small_counts(fakes: np.ndarray, real: np.ndarray, repeats: int = 1) -> list[dict]:
+    """Distances of real to other real images (zero but for bias) by count: means over draws, and extrapolated."""
+    rows = []
     for count in (n for n in COUNTS if n <= len(fakes)):
         values = []
         for seed in range(repeats):
             pick = np.random.RandomState(seed).permutation(len(fakes))[:count]
-            parts = FrechetParts([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(reals))
-            row = dict(fd=parts.distance(range(GROUPS)), extrapolated=parts.at_infinity())
-            values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=reals))["distance"]))
-        found.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
-    return found
+            jackknife = FrechetJackknife([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(real))
+            row = dict(fd=jackknife.distance(range(GROUPS)), extrapolated=jackknife.at_infinity())
+            values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=real))["distance"]))
+        rows.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
+    return rows
 
 
 def features_of(detector: Detector, images: torch.Tensor, what: str) -> np.ndarray:
     """float32 [N, D]"""
-    bar, found = Progress(what, len(images), "img"), []
+    bar, features = Progress(what, len(images), "img"), []
     for batch in images.split(detector.batch_size):
-        found.append(detector(batch).numpy())
-        bar.update(sum(map(len, found)))
+        features.append(detector(batch).numpy())
+        bar.update(sum(map(len, features)))
     bar.close()
-    return np.concatenate(found)
+    return np.concatenate(features)
 
 
 def moments(features: np.ndarray) -> FeatureStatistics:
-    found = FeatureStatistics(features.shape[1])
-    found.update(features)
-    return found
+    statistics = FeatureStatistics(features.shape[1])
+    statistics.update(features)
+    return statistics
 
 
-def draw(found: dict[str, list[dict]], path: Path) -> None:
-    """A column for each damage: distances over what undamaged images have, and shares."""
+def draw(responses: dict[str, list[dict]], path: Path) -> None:
+    """A column for each damage: distances as shares of the largest, above; precision, recall, density and coverage, below."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, len(found), figsize=(12, 5), constrained_layout=True, sharey="row")
-    for column, (damage, records) in zip(axes.T, found.items()):
+    figure, axes = plt.subplots(2, len(responses), figsize=(12, 5), constrained_layout=True, sharey="row")
+    for column, (damage, records) in zip(axes.T, responses.items()):
         x = [record["strength"] for record in records]
         for name in SHOWN:
             y = np.array([record[name] for record in records])
@@ -170,23 +169,23 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("metrics"), help="OUT.json and OUT-response.png")
 @click.option("--detector", default=DEFAULT_DETECTOR)
-@click.option("--subset", type=click.IntRange(40), help="only so many images")
+@click.option("--subset", type=click.IntRange(40), help="use only this many images")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(data, out, detector, subset, device):
-    """Damage half of the images more and more and score it against the other half."""
+    """Damage one half of the images more and more and score it against the other half."""
     detector = load_detector(detector, choose_device(device))
     dataset = ImageDataset(data, use_labels=True, subset=subset)
     one, other = halves(dataset)
-    images, reals = (torch.stack([dataset[int(i)][0] for i in half]) for half in (one, other))
-    clean, real = features_of(detector, images, "one half"), features_of(detector, reals, "the other half")
-    found = dict(detector=detector.name, data=dataset.name, images=len(dataset))
-    found["responses"] = responses(detector, images, np.array(dataset.labels)[one], clean, real)
-    draw(found["responses"], out.with_name(out.name + "-response.png"))
-    for damage, records in found["responses"].items():
+    images, others = (torch.stack([dataset[int(i)][0] for i in half]) for half in (one, other))
+    clean, real = features_of(detector, images, "one half"), features_of(detector, others, "the other half")
+    result = dict(detector=detector.name, data=dataset.name, images=len(dataset))
+    result["responses"] = responses(detector, images, np.array(dataset.labels)[one], clean, real)
+    draw(result["responses"], out.with_name(out.name + "-response.png"))
+    for damage, records in result["responses"].items():
         print_rows(damage, ["strength", "images", *SHOWN], records)
-    found["small_counts"] = small_counts(clean, real)
-    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid"], found["small_counts"])
-    write_json(out.with_name(out.name + ".json"), found)
+    result["small_counts"] = small_counts(clean, real)
+    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid"], result["small_counts"])
+    write_json(out.with_name(out.name + ".json"), result)
 
 
 def print_rows(title: str, names: list[str], records: list[dict]) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from metrics.style_transfer.structure import StructureScore, between, describe, from_distances, mean_score, slices
+from metrics.style_transfer.structure import StructureScore, between, from_distances, mean_score, slices, stroke_descriptors
 from scripts.experiments.textures import KINDS, Texture, field_batch, texture_batch
 from scripts.experiments.tiny_transfer import TRANSFERS, TinyTransfer, train
 from torch_utils.images import from_uint8, save_grid, to_uint8
@@ -61,7 +61,7 @@ def examine(network: TinyTransfer, held_out: Styles = HELD_OUT, size: int = SIDE
     noise = network.noise(1, size, torch.Generator().manual_seed(seed))
     with torch.no_grad():
         images = to_uint8(network(contents, styles, noise.expand(len(styles), -1, -1, -1)))
-    output, content, style = (slices(describe(x, PERIODS)) for x in (from_uint8(images), contents, styles))
+    output, content, style = (slices(stroke_descriptors(x, PERIODS)) for x in (from_uint8(images), contents, styles))
     scores = [from_distances(float(a), float(b)) for a, b in zip(between(output, style), between(content, style))]
     nearest = torch.stack([between(one[None], style) for one in output]).argmin(dim=1)
     by_kind = {kind: [s for s, texture in zip(scores, held_out.all()) if texture.kind == kind] for kind in KINDS}

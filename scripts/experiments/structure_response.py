@@ -11,7 +11,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from metrics.style_transfer.structure import describe, distance
+from metrics.style_transfer.structure import distance, stroke_descriptors
 from scripts.experiments.textures import smooth_field, texture
 from torch_utils.cli import command, run
 
@@ -51,7 +51,7 @@ def recoloured(image: torch.Tensor) -> torch.Tensor:
 
 
 def responses() -> dict[str, float]:
-    return {name: float(distance(*(describe(x[None]) for x in pair))) for name, pair in changes().items()}
+    return {name: float(distance(*(stroke_descriptors(x[None]) for x in pair))) for name, pair in changes().items()}
 
 
 @command()

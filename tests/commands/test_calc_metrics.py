@@ -11,9 +11,10 @@ from test_features import StandIn
 
 import calc_metrics
 from metrics.detectors import inception
-from metrics.evaluation import reference
 from metrics.evaluation.metric_name import parse_metric
+from metrics.evaluation.real_images import RealImages
 from torch_utils.files import InputError, sha256
+from torch_utils.images import save_grid
 
 
 class Cells(torch.nn.Module):
@@ -47,7 +48,7 @@ def test_every_metric_of_a_folder_by_a_detector_of_ones_own(run_command, folders
         env={"ADACONV_CACHE": str(folders / "cache")},
     )
     assert finished.returncode == 0, finished.stderr
-    for shown in ("fd1k_full-cells", "95 %", "infinitely many", "precision", "recall", "coverage", "floor: real images, 30"):
+    for shown in ("fd1k_full-cells", "95 %", "infinitely many", "precision", "recall", "coverage", "real vs. real, 30"):
         assert shown in finished.stdout, finished.stdout
     records = {}
     for path in folders.glob("metric-*.jsonl"):
@@ -127,9 +128,44 @@ def test_the_whole_path_of_inception_with_a_stand_in(folders, monkeypatch):
     def nothing(*_):
         raise AssertionError("the real images were measured again")
 
-    monkeypatch.setattr(reference, "measured", nothing)
+    monkeypatch.setattr(RealImages, "measure", nothing)
     again = command(folders / "3", "--data", folders / "real", "--mirror", "1", "--workers", "0")
     assert (again["value"], again["floor"]) == (mirrored["value"], mirrored["floor"])
+
+
+def test_flipped_real_images_are_measured_once_for_all_metrics_to_come(folders, monkeypatch):
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    measured, measure = [], RealImages.measure
+    monkeypatch.setattr(RealImages, "measure", lambda *arguments: measured.append(arguments[0].count) or measure(*arguments))
+    fixed = ["--images", folders / "fake", "--data", folders / "real", "--mirror", 1, "--device", "cpu"]
+    for names in ("kid1k_full-cells,pr1k_full-cells,fd1k_full-cells", "fd1k-cells,dc1k_full-cells"):
+        arguments = [*fixed, "--metrics", names, "--detector", folders / "cells.pt"]
+        calc_metrics.main.main([str(a) for a in arguments], standalone_mode=False)
+    assert measured == [120]
+
+
+def test_baselines_by_either_name(folders, monkeypatch, capsys):
+    """`--yardsticks` is what the option was called first."""
+    monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
+    fixed = ["--images", folders / "fake", "--data", folders / "real", "--metrics", "fd1k", "--detector", folders / "cells.pt"]
+    shown = []
+    for option in ("--baselines", "--yardsticks"):
+        calc_metrics.main.main([str(a) for a in (*fixed, "--device", "cpu", option)], standalone_mode=False)
+        shown.append(capsys.readouterr().out)
+    assert "real images blurred to 8×8" in shown[0] and shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("name", ["all.png", "zzz.png"])  # before and after the samples in the order of names
+def test_a_grid_among_the_samples_is_named(folders, name):
+    save_grid(folders / "fake" / name, torch.zeros(20, 3, 8, 8, dtype=torch.uint8), 5)
+    arguments = ["--metrics", "fd1k", "--detector", folders / "cells.pt", "--device", "cpu"]
+    arguments += ["--images", folders / "fake", "--data", folders / "real"]
+    message = f"{name} has 40x32 pixels and the other images 8x8: it seems to be a grid of them .*move it to another folder"
+    with pytest.raises(InputError, match=message):
+        calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
+    Image.new("RGB", (9, 8)).save(folders / "fake" / name)  # of another size, but no grid: as before
+    with pytest.raises(InputError, match="dataset_tool.py makes images equal"):
+        calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
 
 
 @pytest.mark.parametrize("where", ["real", "fake"])

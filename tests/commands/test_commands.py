@@ -345,7 +345,7 @@ def test_scores_a_network_and_a_folder(run_command, network, image_folder, tmp_p
     folder, cache = image_folder(40), {"ADACONV_CACHE": str(tmp_path / "cache")}
     small = ["--data", folder, "--device", "cpu", "--metrics", "fd1k_full-efficientnet_lite0"]
     finished = run_command("calc_metrics.py", *small, "--images", folder, env=cache)
-    assert "1000 images are to be scored, and there are 40" in one_line(finished)
+    assert "found 40 of the 1000 images to score" in one_line(finished)
     finished = run_command("calc_metrics.py", *small, "--network", network, env=cache)
     assert finished.returncode == 0, finished.stderr
-    assert "generator" in finished.stdout and "floor: real images, 20 against 20" in finished.stdout
+    assert "generator" in finished.stdout and "real vs. real, 20 against 20" in finished.stdout

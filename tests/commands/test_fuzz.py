@@ -328,8 +328,8 @@ def readers(tmp_path_factory) -> dict[str, Reader]:
 
     def read_statistics(path: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()):
-            if kept := array_file.load(path, *arrays):  # what is damaged is measured anew
-                FeatureStatistics.from_state_dict(kept[0])
+            if kept := array_file.load(path, lambda arrays, header: arrays):  # what is damaged is measured anew
+                FeatureStatistics.from_state_dict(kept)
 
     def read_state(folder: Path) -> None:
         with contextlib.redirect_stderr(io.StringIO()):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from metrics.density_coverage import density_coverage
-from metrics.detectors import load as features_module
+from metrics.detectors import load as load_module
 from metrics.detectors.base import Detector
 from metrics.evaluation import evaluator as evaluator_module
 from metrics.evaluation import reference
@@ -22,9 +22,9 @@ from metrics.fid import frechet_distance
 from metrics.inception_score import inception_score
 from metrics.kid import kernel_distance
 from metrics.precision_recall import precision_recall
+from networks.normalized_distance import normalized_distance
 from torch_utils import array_file
 from torch_utils.files import InputError
-from torch_utils.stats import share_of_way_left
 
 DIM = 12
 
@@ -42,7 +42,7 @@ def pictures(n: int, seed: int = 0, contrast: float = 1.0) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.uint8))
 
 
-class Reals:
+class RealImages:
     """Batches of images that count how often they are read."""
 
     def __init__(self, images: torch.Tensor, batch: int = 64):
@@ -66,7 +66,7 @@ def setting(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluator_module, "load_detector", load)
 
 
-def build(reals: Reals, names=("fd1k_full",), key: str = "content", **options) -> Evaluator:
+def build(reals: RealImages, names=("fd1k_full",), key: str = "content", **options) -> Evaluator:
     return Evaluator(list(names), reals, len(reals.images), key, "cpu", **options)
 
 
@@ -132,7 +132,7 @@ def test_names_that_are_none(name, message):
 
 def test_a_record():
     reals, fakes = pictures(2500), pictures(1100, seed=1, contrast=0.9)
-    (record,) = score(build(Reals(reals), seed=3), fakes)
+    (record,) = score(build(RealImages(reals), seed=3), fakes)
     features, others = (cells(images).double().numpy() for images in (reals, fakes[:1000]))
     expected = frechet_distance(features.mean(0), np.cov(features.T), others.mean(0), np.cov(others.T))
     assert record["value"] == pytest.approx(expected, rel=1e-6)
@@ -146,15 +146,15 @@ def test_a_record():
 
 def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
     images = pictures(1700)
-    evaluator = build(Reals(images), ["fd1k"], seed=5)
+    evaluator = build(RealImages(images), ["fd1k"], seed=5)
     evaluator.prepare(progress=False)
     (found,) = evaluator.references.values()
     order = np.random.RandomState(5).permutation(1700)
     chosen, one, other = (cells(images[order[part]]).double().numpy() for part in (slice(1000), slice(850), slice(850, 1700)))
-    assert found.statistics.count == 1000 and found.floor_counts == (850, 850)
-    np.testing.assert_allclose(found.statistics.cov, np.cov(chosen.T), rtol=1e-9, atol=1e-9)
-    floor = frechet_distance(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
-    assert found.floor == pytest.approx(floor, rel=1e-6)
+    assert found.sample.count == 1000 and found.counts == (850, 850)
+    np.testing.assert_allclose(found.sample.statistics.cov, np.cov(chosen.T), rtol=1e-9, atol=1e-9)
+    expected = frechet_distance(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
+    assert found.distance == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
         (2000, False, 900, (900, 450, 900)),
     ],
 )
-def test_floors_never_compare_an_image_with_itself(count, full, reals, expected):
+def test_real_against_real_never_compares_an_image_with_itself(count, full, reals, expected):
     metric = parse_metric(f"fd{count // 1000}k{'_full' if full else ''}")
-    assert reference.cuts(metric, reals) == expected
+    assert reference.splits(metric, reals) == expected
 
 
 def test_several_metrics_share_one_pass_and_agree_with_each_alone():
-    reals, fakes = Reals(pictures(2300)), pictures(2000, seed=1, contrast=0.8)
+    reals, fakes = RealImages(pictures(2300)), pictures(2000, seed=1, contrast=0.8)
     names = ["fd2k", "fd1k_full", "fid1k", "fd1k_full-efficientnet_lite0"]
     calls = []
 
@@ -185,14 +185,14 @@ def test_several_metrics_share_one_pass_and_agree_with_each_alone():
     assert [record["metric"] for record in together] == ["fd2k-efficientnet_lite0", "fd1k_full-efficientnet_lite0", "fid1k"]
     assert calls == [2000] and reals.reads == 2  # once per detector
     for record in together:
-        (alone,) = score(build(Reals(reals.images), [record["metric"]], key="other"), fakes)
+        (alone,) = score(build(RealImages(reals.images), [record["metric"]], key="other"), fakes)
         assert alone["value"] == pytest.approx(record["value"], rel=1e-9)
         assert alone["floor"] == pytest.approx(record["floor"], rel=1e-9)
 
 
 def test_a_kept_reference_gives_the_same_floats_without_a_look_at_the_reals():
     fakes = pictures(1000, seed=1)
-    first, second, third = (Reals(pictures(1500)) for _ in range(3))
+    first, second, third = (RealImages(pictures(1500)) for _ in range(3))
     wanted = score(build(first), fakes)[0]
     found = score(build(second), fakes)[0]
     assert (first.reads, second.reads) == (1, 0)
@@ -217,7 +217,7 @@ HEADERS = {  # what a kept reference may say of itself that is no reference
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "foreign", "dimensions", "not finite", "header", *HEADERS])
 def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
     fakes = pictures(1000, seed=1)
-    wanted = score(build(Reals(pictures(1500))), fakes)[0]
+    wanted = score(build(RealImages(pictures(1500))), fakes)[0]
     (path,) = (tmp_path / "cache" / "statistics").iterdir()
     whole = path.read_bytes()
     if damage == "flipped":
@@ -240,7 +240,7 @@ def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
         array_file.write(path, arrays, **header)
     else:
         path.write_bytes(whole[: {"cut": 300, "empty": 0}[damage]])
-    reals = Reals(pictures(1500))
+    reals = RealImages(pictures(1500))
     assert score(build(reals), fakes)[0]["value"] == wanted["value"]
     assert reals.reads == 1 and "damaged" in capsys.readouterr().err
     assert path.read_bytes() == whole
@@ -248,20 +248,20 @@ def test_a_damaged_reference_is_computed_anew(damage, tmp_path, capsys):
 
 def test_without_a_place_to_keep_it_the_number_is_the_same(tmp_path, monkeypatch, capsys):
     fakes = pictures(1000, seed=1)
-    wanted = score(build(Reals(pictures(1500))), fakes)[0]["value"]
+    wanted = score(build(RealImages(pictures(1500))), fakes)[0]["value"]
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ADACONV_CACHE", str(tmp_path / "file"))
-    assert score(build(Reals(pictures(1500))), fakes)[0]["value"] == wanted
+    assert score(build(RealImages(pictures(1500))), fakes)[0]["value"] == wanted
     assert "could not be kept" in capsys.readouterr().err
 
 
 def test_neither_batches_nor_order_matter():
     reals, fakes = pictures(1500), pictures(1000, seed=1, contrast=0.9)
-    wanted = score(build(Reals(reals)), fakes)[0]["value"]
-    assert score(build(Reals(reals, batch=7), key="a", batch_size=5), fakes, batch=33)[0]["value"] == pytest.approx(
+    wanted = score(build(RealImages(reals)), fakes)[0]["value"]
+    assert score(build(RealImages(reals, batch=7), key="a", batch_size=5), fakes, batch=33)[0]["value"] == pytest.approx(
         wanted, rel=1e-9
     )
-    backwards = build(Reals(reals.flip(0)), key="b")
+    backwards = build(RealImages(reals.flip(0)), key="b")
     assert score(backwards, fakes.flip(0))[0]["value"] == pytest.approx(wanted, rel=1e-9)
 
 
@@ -274,7 +274,7 @@ def test_threads_change_no_bit(monkeypatch, prepared):
         halves = dict(prepare=lambda image: image.float() / 2, compute=lambda images: cells(images * 2))
         monkeypatch.setattr(evaluator_module, "load_detector", lambda *a: dataclasses.replace(load(*a), **halves))
     names = ["fid1k_full", "pr1k_full", "fd1k"]
-    found = [score(build(Reals(reals), names, key=str(n), workers=n), fakes, batch=33) for n in (0, 1, 3)]
+    found = [score(build(RealImages(reals), names, key=str(n), workers=n), fakes, batch=33) for n in (0, 1, 3)]
     for records in found[1:]:
         for record, wanted in zip(records, found[0]):
             assert record["value"] == wanted["value"] and record["floor"] == wanted["floor"]
@@ -282,7 +282,7 @@ def test_threads_change_no_bit(monkeypatch, prepared):
 
 def test_paths_are_not_for_an_evaluator():
     with pytest.raises(InputError, match="ppl2_wend50k needs the generator.*calc_metrics.py --network"):
-        build(Reals(pictures(10)), ["ppl2_wend"])
+        build(RealImages(pictures(10)), ["ppl2_wend"])
 
 
 def test_the_distance_grows_with_the_blur(pytestconfig):
@@ -290,7 +290,7 @@ def test_the_distance_grows_with_the_blur(pytestconfig):
         names = sorted(name for name in archive.namelist() if name.endswith(".png"))[:1000]
         images = np.stack([np.array(Image.open(archive.open(name)).convert("RGB")) for name in names])
     reals = torch.from_numpy(images).permute(0, 3, 1, 2)
-    evaluator = build(Reals(reals))
+    evaluator = build(RealImages(reals))
     values = [score(evaluator, torch.cat(list(blurred(reals.split(50), size))))[0]["value"] for size in (32, 16, 8, 4, 2, 1)]
     assert values == sorted(values) and values[0] < 1e-6 * values[1]
 
@@ -303,32 +303,33 @@ def test_blurred():
     assert torch.allclose(flat[:, :, 0, 0].float(), images.float().mean((2, 3)), atol=0.51)
 
 
-def test_share_of_way_left():
-    assert share_of_way_left(10, floor=2, untrained=18) == 0.5
-    assert share_of_way_left(18, floor=2, untrained=18) == 1
-    assert share_of_way_left(10, floor=None, untrained=18) is None
-    assert share_of_way_left(10, floor=2, untrained=2) is None
+def test_normalized_distance():
+    assert normalized_distance(10, real_vs_real=2, untrained=18) == 0.5
+    assert normalized_distance(18, real_vs_real=2, untrained=18) == 1
+    assert normalized_distance(10, real_vs_real=None, untrained=18) is None
+    assert normalized_distance(10, real_vs_real=2, untrained=2) is None
+    assert normalized_distance(10, real_vs_real=20, untrained=18) is None
 
 
 def test_few_images(capsys):
     with pytest.raises(InputError, match="two real images"):
-        build(Reals(pictures(1)))
-    (record,) = score(build(Reals(pictures(3))), pictures(1000))
+        build(RealImages(pictures(1)))
+    (record,) = score(build(RealImages(pictures(3))), pictures(1000))
     assert record["floor"] is None and record["floor_counts"] == [1, 2]
     assert "compares 3 images by 12 features" in capsys.readouterr().err
 
 
 def test_other_numbers_of_images_than_promised():
-    with pytest.raises(InputError, match="1000 images are to be scored, and there are 999"):
-        score(build(Reals(pictures(1500))), pictures(999))
+    with pytest.raises(InputError, match="found 999 of the 1000 images to score"):
+        score(build(RealImages(pictures(1500))), pictures(999))
     for images in (1400, 1600):
-        evaluator = Evaluator(["fd1k_full"], Reals(pictures(images)), 1500, f"short {images}", "cpu")
+        evaluator = Evaluator(["fd1k_full"], RealImages(pictures(images)), 1500, f"short {images}", "cpu")
         with pytest.raises(InputError, match="1500 images"):
             evaluator.prepare(progress=False)
 
 
 def test_no_metrics_no_work():
-    evaluator = build(Reals(pictures(1)), names=[])
+    evaluator = build(RealImages(pictures(1)), names=[])
     assert evaluator(lambda count: pytest.fail("no images are needed")) == []
 
 
@@ -338,7 +339,7 @@ def test_a_detector_that_is_not_here_is_missed_at_once(monkeypatch):
 
     monkeypatch.setattr(evaluator_module, "require_detector", missing)
     with pytest.raises(InputError, match="fd1k_full-efficientnet_lite0: not here"):
-        build(Reals(pictures(100)))
+        build(RealImages(pictures(100)))
 
 
 # ---------------------------------------------------------------- metrics that go by features
@@ -349,7 +350,7 @@ EVERY = ["fid1k_full", "kid1k_full", "pr1k3_full", "dc1k_full", "is1k"]
 
 def test_every_metric_from_one_pass_over_either_side():
     reals, fakes = pictures(1500), pictures(1300, seed=1, contrast=0.97)
-    source, drawn = Reals(reals), []
+    source, drawn = RealImages(reals), []
 
     def fake_batches(count):
         drawn.append(count)
@@ -375,7 +376,7 @@ def test_every_metric_from_one_pass_over_either_side():
 
 def test_what_real_images_score_against_real_images():
     reals = pictures(1500)
-    records = score(build(Reals(reals), EVERY), pictures(1000, seed=1, contrast=0.8))
+    records = score(build(RealImages(reals), EVERY), pictures(1000, seed=1, contrast=0.8))
     real = cells(reals[np.random.RandomState(0).permutation(1500)]).numpy()
     fid, kid, pr, dc, score_of_classes = records
     assert kid["floor"] == kernel_distance(real[:750], real[750:])[0] and abs(kid["floor"]) < 0.1 * kid["value"]
@@ -387,7 +388,7 @@ def test_what_real_images_score_against_real_images():
 
 
 def test_features_of_the_reals_are_kept_for_all_metrics_that_go_by_them(tmp_path):
-    fakes, reals = pictures(1000, seed=1), Reals(pictures(1500))
+    fakes, reals = pictures(1000, seed=1), RealImages(pictures(1500))
     first = score(build(reals, ["dc1k_full", "pr1k_full"]), fakes)
     again = score(build(reals, ["fid1k_full", "dc1k_full", "pr1k_full", "kid1k_full"]), fakes)
     assert reals.reads == 1 and [record["value"] for record in again[1:3]] == [record["value"] for record in first]
@@ -401,25 +402,37 @@ def test_features_of_the_reals_are_kept_for_all_metrics_that_go_by_them(tmp_path
     assert reals.reads == 3
 
 
+def test_features_measured_for_one_metric_serve_the_next():
+    """Moments from the features of all images, a subset from the features of all; every order of asking reads once."""
+    fakes, real = pictures(1000, seed=1), RealImages(pictures(2500))
+    score(build(real, ["pr1k_full"]), fakes)
+    later = [score(build(real, [name]), fakes)[0] for name in ("fid1k_full", "fid1k", "kid1k", "kid1k_full")]
+    assert real.reads == 1
+    for record in later:
+        (alone,) = score(build(RealImages(real.images), [record["metric"]], key="other " + record["metric"]), fakes)
+        assert record["value"] == pytest.approx(alone["value"], rel=1e-9)
+        assert record["floor"] == pytest.approx(alone["floor"], rel=1e-9)
+
+
 def test_a_subset_of_the_reals_is_all_that_is_looked_at(tmp_path):
-    (record,) = score(build(Reals(pictures(5000)), ["kid1k"]), pictures(1000, seed=1))
+    (record,) = score(build(RealImages(pictures(5000)), ["kid1k"]), pictures(1000, seed=1))
     assert record["real"] == 1000 and record["floor_counts"] == [1000, 1000]
     (path,) = (tmp_path / "cache" / "features").iterdir()
     assert path.stat().st_size < 2100 * DIM * 4
 
 
 def test_moments_alone_keep_no_features(tmp_path):
-    evaluator = build(Reals(pictures(1500)), ["fid1k_full"])
+    evaluator = build(RealImages(pictures(1500)), ["fid1k_full"])
     score(evaluator, pictures(1000, seed=1))
     assert not (tmp_path / "cache" / "features").exists()
-    assert all(reference.features is None for reference in evaluator.references.values())
+    assert all(reference.sample.features is None for reference in evaluator.references.values())
 
 
 def test_intervals_and_extrapolation_where_they_are_asked_for():
     reals, fakes = pictures(1500), pictures(1000, seed=1, contrast=0.9)
-    plain = score(build(Reals(reals), EVERY), fakes)
+    plain = score(build(RealImages(reals), EVERY), fakes)
     assert not any("interval" in record or "extrapolated" in record for record in plain)
-    full = score(build(Reals(reals), EVERY, interval=True, extrapolate=True), fakes)
+    full = score(build(RealImages(reals), EVERY, interval=True, extrapolate=True), fakes)
     for record, before in zip(full, plain):
         assert record["value"] == pytest.approx(before["value"], rel=1e-9)
         assert ("interval" in record) == (record["metric"] in ("fid1k_full", "kid1k_full"))
@@ -431,14 +444,14 @@ def test_intervals_and_extrapolation_where_they_are_asked_for():
 
 
 def test_the_interval_holds_other_draws():
-    evaluator = build(Reals(pictures(1500)), ["fid1k_full"], interval=True)
+    evaluator = build(RealImages(pictures(1500)), ["fid1k_full"], interval=True)
     first, *others = (score(evaluator, pictures(1000, seed=seed, contrast=0.9))[0] for seed in range(100, 110))
     low, high = first["interval"]
     assert sum(low <= other["value"] <= high for other in others) >= 7
 
 
 def test_the_inception_score_needs_classes(monkeypatch):
-    evaluator = build(Reals(pictures(100)), ["is1k"])
+    evaluator = build(RealImages(pictures(100)), ["is1k"])
     load = evaluator_module.load_detector
     monkeypatch.setattr(evaluator_module, "load_detector", lambda *a: dataclasses.replace(load(*a), logits=None))
     with pytest.raises(InputError, match="needs class probabilities"):
@@ -448,17 +461,17 @@ def test_the_inception_score_needs_classes(monkeypatch):
 @pytest.mark.parametrize("name, count", [("pr1k_full", 3), ("dc1k_full", 5)])
 def test_neighbours_need_real_images(name, count):
     with pytest.raises(InputError, match=f"{name} needs {count + 1} real images at least, and the data has {count}"):
-        build(Reals(pictures(count)), [name])
-    (record,) = score(build(Reals(pictures(count + 1)), [name]), pictures(1000, seed=1))
+        build(RealImages(pictures(count)), [name])
+    (record,) = score(build(RealImages(pictures(count + 1)), [name]), pictures(1000, seed=1))
     assert record["between_reals"] is None
 
 
 def test_a_torchscript_file_is_a_detector_by_its_name(tmp_path, monkeypatch):
     for name in ("require_detector", "load_detector"):
-        monkeypatch.setattr(evaluator_module, name, getattr(features_module, name))
+        monkeypatch.setattr(evaluator_module, name, getattr(load_module, name))
     path = tmp_path / "mean colour.pt"
     torch.jit.script(MeanColour()).save(str(path))
-    evaluator = build(Reals(pictures(1100)), ["fd1k_full-mean_colour", "kid1k_full-mean_colour"], detector_file=path)
+    evaluator = build(RealImages(pictures(1100)), ["fd1k_full-mean_colour", "kid1k_full-mean_colour"], detector_file=path)
     records = score(evaluator, pictures(1000, seed=1, contrast=0.9))
     assert [record["metric"] for record in records] == ["fd1k_full-mean_colour", "kid1k_full-mean_colour"]
     assert records[0]["value"] > 10 * records[0]["floor"] and records[0]["resizing"] == "by the network itself"
@@ -472,12 +485,12 @@ class MeanColour(torch.nn.Module):
 def test_nearest_finds_copies():
     reals = pictures(300)
     fakes = torch.cat([pictures(5, seed=1), reals[[7, 250]], pictures(5, seed=2)])
-    found = build(Reals(reals), seed=3).nearest(fakes, 4, progress=False)
-    assert set(found.order[:2]) == {5, 6} and found.reals.shape == found.distances.shape == (12, 4)
-    assert (found.reals[[5, 6], 0] == [7, 250]).all() and (found.distances[[5, 6], 0] == 0).all()
+    found = build(RealImages(reals), seed=3).nearest(fakes, 4, progress=False)
+    assert set(found.order[:2]) == {5, 6} and found.real.shape == found.distances.shape == (12, 4)
+    assert (found.real[[5, 6], 0] == [7, 250]).all() and (found.distances[[5, 6], 0] == 0).all()
     assert (np.diff(found.distances, axis=1) >= 0).all()
     expected = np.linalg.norm(cells(fakes)[:1].double() - cells(reals).double(), axis=1)
-    assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-6) and found.reals[0, 0] == expected.argmin()
+    assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-6) and found.real[0, 0] == expected.argmin()
     assert 0.5 < found.closeness < 2
-    copies = build(Reals(reals)).nearest(reals[:50], 1, progress=False)
+    copies = build(RealImages(reals)).nearest(reals[:50], 1, progress=False)
     assert copies.closeness == 0

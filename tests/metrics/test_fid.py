@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics.fid import frechet_distance
-from metrics.statistics import FeatureStatistics, Spans
+from metrics.statistics import FeatureStatistics, PrefixStatistics
 from torch_utils.torchvision_compat import import_torchvision
 
 
@@ -185,13 +185,13 @@ def test_statistics_refuse_bad_features():
         statistics.cov  # noqa: B018
 
 
-def test_spans_are_the_statistics_of_slices_whatever_the_order():
+def test_statistics_are_the_statistics_of_slices_whatever_the_order():
     features = np.random.RandomState(2).randn(60, 4)
-    spans = Spans(4, [10, 25, 60, 25])
+    statistics = PrefixStatistics(4, [10, 25, 60, 25])
     order = np.random.RandomState(3).permutation(60)
     for positions in np.array_split(order, 7):
-        spans.update(positions, features[positions])
+        statistics.update(positions, features[positions])
     for start, stop in [(0, 10), (10, 25), (0, 25), (0, 60), (25, 60)]:
-        part = spans.span(start, stop)
+        part = statistics.between(start, stop)
         assert part.count == stop - start
         np.testing.assert_allclose(part.cov, np.cov(features[start:stop], rowvar=False), rtol=1e-10, atol=1e-12)

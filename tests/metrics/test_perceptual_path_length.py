@@ -8,7 +8,7 @@ import torch
 import calc_metrics
 from metrics.detectors import lpips
 from metrics.evaluation.metric_name import parse_metric
-from metrics.perceptual_path_length import for_eyes, interval, path_distances, path_length, path_record
+from metrics.perceptual_path_length import interval, lpips_input, path_distances, path_length, path_record
 from networks.generator import Generator
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError, sha256
@@ -119,28 +119,28 @@ def test_the_interval_holds_the_truth():
 
 def test_what_the_distance_looks_at():
     grey = torch.full((2, 1, 8, 8), -1.0)
-    assert torch.equal(for_eyes(grey), torch.zeros(2, 3, 8, 8))
+    assert torch.equal(lpips_input(grey), torch.zeros(2, 3, 8, 8))
     alpha = torch.cat([torch.full((1, 3, 8, 8), -1.0), torch.zeros(1, 1, 8, 8)], 1)
-    assert torch.allclose(for_eyes(alpha), torch.full((1, 3, 8, 8), 127.5))
+    assert torch.allclose(lpips_input(alpha), torch.full((1, 3, 8, 8), 127.5))
     large = torch.randn(1, 3, 512, 600)
-    assert for_eyes(large).shape == (1, 3, 256, 300)
-    assert torch.allclose(for_eyes(large)[0, :, 3, 4], (large[0, :, 6:8, 8:10].mean((1, 2)) + 1) * 127.5, atol=1e-3)
+    assert lpips_input(large).shape == (1, 3, 256, 300)
+    assert torch.allclose(lpips_input(large)[0, :, 3, 4], (large[0, :, 6:8, 8:10].mean((1, 2)) + 1) * 127.5, atol=1e-3)
 
 
 def test_only_the_fields_own_file_has_the_fields_name(stand_in, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="fetch https.*--vgg FILE"):
-        lpips.find(None, ours=True)
+        lpips.find(None, official=True)
     with pytest.raises(InputError, match="no such file"):
-        lpips.find(tmp_path / "absent.pt", ours=True)
+        lpips.find(tmp_path / "absent.pt", official=True)
     (tmp_path / "text.pt").write_text("<html>")
     with pytest.raises(InputError, match="no TorchScript"):
-        lpips.find(tmp_path / "text.pt", ours=False)
+        lpips.find(tmp_path / "text.pt", official=False)
     with pytest.raises(InputError, match="not the file that ppl2_wend means.*ppl50k-mine"):
-        lpips.find(stand_in, ours=True)
+        lpips.find(stand_in, official=True)
     cut = tmp_path / "cut.pt"
     cut.write_bytes(stand_in.read_bytes()[:-100])
     with pytest.raises(InputError, match="no TorchScript"):
-        lpips.find(cut, ours=False)
+        lpips.find(cut, official=False)
 
     device = torch.device("cpu")
     assert lpips.load(stand_in, device).name == "mine"
@@ -150,7 +150,7 @@ def test_only_the_fields_own_file_has_the_fields_name(stand_in, tmp_path, monkey
         path_record(parse_metric("ppl2_wend1k"), Linear(), lpips.load(tmp_path / "vgg16.pt", device), 0, None)
     monkeypatch.setattr(lpips, "SHA256", sha256(tmp_path / "vgg16.pt"))
     assert lpips.load(tmp_path / "vgg16.pt", device).name == "vgg16"
-    lpips.find(tmp_path / "vgg16.pt", ours=True)
+    lpips.find(tmp_path / "vgg16.pt", official=True)
 
     torch.jit.script(torch.nn.Identity()).save(str(tmp_path / "other.pt"))
     with pytest.raises(InputError, match="does not take") as caught:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from test_calc_metrics import Cells, folders  # noqa: F401  a fixture
-from test_evaluator import EVERY, Reals, build, pictures, score, setting  # noqa: F401  a fixture
+from test_evaluator import EVERY, RealImages, build, pictures, score, setting  # noqa: F401  a fixture
 
 from metrics.evaluation import reference_file
 from metrics.evaluation.evaluator import Evaluator
@@ -20,20 +20,20 @@ SHAPE = (8, 8, 3)
 
 @pytest.fixture
 def file(tmp_path):
-    evaluator = build(Reals(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
+    evaluator = build(RealImages(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
     evaluator.save_reference(tmp_path / "reals.safetensors", True, SHAPE, [0, 1] * 750, progress=False)
     return tmp_path / "reals.safetensors"
 
 
 def without_reals(file, names=EVERY, **options) -> Evaluator:
     known = load(file)
-    return Evaluator(names, None, known.real_count, known.content, "cpu", saved=known, **options)
+    return Evaluator(names, None, known.real_count, known.content, "cpu", reference_file=known, **options)
 
 
 def test_every_score_is_the_same_without_the_real_images(file):
     fakes = pictures(1000, seed=1, contrast=0.9)
     names = [*EVERY, "fid1k", "kid1k"]
-    wanted = score(build(Reals(pictures(1500)), names, seed=4, interval=True, extrapolate=True), fakes)
+    wanted = score(build(RealImages(pictures(1500)), names, seed=4, interval=True, extrapolate=True), fakes)
     found = score(without_reals(file, names, seed=4, interval=True, extrapolate=True), fakes)
     for one, other in zip(found, wanted):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
@@ -44,7 +44,7 @@ def test_every_score_is_the_same_without_the_real_images(file):
 
 def test_equal_references_are_equal_files(file, tmp_path):
     before = file.read_bytes()
-    evaluator = build(Reals(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
+    evaluator = build(RealImages(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
     evaluator.save_reference(file, True, SHAPE, [0, 1] * 750, progress=False)
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "reals.safetensors"}
@@ -89,7 +89,7 @@ def test_a_damaged_or_foreign_file_is_one_line(file, damage):
     else:
         flipped = whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:]
         file.write_bytes({"cut": whole[:500], "empty": b"", "flipped": flipped, "text": b"hello"}[damage])
-    with pytest.raises(InputError, match="no such file" if damage == "absent" else "is none, or damaged") as caught:
+    with pytest.raises(InputError, match="no such file" if damage == "absent" else "is no reference, or damaged") as caught:
         load(file)
     assert "\n" not in str(caught.value) and "--save-reference FILE writes one" in str(caught.value)
 
@@ -101,7 +101,7 @@ def test_by_the_command(run_command, folders):  # noqa: F811
         "calc_metrics.py", "--metrics", names, *cells, "--data", folders / "real", "--save-reference", reference, env=env
     )
     assert save.returncode == 0, save.stderr
-    assert "in the place of 60 real images, for fd1k_full-cells, kid1k_full-cells" in save.stdout
+    assert "replaces 60 real images for fd1k_full-cells, kid1k_full-cells" in save.stdout
     scores = []
     for against in (["--data", folders / "real"], ["--reference", reference]):
         out = folders / against[0].strip("-")
@@ -124,8 +124,8 @@ def test_by_the_command(run_command, folders):  # noqa: F811
     for arguments, message in [
         (["--metrics", "fd1k_full", "--detector", other], "was measured by cells with hash"),
         (["--metrics", "fd1k", *cells], "and not for fd1k-cells"),
-        (["--metrics", "fd1k_full", *cells, "--mirror", "1"], "stands for the real images"),
-        (["--metrics", "fd1k_full", *cells, "--save-reference", folders / "absent" / "a"], "stands for the real images"),
+        (["--metrics", "fd1k_full", *cells, "--mirror", "1"], "replaces the real images"),
+        (["--metrics", "fd1k_full", *cells, "--save-reference", folders / "absent" / "a"], "replaces the real images"),
     ]:
         finished = run_command("calc_metrics.py", *arguments, *images, env=env)
         line = finished.stderr.strip().splitlines()[-1]
@@ -171,7 +171,7 @@ def test_a_network_draws_by_the_labels_of_the_file(tmp_path):
 
 def test_a_file_that_cannot_be_written_leaves_nothing(file, tmp_path, monkeypatch):
     known = file.read_bytes()
-    evaluator = build(Reals(pictures(1500)), ["fid1k"])
+    evaluator = build(RealImages(pictures(1500)), ["fid1k"])
     evaluator.prepare(progress=False)
     monkeypatch.setattr(
         reference_file.array_file.safetensors.numpy, "save", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "full"))

@@ -53,7 +53,7 @@ def records(folder):
 
 @pytest.mark.parametrize("what", ["images", "network"])
 def test_two_processes_give_the_scores_of_one(run_command, folders, what):  # noqa: F811
-    """Features and moments, an empty cache, a subset of the reals, yardsticks, and paths."""
+    """Features and moments, an empty cache, a subset of the reals, baselines, and paths."""
     names = "fd1k_full,fd1k,kid1k_full-cells,pr1k_full-cells"
     arguments = ["--metrics", names, "--images", folders / "fake"]
     if what == "network":
@@ -61,7 +61,7 @@ def test_two_processes_give_the_scores_of_one(run_command, folders, what):  # no
         G = Generator(8, z_dim=8, channel_base=128, channel_max=16, style_depth=2)
         save_snapshot(folders / "network.safetensors", "generator", G)
         torch.jit.script(StandIn()).save(str(folders / "mine.pt"))
-        arguments = ["--metrics", f"{names},ppl1k-mine", "--vgg", folders / "mine.pt", "--yardsticks"]
+        arguments = ["--metrics", f"{names},ppl1k-mine", "--vgg", folders / "mine.pt", "--baselines"]
         arguments += ["--network", folders / "network.safetensors"]
     found = []
     for processes in (1, 2):
@@ -95,4 +95,4 @@ def test_a_mistake_is_one_line_from_two_processes(run_command, folders):  # noqa
         "--data",
         folders / "real",
     )
-    assert bad.returncode == 2 and "1000 images are to be scored, and there are 60" in bad.stderr.strip().splitlines()[-1]
+    assert bad.returncode == 2 and "found 60 of the 1000 images to score" in bad.stderr.strip().splitlines()[-1]

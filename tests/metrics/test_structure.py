@@ -9,11 +9,11 @@ from metrics.style_transfer.structure import (
     ORIENTATIONS,
     PATCHES,
     PERIODS,
-    describe,
     distance,
     from_distances,
     mean_score,
     smallest_side,
+    stroke_descriptors,
     structure_score,
 )
 from scripts.experiments.structure_response import responses
@@ -34,7 +34,7 @@ def wave(period: float, degrees: float, size: int = 128) -> torch.Tensor:
 def test_energy_of_a_wave_is_the_filters_gain_squared():
     """A filter of period λ and Gaussian deviation 0.56 λ passes a wave at frequency f with exp(−½ (2π 0.56 λ |f − f₀|)²)."""
     for period, degrees in ((8, 0), (8, 22.5), (16, 112.5), (11, 30)):
-        found = describe(wave(period, degrees)).square().mean(dim=1).view(len(PERIODS), ORIENTATIONS)
+        found = stroke_descriptors(wave(period, degrees)).square().mean(dim=1).view(len(PERIODS), ORIENTATIONS)
         expected = torch.zeros(len(PERIODS), ORIENTATIONS, dtype=torch.float64)
         for i, tuned in enumerate(PERIODS):
             for j in range(ORIENTATIONS):
@@ -46,10 +46,10 @@ def test_energy_of_a_wave_is_the_filters_gain_squared():
 
 
 def test_squares_sum_to_one():
-    descriptors = describe(texture_batch([Texture("stripes", 9, 20), Texture("dots", 12, 0)], 128, 0))
+    descriptors = stroke_descriptors(texture_batch([Texture("stripes", 9, 20), Texture("dots", 12, 0)], 128, 0))
     assert descriptors.shape == (2, PATCHES**2, len(PERIODS) * ORIENTATIONS)
     assert torch.allclose(descriptors.square().sum(dim=2).mean(dim=1), torch.ones(2), atol=1e-3)
-    assert describe(torch.full((1, 3, 128, 128), 0.3)).abs().max() < 1e-6  # no strokes
+    assert stroke_descriptors(torch.full((1, 3, 128, 128), 0.3)).abs().max() < 1e-6  # no strokes
 
 
 def test_distance_of_points_is_euclidean():
@@ -78,9 +78,11 @@ def test_response():
 
 def test_turned_and_mirrored_together_changes_nothing():
     one, other = (texture("stripes", 10, degrees, 128, 0)[None] for degrees in (10, 70))
-    before = float(distance(describe(one), describe(other)))
+    before = float(distance(stroke_descriptors(one), stroke_descriptors(other)))
     for change in (lambda x: x.mT, lambda x: x.flip(3), lambda x: x.rot90(1, (2, 3))):
-        assert float(distance(describe(change(one)), describe(change(other)))) == pytest.approx(before, rel=0.02)
+        assert float(distance(stroke_descriptors(change(one)), stroke_descriptors(change(other)))) == pytest.approx(
+            before, rel=0.02
+        )
 
 
 def test_score():
@@ -106,9 +108,9 @@ def test_batch_does_not_matter():
 
 def test_small_images_are_refused():
     least = smallest_side()
-    assert describe(torch.zeros(1, 3, least, least)).isfinite().all()
+    assert stroke_descriptors(torch.zeros(1, 3, least, least)).isfinite().all()
     with pytest.raises(ValueError, match=f"found an image of 200×{least - 1} pixels, wanted {least}"):
-        describe(torch.zeros(1, 3, least - 1, 200))
+        stroke_descriptors(torch.zeros(1, 3, least - 1, 200))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -34,7 +34,7 @@ def test_damage():
 
 
 def test_distances_rise_with_every_damage(monkeypatch):
-    monkeypatch.setattr(script, "MOST", 150)
+    monkeypatch.setattr(script, "MAX_IMAGES", 150)
     dataset = ImageDataset(EMOJI, use_labels=True, subset=1600)
     detector = Detector("small", 60, "", "none", torch.device("cpu"), small)
     one, other = script.halves(dataset)

@@ -20,7 +20,7 @@ from torch_utils.cli import BOOL, NAMES, SEEDS, counted, duration
 from torch_utils.files import InputError, append_jsonl, atomic_write, sha256, write_json
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, downsample2x, leaky_relu_, upsample2x
 from torch_utils.platform import choose_device
-from torch_utils.stats import Means, drop_after, read_jsonl, share_of_way_left
+from torch_utils.stats import Means, drop_after, read_jsonl
 
 
 @pytest.mark.skipif((sys.platform, platform.machine()) != ("linux", "x86_64"), reason="PyTorch has libgomp there")
@@ -149,11 +149,6 @@ def test_means():
     means.add(a=torch.tensor([1.0, 3.0]), b=1)
     means.add(a=4.0)
     assert means.take() == {"a": 3.0, "b": 1.0} and means.take() == {}
-
-
-def test_share_of_way_left():
-    assert share_of_way_left(10, 2, 18) == 0.5
-    assert share_of_way_left(10, None, 18) is None and share_of_way_left(10, 20, 18) is None
 
 
 @pytest.mark.parametrize("text, seeds", [("0-3,7", [0, 1, 2, 3, 7]), ("5", [5]), ("0,1,2", [0, 1, 2]), ("2-2, 1,2", [2, 1])])

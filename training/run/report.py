@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
+from networks.normalized_distance import normalized_distance
 from torch_utils.cli import Progress, duration
 from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
-from torch_utils.stats import Log, Records, read_jsonl, resident_bytes, share_of_way_left
+from torch_utils.stats import Log, Records, read_jsonl, resident_bytes
 from training.run.html_report import write_html_report
 
 
@@ -122,7 +123,7 @@ class Reporter:
         for result in self.scores() or ():
             name, value, floor = result["metric"], result["value"], result["floor"]
             first = self.state.first_scores.setdefault(name, value)
-            left = share_of_way_left(value, floor, first)
+            left = normalized_distance(value, floor, first)
             self.records.write(f"metric-{name}", dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
             line = f"{name} {value:.4g} at {self.state.nimg / 1000:.1f} kimg"
             if floor is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from networks.normalized_distance import normalized_distance
 from torch_utils.files import InputError, parse_json, read_json
-from torch_utils.stats import share_of_way_left
 
 Notice = tuple[str, str]  # "warning" or "note", and its text
 Grid = tuple[int, str, Path]  # kimg, label, picture of generated images
@@ -82,7 +82,7 @@ def read_scores(run_dir: Path) -> dict[str, list[dict]]:
             if not is_finite(record.get("way_left")):
                 first = records[0]
                 known = first["nimg"] == 0
-                record["way_left"] = share_of_way_left(record["value"], record["floor"], first["value"]) if known else None
+                record["way_left"] = normalized_distance(record["value"], record["floor"], first["value"]) if known else None
         if records:
             scores[path.stem.removeprefix("metric-")] = records
     return scores

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metrics.fid import frechet_distance
-from metrics.frechet_jackknife import FrechetParts
+from metrics.jackknife import FrechetJackknife
 from metrics.statistics import FeatureStatistics
 
 DIM = 6
@@ -16,8 +16,8 @@ def statistics(features: np.ndarray) -> FeatureStatistics:
     return found
 
 
-def parts(features: np.ndarray, real: FeatureStatistics, groups: int = 10) -> FrechetParts:
-    return FrechetParts([statistics(group) for group in np.array_split(features, groups)], real)
+def parts(features: np.ndarray, real: FeatureStatistics, groups: int = 10) -> FrechetJackknife:
+    return FrechetJackknife([statistics(group) for group in np.array_split(features, groups)], real)
 
 
 @pytest.fixture(scope="module")
