@@ -27,7 +27,7 @@ from metrics.perceptual_path_length import path_record
 from networks.generator import Generator
 from networks.sampling import sample
 from torch_utils import distributed
-from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
+from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import BOOL, NAMES, Progress, command, run
 from torch_utils.files import InputError, append_jsonl, sha256
 from torch_utils.images import save_grid, to_rgb
@@ -35,6 +35,7 @@ from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.prefetch import default_workers, in_order
 from torch_utils.rng import mix
+from torch_utils.run_dir import newest_snapshot
 from torch_utils.stats import read_jsonl, share_of_way_left
 from training.dataset import ImageDataset
 
@@ -160,7 +161,7 @@ def score(rank: int, world: int, device: torch.device, request: Request) -> bool
         request.reference,
     )
     if network:
-        network = newest_snapshot(network)
+        network = newest_snapshot(network, "generator")
         G = load_generator(network, device)
         options = training_options(network)
     known = reference_file.load(reference) if reference else None

@@ -14,11 +14,12 @@ import torch
 
 from networks.sampling import one_hot
 from networks.style_transfer.kernel_picture import kernel_picture
-from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
+from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.run_dir import newest_snapshot
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
 
@@ -49,7 +50,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
     """
     chosen = choose_device(device)
     keep_freed_memory()
-    network = newest_snapshot(network)
+    network = newest_snapshot(network, "generator")
     G = load_generator(network, chosen)
     if show_kernels and len(seeds) > 1:
         raise InputError(f"--show-kernels: found {len(seeds)} seeds, wanted one")

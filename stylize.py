@@ -20,12 +20,12 @@ from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
 from networks.style_transfer.painter import TILE, WHOLE, Painter
 from networks.style_transfer.stylizer import load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
-from torch_utils.checkpoint import newest_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
+from torch_utils.run_dir import newest_snapshot
 from torch_utils.table_picture import MOST_CELLS, table_picture, thumbnail
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "adaconv-style.safetensors"
@@ -137,7 +137,7 @@ def main(
     chosen = choose_device(device)
     precision, _ = resolve_precision(precision, chosen)
     prepare(precision)
-    stylizer = load_stylizer(newest_snapshot(network), encoder_weights, chosen, precision)
+    stylizer = load_stylizer(newest_snapshot(network, "style_transfer"), encoder_weights, chosen, precision)
     check_options(stylizer.network, network, statistics, show_kernels, style_size)
     painter = Painter(stylizer, strength, None, style_size, tile)
     if statistics:

@@ -482,7 +482,7 @@ def test_curves_after_the_state_are_forgotten(tmp_path):
     for seen, points in ((-1, (4, 8, 12)), (8, (12, 16))):
         records = Records(tmp_path, seen)
         for nimg in points:
-            records.write("stats", dict(nimg=nimg, loss_D=float(nimg + seen)))
+            records.write("stats.jsonl", dict(nimg=nimg, loss_D=float(nimg + seen)))
         records.close()
         time.sleep(1.1)  # the names of its files have whole seconds
     assert [record["nimg"] for record in read_jsonl(tmp_path / "stats.jsonl")] == [4, 8, 12, 16]

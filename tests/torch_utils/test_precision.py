@@ -9,6 +9,7 @@ from style_fixtures import random_stylizer, smooth
 from test_calc_metrics import Cells
 from test_commands import NO_METRICS, SHORT
 from test_style_training import TINY, encoder_file, fake_vgg, make, options, pictures  # noqa: F401  two are fixtures
+from training.run.run_dir import find_run, stored_options
 
 import calc_metrics
 import generate
@@ -30,7 +31,6 @@ from training.gan.config import TrainingConfig
 from training.gan.loop import train as train_generator
 from training.gan.losses import gradient_penalty
 from training.gan.state import TrainingState
-from training.run.run_dir import find_run, stored_options
 from training.style_transfer.config import StyleConfig
 from training.style_transfer.loop import style_step, train_style
 from training.style_transfer.state import StyleState

@@ -1,4 +1,4 @@
-"""What the training of a style transfer shows: held-out contents in held-out styles, and their losses."""
+"""What the training of a style transfer writes down: held-out contents in held-out styles, and their losses."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.images import from_uint8, save_grid, to_uint8
 from torch_utils.interrupt import StopRequest
+from torch_utils.run_dir import FAKES_INIT, REALS
 from training.run.report import Reporter
 from training.style_transfer.config import StyleConfig
 from training.style_transfer.crops import Crops
@@ -48,8 +49,8 @@ class StyleReporter(Reporter):
         rows = [images[:columns] for images in (self.contents[:COLUMNS], self.shown_styles)]
         blank = torch.full_like(self.contents[:1], 255)
         padded = [torch.cat([row, blank.expand(columns - len(row), -1, -1, -1)]) for row in rows]
-        save_grid(self.run_dir / "reals.png", torch.cat(padded), columns)
-        self.pictures(self.run_dir / "fakes_init.png")
+        save_grid(self.run_dir / REALS, torch.cat(padded), columns)
+        self.pictures(self.run_dir / FAKES_INIT)
 
     def pictures(self, path: Path) -> None:
         """Contents in the first row; below, each row in the style of its first cell."""
@@ -61,9 +62,16 @@ class StyleReporter(Reporter):
         save_grid(path, torch.cat(rows), len(contents) + 1)
 
     def write_network(self, path: Path) -> None:
-        """In half precision: it is for use, and training goes on from `training-state.pt`."""
+        """In half precision: it is for use, and training goes on from the saved state."""
         info = dict(nimg=self.state.nimg, dataset=self.dataset, crop=self.config.crop, seed=self.config.seed)
         save_snapshot(path, "style_transfer", self.state.network, half=True, **info)
+
+    def way_out(self) -> str:
+        return (
+            "fewer --kimg, or a GPU"
+            if self.config.cfg == "small"
+            else "--cfg small is made for CPUs; or fewer --kimg, or a GPU"
+        )
 
     def scores(self) -> list[dict] | None:
         """Of all held-out pairs."""
