@@ -1,6 +1,7 @@
 """The project's own promises: floors, dependencies in step, commands in the README that run."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -21,10 +22,17 @@ def sources():
 
 def imported_packages(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.split(".")[0]
+        yield from (name.split(".")[0] for name in imported_names(node))
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    """`a.b` of `import a.b` and of `from a.b import c`, with `a.b.c`, which may be a module, too."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
 
 
 def test_imports_go_down_only():
@@ -35,6 +43,43 @@ def test_imports_go_down_only():
             if here is None or package not in FLOOR or package == name.split("/")[0]:
                 continue
             assert FLOOR[package] < here or (name, package) == THE_ONE_EXCEPTION, f"{name} imports {package}"
+
+
+WINGS = {"run": set(), "gan": {"run"}, "style_transfer": {"run"}}  # of training -> the other wings that it may import
+
+
+def test_wings_of_training_keep_apart():
+    for path in sources():
+        folder, *rest = path.relative_to(ROOT).parts
+        if folder == "training":
+            wing = rest[0] if rest[0] in WINGS else None
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for name in imported_names(node):
+                    other = name.split(".")[1] if name.startswith("training.") else None
+                    allowed = WINGS.get(wing, set()) | {wing}  # what lies beside the wings belongs to none, and imports none
+                    assert other not in WINGS or other in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+MAX_FUNCTION, MAX_FILE = 60, 300  # lines; of a function, those after its signature and its docstring
+
+
+def test_functions_and_files_are_short():
+    """A longer one says why in its docstring, in a sentence with the words "lines, as"."""
+    for path in sources():
+        if ROOT / "tests" in path.parents:
+            continue
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        reason = "lines, as" in (ast.get_docstring(tree) or "")
+        assert text.count("\n") <= MAX_FILE or reason, f"{path.relative_to(ROOT)} has {text.count(chr(10))} lines"
+        for function in ast.walk(tree):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                documented = ast.get_docstring(function) or ""
+                body = function.body[1:] if documented else function.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert length <= MAX_FUNCTION or "lines, as" in documented, (
+                    f"{path.relative_to(ROOT)}: {function.name}: {length}"
+                )
 
 
 def test_nothing_imports_commands():
@@ -94,9 +139,10 @@ def test_readme_options_exist():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = 0
     for script, rest in re.findall(r"^(?:\$ )?python ((?:scripts/)?\w+\.py)((?:.*\\\n)*.*)$", readme, re.M):
-        source = (ROOT / script).read_text(encoding="utf-8")
+        command = importlib.import_module(script.removesuffix(".py").replace("/", ".")).main
+        known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
         for option in re.findall(r"(?<!\S)--?[a-z][\w-]*", rest):
-            assert f'"{option}"' in source or f'"{option}/' in source, f"{script} has no {option}"
+            assert option in known, f"{script} has no {option}"
             shown += 1
     assert shown >= 8
 

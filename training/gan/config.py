@@ -89,7 +89,7 @@ class TrainingConfig:
     target: float = option(
         0.6,
         AUGMENTATION,
-        "r_t that ada keeps: how much more often D is right than wrong about a training image",
+        "r_t that ada aims at: mean sign of the discriminator's logits for training images",
         min=-1,
         max=1,
         shown="0.77, with --loss logistic 0.6",

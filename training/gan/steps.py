@@ -120,7 +120,7 @@ def _check(what: str, value: torch.Tensor, state: TrainingState, inputs: dict[st
 
 
 def _update(state: TrainingState, name: str, means: Means) -> None:
-    """Average gradients over processes, look at them, and let Adam move the weights."""
+    """Average gradients over processes, check them, and let Adam move the weights."""
     network, optimiser, scaler = (getattr(state, kind + name) for kind in ("", "opt_", "scaler_"))
     distributed.average_gradients(network.parameters())
     scaler.unscale_(optimiser)

@@ -53,7 +53,7 @@ def too_long(sec_per_kimg: float, kimg: float, device: torch.device, way_out: st
     hours = sec_per_kimg * kimg / 3600
     if device.type != "cpu" or hours < MAX_HOURS:
         return []
-    return [f"warning: at {sec_per_kimg:.3g} s/kimg, {kimg:g} kimg take {hours:,.0f} hours on this CPU: {way_out}"]
+    return [f"warning: at {sec_per_kimg:,.1f} s/kimg, {kimg:,.5g} kimg take {hours:,.0f} hours on this CPU: {way_out}"]
 
 
 def warnings(means: dict[str, float]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How a training run of any kind starts: anew, or where another one ended; in which directory; and what is said of it."""
+"""How a training run of any kind starts: new or resumed, in which directory, and what is printed about it."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ MAX_LEFT_OUT = 20  # images that are named
 
 @dataclasses.dataclass
 class Start:
-    """What the options of a command come to."""
+    """What a command is to do, by its options."""
 
     config: Any
     why: str  # this precision; "" where it was asked for

@@ -75,25 +75,25 @@ class StyleReporter(Reporter):
 
     def scores(self) -> list[dict] | None:
         """Of all held-out pairs."""
-        style_of = STYLE_LOSSES[self.config.style_loss]
+        style_loss = STYLE_LOSSES[self.config.style_loss]
         sums, count = dict(style_loss=0.0, content_loss=0.0), len(self.contents) * len(self.styles)
         with distributed.all_threads(), torch.no_grad():
             for content in self.contents.split(1):
                 for style in self.styles.split(1):
                     if self.stop_request.requested and self.state.nimg:
                         return None
-                    found = self.encoder(self._stylize(content, style))
-                    sums["style_loss"] += style_of(found, self._look(style)).item()
-                    sums["content_loss"] += content_loss(found, self._look(content)).item()
+                    result = self.encoder(self._stylize(content, style))
+                    sums["style_loss"] += style_loss(result, self._features(style)).item()
+                    sums["content_loss"] += content_loss(result, self._features(content)).item()
         common = dict(floor=None, pairs=count, compared=self.config.style_loss)
         return [dict(metric=name, value=total / count) | common for name, total in sums.items()]
 
     @torch.no_grad()
-    def _look(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Features of uint8 images."""
         return self.encoder(from_uint8(images.to(self.device)).contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def _stylize(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         network = self.state.network
-        return network(self._look(content)[-1], network.describe(self._look(style)[-1]))
+        return network(self._features(content)[-1], network.describe(self._features(style)[-1]))
