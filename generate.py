@@ -14,11 +14,12 @@ import torch
 
 from networks.sampling import one_hot
 from networks.style_transfer.kernel_picture import kernel_picture
-from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
-from torch_utils.cli import SEEDS, Progress, command, run
+from torch_utils.checkpoint import load_generator, read_snapshot
+from torch_utils.cli import SEEDS, Progress, command, counted, run
 from torch_utils.files import InputError
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.run_dir import newest_snapshot
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
 
@@ -34,7 +35,7 @@ PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetenso
     help="snapshot, run directory, or --outdir of runs",
 )
 @click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
-@click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only so many layers, from the coarsest")
+@click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
 @click.option("--grid", type=click.Path(dir_okay=False, path_type=Path), help="also put all images into one picture")
@@ -49,7 +50,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
     """
     chosen = choose_device(device)
     keep_freed_memory()
-    network = newest_snapshot(network)
+    network = newest_snapshot(network, "generator")
     G = load_generator(network, chosen)
     if show_kernels and len(seeds) > 1:
         raise InputError(f"--show-kernels: found {len(seeds)} seeds, wanted one")
@@ -74,7 +75,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
         save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
     if show_kernels:
         save_png(show_kernels, kernel_picture(predicted_kernels(G, seeds[0], c, psi, cutoff)))
-    print(f"{len(seeds)} images in {outdir}" + (f", all of them in {grid}" if grid else ""))
+    print(f"{counted(len(seeds), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
 
 
 @torch.inference_mode()

@@ -14,21 +14,21 @@ def generator(name_or_path="emoji32", device="cpu"):
     """
     from torch_utils.checkpoint import load_generator
 
-    return load_generator(_find(name_or_path), device)
+    return load_generator(_find(name_or_path, "generator"), device)
 
 
 def stylizer(name_or_path="adaconv-style", encoder_weights=None, device="cpu", precision="fp32"):
-    """A style transfer: `.stylize(contents, s.network.kernels(s.describe(styles)))`, images [N, 3, H, W] in [-1, 1].
+    """A style transfer: `.stylize(contents, s.network.kernels(s.encode_style(styles)))`, images [N, 3, H, W] in [-1, 1].
 
     name_or_path: as above. encoder_weights: a file with VGG's weights, with torchvision's keys; fetched once if left out.
     """
     from networks.style_transfer.stylizer import load_stylizer
 
-    return load_stylizer(_find(name_or_path), encoder_weights and Path(encoder_weights), device, precision)
+    return load_stylizer(_find(name_or_path, "style_transfer"), encoder_weights and Path(encoder_weights), device, precision)
 
 
-def _find(name_or_path) -> Path:
-    from torch_utils.checkpoint import newest_snapshot
+def _find(name_or_path, kind) -> Path:
+    from torch_utils.run_dir import newest_snapshot
 
     known = {path.stem: path for path in _PRETRAINED.glob("*.safetensors")}
-    return known.get(str(name_or_path)) or newest_snapshot(name_or_path)
+    return known.get(str(name_or_path)) or newest_snapshot(name_or_path, kind)

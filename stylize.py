@@ -20,12 +20,12 @@ from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
-from torch_utils.checkpoint import newest_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
+from torch_utils.run_dir import newest_snapshot
 from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "adaconv-style.safetensors"
@@ -147,7 +147,7 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     precision, _ = resolve_precision(o.precision, device)
     prepare(precision)
     settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
-    stylizer = load_stylizer(newest_snapshot(o.network), o.encoder_weights, device, precision, **settings)
+    stylizer = load_stylizer(newest_snapshot(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
     for option, path in (("--statistics", o.statistics), ("--show-kernels", o.show_kernels)):
         if path and stylizer.network.transfer != "adaconv":
             raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")

@@ -1,4 +1,4 @@
-"""Does a long training hold on to anything? `python -m scripts.soak --outdir DIR` trains the smallest networks for many steps.
+"""Does a long training run leak? `python -m scripts.soak --outdir DIR` trains the smallest networks for many steps.
 
 From outside, at every tick, it counts what `train.py` and its data worker have: memory, open files, threads, and the disk
 space of the run directory. Ends with 1 where one of them grew. Needs psutil.
@@ -19,14 +19,15 @@ if __name__ == "__main__":
 
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import TEMPORARY, InputError
+from torch_utils.run_dir import LOG, METRICS, PAGE, RUNS, SNAPSHOTS, STATS
 from torch_utils.stats import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, SIDE, TICKS, SNAP = 2, 8, 100, 4  # images a step, their size, samples of a soak, ticks between two snapshots
-MOST = {"memory": 0.02, "open files": 0, "threads": 0, "disk": 0.02}  # by which share a column may grow
+MAX_GROWTH = {"memory": 0.02, "open files": 0, "threads": 0, "disk": 0.02}  # share by which a column may grow
 # Its images are few enough to be kept in memory, but a data worker is to be soaked, too.
 TRAIN = "import runpy, training.image_memory as memory; memory.KEPT_BYTES = 0; runpy.run_path('train.py', run_name='__main__')"
-KEPT = ("network-snapshot-*", "fakes*.png", "report.html", "*.jsonl", "log.txt")  # what a run piles up on purpose
+KEPT = (SNAPSHOTS, "fakes*.png", PAGE, STATS, METRICS, LOG)  # what a run piles up on purpose
 
 
 def count(process: psutil.Process, run_dir: Path) -> dict[str, float]:
@@ -46,13 +47,13 @@ def count(process: psutil.Process, run_dir: Path) -> dict[str, float]:
 def soak(arguments: list[str], outdir: Path, ticks: int) -> Iterator[dict[str, float]]:
     """Run train.py, and count after each of the first `ticks` ticks."""
     with subprocess.Popen([sys.executable, "-c", TRAIN, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        found = 0
+        seen = 0
         while process.poll() is None:
             time.sleep(0.5)  # a tick that has a snapshot also ends within it
-            for run_dir in outdir.glob("[0-9]*-*"):
-                records = read_jsonl(run_dir / "stats.jsonl")[:ticks]
-                if len(records) > found:
-                    found = len(records)
+            for run_dir in outdir.glob(RUNS):
+                records = read_jsonl(run_dir / STATS)[:ticks]
+                if len(records) > seen:
+                    seen = len(records)
                     time.sleep(0.5)
                     yield {"step": records[-1]["step"]} | count(psutil.Process(process.pid), run_dir)
     if process.returncode:
@@ -99,7 +100,7 @@ def report(samples: list[dict[str, float]]) -> bool:
     for sample in shown:
         row(f"{sample[name]:.0f}" if name in ("step", "open files", "threads") else f"{sample[name]:.2f}" for name in names)
     part, flat = max(len(samples) // 10, 1), True
-    for name, most in MOST.items():
+    for name, most in MAX_GROWTH.items():
         early, late = (statistics.median(s[name] for s in some) for some in (samples[part : 2 * part], samples[-part:]))
         steps = samples[-1]["step"] - samples[part]["step"]
         flat &= late <= early * (1 + most)

@@ -19,10 +19,17 @@ def sources():
 
 def imported_packages(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.split(".")[0]
+        yield from (name.split(".")[0] for name in imported_names(node))
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    """`a.b` of `import a.b` and of `from a.b import c`, with `a.b.c`, which may be a module, too."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
 
 
 def test_imports_go_down_only():
@@ -33,6 +40,43 @@ def test_imports_go_down_only():
             if here is None or package not in FLOOR or package == name.split("/")[0]:
                 continue
             assert FLOOR[package] < here or (name, package) == THE_ONE_EXCEPTION, f"{name} imports {package}"
+
+
+WINGS = {"run": set(), "gan": {"run"}, "style_transfer": {"run"}}  # of training -> the other wings that it may import
+
+
+def test_wings_of_training_keep_apart():
+    for path in sources():
+        folder, *rest = path.relative_to(ROOT).parts
+        if folder == "training":
+            wing = rest[0] if rest[0] in WINGS else None
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for name in imported_names(node):
+                    other = name.split(".")[1] if name.startswith("training.") else None
+                    allowed = WINGS.get(wing, set()) | {wing}  # what lies beside the wings belongs to none, and imports none
+                    assert other not in WINGS or other in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+MAX_FUNCTION, MAX_FILE = 60, 300  # lines; of a function, those after its signature and its docstring
+
+
+def test_functions_and_files_are_short():
+    """A longer one says why in its docstring, in a sentence with the words "lines, as"."""
+    for path in sources():
+        if ROOT / "tests" in path.parents:
+            continue
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        reason = "lines, as" in (ast.get_docstring(tree) or "")
+        assert text.count("\n") <= MAX_FILE or reason, f"{path.relative_to(ROOT)} has {text.count(chr(10))} lines"
+        for function in ast.walk(tree):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                documented = ast.get_docstring(function) or ""
+                body = function.body[1:] if documented else function.body
+                length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert length <= MAX_FUNCTION or "lines, as" in documented, (
+                    f"{path.relative_to(ROOT)}: {function.name}: {length}"
+                )
 
 
 def test_nothing_imports_commands():

@@ -114,14 +114,3 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
         options.setdefault("padding", "replicate")  # as it was before there was a choice
     network = build(snapshot, Generator, LIMITS, path).eval().requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)
-
-
-def newest_snapshot(path: str | Path) -> Path:
-    """A file as it is; of a run directory, or of a folder with run directories, the last snapshot of the last run."""
-    path, pattern = Path(path), "network-snapshot-*.safetensors"
-    if not os.path.isdir(path):
-        return path
-    snapshots = sorted(path.glob(pattern)) or sorted(path.glob(f"[0-9]*-*/{pattern}"))
-    if not snapshots:
-        raise InputError(f"{path}: the folder has no network-snapshot-….safetensors")
-    return snapshots[-1]

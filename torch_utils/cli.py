@@ -1,9 +1,13 @@
 """What all commands share: option types, one-line errors with exit code 2, and progress."""
 
+import contextlib
+import difflib
 import functools
 import re
+import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 
 import click
 from tqdm import tqdm
@@ -79,13 +83,56 @@ def run(command: click.Command) -> None:
         sys.exit(130)
 
 
-def given(options: dict) -> dict:
-    """Of the options of the command that runs, those that stood on its command line."""
-    context, default = click.get_current_context(), click.core.ParameterSource.DEFAULT
-    return {name: value for name, value in options.items() if context.get_parameter_source(name) != default}
+class GroupedOption(click.Option):
+    """An option that --help lists under a heading. Its default may be in words, and another one for each --cfg."""
+
+    def __init__(self, *names, group: str, default_text: Callable[[str | None], str | None] = lambda cfg: None, **settings):
+        super().__init__(*names, **settings)
+        self.group, self.default_text = group, default_text
+
+    def get_help_record(self, ctx):
+        names, text = super().get_help_record(ctx)
+        default = self.default_text(ctx.meta.get(CFG))
+        return names, f"{text}  [default: {default}]" if default else text
 
 
-command = functools.partial(click.command, context_settings={"show_default": True, "max_content_width": 120})
+class Command(click.Command):
+    """A command whose --help has headings, and which answers an unknown option with `hints`, {"--name": what to do instead}."""
+
+    def __init__(self, *args, hints: Mapping[str, str] | None = None, **settings):
+        super().__init__(*args, **settings)
+        self.hints = hints or {}
+
+    def parse_args(self, ctx, args):
+        ctx.meta[COMMAND_LINE] = f"python {ctx.info_name} {shlex.join(args)}"
+        words = [part for word in args for part in (word.split("=", 1) if word.startswith("--cfg=") else [word])]
+        ctx.meta[CFG] = dict(zip(words, words[1:])).get("--cfg")
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = [name.lstrip("-") for option in self.params for name in option.opts]
+            hint = next((hint for name, hint in self.hints.items() if re.fullmatch(name, error.option_name)), None)
+            if near := difflib.get_close_matches(error.option_name.lstrip("-"), known, n=1, cutoff=0.75):
+                hint = hint or f"did you mean --{near[0]}?"
+            message = f"there is no option {error.option_name}" + (f": {hint}" if hint else "; --help lists them all")
+            raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
+
+    def format_options(self, ctx, formatter):
+        groups: dict[str, list] = {}
+        for option in self.get_params(ctx):
+            groups.setdefault(getattr(option, "group", "Options"), []).append(option.get_help_record(ctx))
+        for group, records in sorted(groups.items(), key=lambda item: item[0] == "Options"):
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+COMMAND_LINE, CFG = "adaconv.command_line", "adaconv.cfg"  # in a context's `meta`
+command = functools.partial(click.command, cls=Command, context_settings={"show_default": True, "max_content_width": 120})
+
+
+def command_line() -> str:
+    """Of the command that runs, as it was typed."""
+    return click.get_current_context().meta[COMMAND_LINE]
 
 
 def duration(seconds: float) -> str:
@@ -103,12 +150,12 @@ def counted(number: int, noun: str) -> str:
 
 
 class Progress:
-    """Rate and remaining time of a long piece of work: a bar on a terminal, plain lines now and then elsewhere."""
+    """Pace and remaining time of a long piece of work: a bar on a terminal, plain lines now and then elsewhere."""
 
     def __init__(self, what: str, total: float, unit: str, start: float = 0, quiet: float = 15):
         self.what, self.total, self.unit, self.first, self.quiet = what, total, unit, start, quiet
         terminal = sys.stderr.isatty()
-        shape = "{desc} {percentage:3.0f}% |{bar}| {n:.5g}/{total:.5g} {unit}, {rate_fmt}, {remaining} left"
+        shape = "{desc} {percentage:3.0f}% |{bar}| {n:.5g}/{total:.5g} {unit}{postfix}"
         self.bar = tqdm(desc=what, total=total, unit=unit, initial=start, leave=False, bar_format=shape, disable=not terminal)
         self.began = self.shown = time.monotonic()
 
@@ -116,14 +163,27 @@ class Progress:
         """Say that `done` of `total` is done; seldom prints, so call it as often as you like."""
         now = time.monotonic()
         if not self.bar.disable:
+            self.bar.set_postfix_str(self._pace(done, now), refresh=False)
             self.bar.update(done - self.bar.n)
         elif now - self.shown >= self.quiet:
             self.shown = now
-            rate = (done - self.first) / (now - self.began)
-            left = duration((self.total - done) / rate) if rate > 0 else "?"
-            pace = f"{rate:.3g} {self.unit}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.3g} s/{self.unit}"
-            print(f"{self.what}: {done:.5g}/{self.total:.5g} {self.unit}, {pace}, {left} left", file=sys.stderr, flush=True)
+            print(f"{self.what}: {done:.5g}/{self.total:.5g} {self.unit}, {self._pace(done, now)}", file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile does not count as time of this work."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            self.began += time.monotonic() - before
 
     def close(self) -> None:
         """Remove the bar. A later `update` draws it again."""
         self.bar.clear()
+
+    def _pace(self, done: float, now: float) -> str:
+        rate = (done - self.first) / max(now - self.began, 1e-9)
+        left = duration((self.total - done) / rate) if rate > 0 else "?"
+        pace = f"{rate:.3g} {self.unit}/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.3g} s/{self.unit}"
+        return f"{pace}, {left} left"

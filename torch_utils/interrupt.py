@@ -1,4 +1,4 @@
-"""Being asked to stop: at the first SIGINT or SIGTERM a training finishes its step and saves; at a second one it just ends."""
+"""Being asked to stop: at the first SIGINT or SIGTERM a training run finishes its step and saves; at a second one it ends."""
 
 import os
 import signal

@@ -23,7 +23,7 @@ AUTO = "auto"
 def resolve_precision(precision: str, device: torch.device) -> tuple[str, str]:
     """One of PRECISIONS; and for `auto` the reason, else "".
 
-    Once, before anything is begun: what another machine would make of `auto` must not change a run that goes on there.
+    Asked once, when a run begins: it keeps its format, whatever another machine that resumes it would choose.
     """
     if precision != AUTO:
         return precision, ""

@@ -1,4 +1,4 @@
-"""What a training reports: means over a tick, as lines of `stats.jsonl` and, where it is installed, in TensorBoard."""
+"""What a training run reports: means over a tick, as lines of `stats.jsonl` and, where it is installed, in TensorBoard."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from torch_utils.files import InputError, append_jsonl, atomic_write, parse_json
+from torch_utils.run_dir import METRICS, STATS
 
 
 class Means:
@@ -36,14 +37,14 @@ class Means:
 
 
 class Records:
-    """Appends records to `<name>.jsonl` in the run directory and to TensorBoard, by images seen.
+    """Appends records to files of the run directory and to TensorBoard, by images seen.
 
-    What stands there of more than `nimg` images is forgotten: a resumed training will write it again.
+    What stands there of more than `nimg` images is forgotten: a resumed run will write it again.
     """
 
     def __init__(self, run_dir: Path, nimg: int = -1):
         self.run_dir = run_dir
-        for path in [run_dir / "stats.jsonl", *run_dir.glob("metric-*.jsonl")]:
+        for path in [run_dir / STATS, *run_dir.glob(METRICS)]:
             drop_after(path, nimg)
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -53,12 +54,12 @@ class Records:
             self.tensorboard = None
 
     def write(self, name: str, record: dict) -> None:
-        """`record` has `nimg`; its other numbers become curves."""
-        append_jsonl(self.run_dir / f"{name}.jsonl", record)
+        """Append to the file of this name. `record` has `nimg`; its other numbers become curves."""
+        append_jsonl(self.run_dir / name, record)
         if self.tensorboard is not None:
             for key, value in record.items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "nimg":
-                    self.tensorboard.add_scalar(f"{name}/{key}", value, record["nimg"])
+                    self.tensorboard.add_scalar(f"{Path(name).stem}/{key}", value, record["nimg"])
             self.tensorboard.flush()
 
     def close(self) -> None:
@@ -116,6 +117,10 @@ class Log:
 
     def __call__(self, text: str = "") -> None:
         print(text, flush=True)
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Only to the file."""
         if self.file:
             self.file.write(text + "\n")
             self.file.flush()

@@ -17,10 +17,11 @@ from metrics.perceptual_path_length import path_record
 from networks.generator import Generator
 from networks.sampling import sample
 from torch_utils.archive import Archive
-from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot
+from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, sha256
 from torch_utils.prefetch import prefetch
+from torch_utils.run_dir import OPTIONS, newest_snapshot
 
 BLURRED, UNTRAINED = "real images blurred to 8×8", "untrained generator"
 Fakes = Callable[[int], Iterable[torch.Tensor]]  # fakes(count) gives uint8 batches [N, C, H, W], this process's share
@@ -34,7 +35,7 @@ class Session:
         self.request, self.open_images, self.device, self.shards = request, open_images, device, shards
         self.network, self.G, self.training = None, None, {}
         if request.network:
-            self.network = newest_snapshot(request.network)
+            self.network = newest_snapshot(request.network, "generator")
             self.G = load_generator(self.network, device)
             self.training = training_options(self.network)
         self.reference = reference_file.load(request.reference) if request.reference else None
@@ -163,7 +164,7 @@ class Session:
 def training_options(network: Path) -> dict:
     """`training_options.json` beside a snapshot; {} where there is none, or one that cannot be read."""
     try:
-        options = json.loads((network.parent / "training_options.json").read_text(encoding="utf-8"))
+        options = json.loads((network.parent / OPTIONS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return options if isinstance(options, dict) else {}

@@ -35,7 +35,8 @@ from torch_utils.cli import command
 from torch_utils.files import atomic_write, write_json
 from torch_utils.ops import upsample2x
 from torch_utils.platform import choose_device, keep_freed_memory
-from training.gan.config import TrainingConfig, auto_preset
+from training.gan.config import TrainingConfig
+from training.gan.presets import auto_preset
 from training.gan.state import TrainingState
 
 VARIANTS = ("demod", "adain", "adaconv", "adaconv-loop")

@@ -18,7 +18,7 @@ from scripts.benchmarks.turns import ROOT, Side, check_files
 from torch_utils.cli import command
 from torch_utils.files import InputError, atomic_write, write_json
 from torch_utils.platform import choose_device
-from training.gan.config import tiny_preset
+from training.gan.presets import tiny_preset
 from training.style_transfer.config import small_preset
 
 OURS, THEIRS = "this", "other"

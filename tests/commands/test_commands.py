@@ -165,6 +165,9 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
         ("--save-every", "save_every", 2.5),
         ("--skip-bad", "skip_bad", True),
         ("--grow", "grow", True),
+        ("--cbase", "channel_base", 300),
+        ("--cmax", "channel_max", 20),
+        ("--d-cbase", "d_channel_base", 200),
     ]
     + [("--modulation", "modulation", "adain"), ("--seed", "seed", 4), ("--tick", "tick", 2.0), ("--snap", "snap", 7)],
 )
@@ -179,15 +182,17 @@ def test_options_arrive(image_folder, option, key, value):
 def parse_options(arguments: list[str]) -> dict:
     """What the command would get."""
     context = train.main.make_context("train.py", arguments)
-    own = ("outdir", "resume", "device", "inception", "dry_run")
+    own = ("outdir", "resume", "device", "inception", "desc", "dry_run")
     values = {name: value for name, value in context.params.items() if name not in own}
-    return values | {"precision": resolve_precision(values["precision"], torch.device("cpu"))[0]}
+    return values | {"precision": resolve_precision(values["precision"] or "auto", torch.device("cpu"))[0]}
 
 
 def test_every_option_has_a_test():
     """An option that is new must be added to one of these lists, and to a test that sees its effect."""
     arriving = {mark.args[1][i][0] for mark in test_options_arrive.pytestmark for i in range(len(mark.args[1]))}
-    elsewhere = "--outdir --data --cfg --gpus --device --batch --kimg --metrics --inception --cond --resume --dry-run --help"
+    elsewhere = (
+        "--outdir --data --cfg --desc --gpus --device --batch --kimg --metrics --inception --cond --resume --dry-run --help"
+    )
     known = arriving | set(elsewhere.split())
     assert {option.opts[-1] for option in train.main.params} <= known
 
@@ -199,8 +204,8 @@ def test_bad_images_are_left_out_if_the_user_says_so(run_command, image_folder, 
     assert "000.png" in one_line(run_command("train.py", *arguments))
     finished = run_command("train.py", *arguments, "--skip-bad", "1")
     assert finished.returncode == 0, finished.stderr
-    assert "000.png" in finished.stderr and "1 images cannot be read and are left out" in finished.stderr
-    assert "7 images" in finished.stdout
+    assert "000.png" in finished.stderr and "1 image in all cannot be read, left out" in finished.stderr
+    assert "7 images, 16×16, 3 channels, kept in memory (1 MB); 1 left out that cannot be read" in finished.stdout
 
 
 def test_dry_run_predicts_costs(run_command, image_folder, tmp_path):

@@ -13,8 +13,9 @@ from conftest import ROOT
 
 from torch_utils.files import InputError, atomic_write, remove_unfinished, write_json
 from torch_utils.interrupt import STATUS, StopRequest
+from torch_utils.run_dir import CHECKED
 from torch_utils.stats import Means, Records, drop_after, read_jsonl
-from train import CHECKED, check_images
+from train import check_images
 from training.dataset import ImageDataset
 from training.gan import loop
 from training.gan.config import TrainingConfig
@@ -380,7 +381,7 @@ def test_one_trainer_at_a_time(trainer, run_command, tmp_path):
     trainer()
     (run_dir,) = (tmp_path / "o").iterdir()
     second = run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir)
-    assert second.returncode == 2 and "another training is writing there" in second.stderr
+    assert second.returncode == 2 and "another training run is writing there" in second.stderr
 
 
 def test_a_killed_trainer_leaves_no_lock_and_no_rubbish(trainer, tmp_path):
@@ -482,7 +483,7 @@ def test_curves_after_the_state_are_forgotten(tmp_path):
     for seen, points in ((-1, (4, 8, 12)), (8, (12, 16))):
         records = Records(tmp_path, seen)
         for nimg in points:
-            records.write("stats", dict(nimg=nimg, loss_D=float(nimg + seen)))
+            records.write("stats.jsonl", dict(nimg=nimg, loss_D=float(nimg + seen)))
         records.close()
         time.sleep(1.1)  # the names of its files have whole seconds
     assert [record["nimg"] for record in read_jsonl(tmp_path / "stats.jsonl")] == [4, 8, 12, 16]
@@ -587,7 +588,7 @@ def test_processes_that_outlive_their_parent_keep_the_lock(trainer, run_command,
     process.kill()
     try:
         second = run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir)
-        assert second.returncode == 2 and "another training is writing there" in second.stderr
+        assert second.returncode == 2 and "another training run is writing there" in second.stderr
     finally:
         for orphan in orphans:
             os.kill(orphan, signal.SIGKILL)

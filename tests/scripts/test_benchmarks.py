@@ -180,10 +180,12 @@ def test_a_step_of_style_transfer(monkeypatch):
     jobs["fp32"]()
 
 
-@pytest.mark.parametrize("what, option", [("peers", "--stylegan2-ada"), ("step", "--against")])
-def test_a_path_that_is_no_checkout(run_command, tmp_path, what, option):
+@pytest.mark.parametrize(
+    "what, option, missing", [("peers", "--stylegan2-ada", "training/networks.py"), ("step", "--against", "train_style.py")]
+)
+def test_a_path_that_is_no_checkout(run_command, tmp_path, what, option, missing):
     message = one_line(run_command("scripts/bench.py", what, option, tmp_path, "--out", tmp_path / "new" / "b"))
-    assert f"{option} {tmp_path}: found no training/" in message
+    assert f"{option} {tmp_path}: found no {missing}" in message
     assert not (tmp_path / "new").exists()
 
 

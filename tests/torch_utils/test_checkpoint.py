@@ -11,8 +11,9 @@ from PIL import Image
 
 import generate
 from networks.generator import Generator
-from torch_utils.checkpoint import load_generator, newest_snapshot, read_snapshot, save_snapshot
+from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError
+from torch_utils.run_dir import newest_snapshot
 from torch_utils.tensor_file import digest, open_tensors
 
 SMALL = dict(img_resolution=16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)

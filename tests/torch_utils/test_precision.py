@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import click
 import pytest
 import torch
 from style_fixtures import random_stylizer, smooth
@@ -30,7 +31,7 @@ from training.gan.config import TrainingConfig
 from training.gan.loop import train as train_generator
 from training.gan.losses import gradient_penalty
 from training.gan.state import TrainingState
-from training.run.run_dir import find_run, stored_options
+from training.run.start import find_run, stored_options
 from training.style_transfer.config import StyleConfig
 from training.style_transfer.loop import style_step, train_style
 from training.style_transfer.state import StyleState
@@ -148,7 +149,7 @@ def training(request, image_folder, tmp_path, monkeypatch, capsys):
     outdir = tmp_path / "runs"
     if request.param == "train":
         command, kind = train.main, TrainingConfig
-        monkeypatch.setattr(train, "describe_costs", lambda config, *rest: print("costs in", config.precision))
+        monkeypatch.setattr(train, "print_costs", lambda config, *rest: print("costs in", config.precision))
         own = ["--data", image_folder(8), *SHORT, *NO_METRICS]
     else:
         command, kind = train_style_command.main, StyleConfig
@@ -239,7 +240,8 @@ def test_auto_is_never_stored_and_fp16_is_not_for_styles(tmp_path):
             kind.from_json(needed | {"precision": AUTO})
     for command in (train_style_command.main, stylize.main):
         choices = next(option for option in command.params if option.name == "precision")
-        assert list(choices.type.choices) == ["auto", "fp32", "tf32", "bf16"] and choices.default == AUTO
+        assert list(choices.type.choices) == ["auto", "fp32", "tf32", "bf16"]
+        assert "default: auto" in choices.get_help_record(click.Context(command, show_default=True))[1]
     with pytest.raises(InputError, match="precision = 'fp16'"):
         StyleConfig.from_json(dict(content="a", style="b", precision="fp16"))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from training.gan import augment as aug
 from training.gan import augment_colour as colours
 from training.gan import augment_geometry as geometry
-from training.gan.ada import AdaptiveStrength, overfitting_signs
+from training.gan.ada import AdaptiveStrength, r_t
 from training.gan.augment import AUGPIPES, augment
 from training.gan.losses import gradient_penalty
 
@@ -464,13 +464,13 @@ def test_cutout():
 
 def test_signs():
     real, fake = torch.tensor([[2.0], [-1.0], [3.0], [1.0]], requires_grad=True), torch.tensor([[1.0], [-2.0], [-1.0], [4.0]])
-    logistic, relativistic = (overfitting_signs(loss, real, fake) for loss in ("logistic", "relativistic"))
+    logistic, relativistic = (r_t(loss, real, fake) for loss in ("logistic", "relativistic"))
     assert (logistic.item(), relativistic.item()) == (0.5, 0.5)
-    assert overfitting_signs("relativistic", real + 7, fake + 7) == 0.5 != overfitting_signs("logistic", real + 7, fake + 7)
-    assert overfitting_signs("logistic", real, fake - 9) == 0.5 != overfitting_signs("relativistic", real, fake - 9)
+    assert r_t("relativistic", real + 7, fake + 7) == 0.5 != r_t("logistic", real + 7, fake + 7)
+    assert r_t("logistic", real, fake - 9) == 0.5 != r_t("relativistic", real, fake - 9)
     assert not logistic.requires_grad and not relativistic.requires_grad
     with pytest.raises(ValueError, match="hinge"):
-        overfitting_signs("hinge", real, fake)
+        r_t("hinge", real, fake)
 
 
 def test_strength_moves_by_its_step():

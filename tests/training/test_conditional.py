@@ -7,8 +7,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from networks.sampling import one_hot
-from torch_utils.checkpoint import load_generator, newest_snapshot
+from torch_utils.checkpoint import load_generator
 from torch_utils.images import from_uint8, to_uint8
+from torch_utils.run_dir import newest_snapshot
 from training.dataset import ImageDataset
 
 CLASSES = 10

@@ -1,22 +1,35 @@
 """training_options.json, which may come from elsewhere."""
 
 import json
-from dataclasses import fields
+from typing import get_args, get_type_hints
 
 import pytest
 
 from torch_utils.files import InputError, read_json
-from training.gan.config import CHOICES, RANGES, TrainingConfig
+from training.gan.config import TrainingConfig
+from training.run.options import GROUPS, options_of
+from training.style_transfer.config import StyleConfig
 
 
-def test_every_option_is_checked():
-    by_type_or_name = {"data", "cond", "mirror", "noise", "grow", "skip_bad", "modulation_options", "metrics", "cfg"}
-    assert {field.name for field in fields(TrainingConfig)} == set(RANGES) | set(CHOICES) | by_type_or_name
-    for name, (least, most) in RANGES.items():
-        default = getattr(TrainingConfig, name)
-        assert default is None or least <= default <= most
-        for value in (least, most):
-            TrainingConfig.from_json({"data": "x", name: value})
+@pytest.mark.parametrize("kind, needed", [(TrainingConfig, {"data": "x"}), (StyleConfig, {"content": "x", "style": "y"})])
+def test_every_option_is_checked(kind, needed):
+    """Each number has a least value, and it, the greatest and the default are accepted; what is beyond is not."""
+    types, options = get_type_hints(kind), options_of(kind)
+    for name, option in options.items():
+        kinds = get_args(types[name]) or (types[name],)
+        assert option.help and (option.group is None or option.group in GROUPS)
+        if {int, float} & set(kinds) and option.choices is None:
+            assert option.min is not None or option.above is not None, name
+        for bound, step in ((option.min, -1), (option.max, 1)):
+            if bound is not None:
+                kind.from_json(needed | {name: bound})
+                with pytest.raises(InputError, match=rf"^options: found {name} = "):
+                    kind.from_json(needed | {name: bound + step})
+        for bound in (option.above, option.below):
+            if bound is not None:
+                with pytest.raises(InputError, match=rf"^options: found {name} = "):
+                    kind.from_json(needed | {name: bound})
+    kind.from_json(kind(**needed).to_json())
 
 
 @pytest.mark.parametrize(
@@ -32,7 +45,10 @@ def test_every_option_is_checked():
         ("gpus", 0, "from 1"),
         ("seed", -1, "from 0"),
         ("glr", "fast", "float"),
-        ("glr", 0, "from"),
+        ("glr", 0, "a number above 0"),
+        ("beta2", 1, "from 0 below 1"),
+        ("gamma", 10**400, "from 0"),
+        ("subset", 2**31 + 1, "from 1"),
         ("gamma", float("nan"), "from 0"),
         ("kimg", float("inf"), "from"),
         ("mirror", 1, "bool"),

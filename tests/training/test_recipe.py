@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from torch_utils.files import InputError
 from torch_utils.stats import Means
+from training.gan.ada import AdaptiveStrength
 from training.gan.config import PRESETS, TrainingConfig, resolve
 from training.gan.estimate import estimate
 from training.gan.growth import growth_at, shrink
@@ -273,3 +274,11 @@ def test_estimate_is_of_real_steps():
     config, state = make(pl_weight=1.0)
     found = estimate(state, config, real_images(), None, CPU)
     assert 0.01 < found.sec_per_kimg < 1000 and found.bytes > 10**7
+
+
+def test_saved_states_of_adaptation_keep_their_names():
+    """States that were saved when the sum of r_t was called `signs` go on loading."""
+    strength = AdaptiveStrength()
+    values = dict(p=0.25, signs=7.5, images=12, updates=3)
+    strength.load_state_dict(values)
+    assert strength.state_dict() == values and (strength.r_t_sum, strength.images) == (7.5, 12)

@@ -4,15 +4,14 @@ import json
 import multiprocessing
 import os
 import pickle
-import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
 from PIL import Image
 
+import train_style
 from networks.style_transfer.feature_losses import STYLE_LOSSES, cmd_loss, content_loss, gram, gram_loss, moments_loss
 from networks.style_transfer.stylizer import load_stylizer
 from networks.style_transfer.vgg import VGG
@@ -20,14 +19,14 @@ from torch_utils.archive import Archive
 from torch_utils.files import InputError
 from torch_utils.images import from_uint8
 from torch_utils.stats import read_jsonl
-from train_style import resolve
 from training.dataset import batches
 from training.image_memory import in_words
 from training.run.health import Diverged
-from training.run.run_dir import find_run
+from training.run.start import find_run
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops, shrunk
-from training.style_transfer.loop import style_step, train_style
+from training.style_transfer.loop import style_step
+from training.style_transfer.loop import train_style as train
 from training.style_transfer.state import StyleState
 
 CPU = torch.device("cpu")
@@ -265,7 +264,7 @@ def test_resumed_training_is_the_training(pictures, tmp_path, changes):
             config, crops, state = make(content, style, kimg=kimg, tick=0.002, snap=2, **changes)
             if kimg != lengths[0]:
                 state.load(run_dir)
-            assert train_style(config, *crops, state, fake_vgg(), run_dir, CPU)
+            assert train(config, *crops, state, fake_vgg(), run_dir, CPU)
         states[name] = state
     whole, parts = (tensors(state) for state in states.values())
     assert whole.keys() == parts.keys() and len(whole) > 40
@@ -280,7 +279,7 @@ def test_going_on_with_other_eyes_is_refused(pictures, tmp_path):
     state.network.encoder_norms.copy_(1.5 * fake_vgg().norms())
     state.step = 1
     with pytest.raises(InputError, match="other weights"):
-        train_style(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
+        train(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
     assert not (tmp_path / "run").exists()
 
 
@@ -330,7 +329,7 @@ def test_styles_may_be_cut_larger_than_contents(pictures, tmp_path):
     config, crops, state = make(pictures("photos"), pictures("paintings"), kimg=0.002, style_crop=40, crop=32)
     assert crops[0][0, 0][0].shape == (3, 32, 32) and crops[1][0, 0][0].shape == (3, 40, 40)
     (tmp_path / "run").mkdir()
-    assert train_style(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
+    assert train(config, *crops, state, fake_vgg(), tmp_path / "run", CPU)
     with Image.open(tmp_path / "run" / "fakes000000.png") as picture:  # styles in the first column, in the contents' size
         assert picture.width % 32 == 0 and picture.height % 32 == 0
     assert StyleConfig(content="a", style="b", crop=64).style_side == 64
@@ -340,9 +339,9 @@ def test_styles_may_be_cut_larger_than_contents(pictures, tmp_path):
 def test_the_papers_style_encoder_wants_its_size(wrong):
     options = dict(content="a", style="b", cfg="paper")
     with pytest.raises(InputError, match="takes 256 only"):
-        resolve(options | wrong)
-    assert resolve(options | wrong | dict(adaptive=True)).adaptive
-    assert resolve(options | dict(crop=128, style_crop=256)).crop == 128
+        train_style.resolve(options | wrong)
+    assert train_style.resolve(options | wrong | dict(adaptive=True)).adaptive
+    assert train_style.resolve(options | dict(crop=128, style_crop=256)).crop == 128
 
 
 def test_the_style_weight_rises_and_stays():
@@ -357,7 +356,7 @@ def test_a_training_starts_from_the_mirrored_encoder_once(pictures, tmp_path):
     for start in ("random", "mirrored"):
         (tmp_path / start).mkdir()
         config, crops, state = make(*images, kimg=0.002, lr=1e-6, decoder_start=start)
-        assert train_style(config, *crops, state, fake_vgg(), tmp_path / start, CPU)
+        assert train(config, *crops, state, fake_vgg(), tmp_path / start, CPU)
         last[start] = state.network.levels[0].convs[0].weight.detach().flatten()
     encoder.rescale(state.network.encoder_means)
     wanted = encoder.convolutions[-1].weight.transpose(0, 1).flip(2, 3).flatten()
@@ -366,7 +365,7 @@ def test_a_training_starts_from_the_mirrored_encoder_once(pictures, tmp_path):
     longer, crops, state = make(*images, kimg=0.004, lr=1e-6, decoder_start="mirrored")
     state.load(tmp_path / "mirrored", CPU)
     state.network.levels[0].convs[0].weight.data.zero_()
-    assert train_style(longer, *crops, state, fake_vgg(), tmp_path / "mirrored", CPU)
+    assert train(longer, *crops, state, fake_vgg(), tmp_path / "mirrored", CPU)
     assert state.network.levels[0].convs[0].weight.abs().max() < 1e-3
 
 
@@ -472,10 +471,9 @@ def test_presets_are_whole_and_the_documented_command_is_the_papers(tmp_path):
 
 
 def test_every_option_of_the_command_is_an_option_of_the_training():
-    source = (ROOT / "train_style.py").read_text(encoding="utf-8")
-    shown = {name.replace("-", "_") for name in re.findall(r'"--([a-z-]+)"', source)}
-    fields = set(StyleConfig.__dataclass_fields__)
-    assert fields - shown == {"beta2"} and shown - fields == {"outdir", "resume", "device", "dry_run"}, fields ^ shown
+    shown, fields = {option.name for option in train_style.main.params}, set(StyleConfig.__dataclass_fields__)
+    others = {"outdir", "resume", "device", "desc", "dry_run"}
+    assert fields - shown == {"beta2"} and shown - fields == others, fields ^ shown
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""How strongly to augment: as much as keeps the discriminator from knowing its images by heart.
+"""Adaptive discriminator augmentation: how strongly to augment, so that the discriminator does not overfit.
 
 Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 3.
 """
@@ -8,7 +8,7 @@ import math
 import torch
 
 
-def overfitting_signs(loss: str, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+def r_t(loss: str, real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
     """The r_t of section 3 for one batch of logits [N, 1]: mean sign of how D rates its training images. -> [], no gradient.
 
     0 where D knows nothing, 1 where it is always right. A logistic loss puts the border between real and generated at 0, so
@@ -37,27 +37,27 @@ class AdaptiveStrength:
         self.ada_kimg = ada_kimg
         self.interval = interval
         self.p = float(p)
-        self.signs = 0.0  # sum over the images since p was looked at
+        self.r_t_sum = 0.0  # sum over the images since p was last adjusted
         self.images = 0
         self.updates = 0
 
-    def update(self, signs: float, images: int) -> None:
-        """After a step of D: `signs` is the sum of the signs of this many images, over all processes."""
-        self.signs += float(signs)
+    def update(self, r_t_sum: float, images: int) -> None:
+        """After a step of D: `r_t_sum` is the sum of r_t over this many images, of all processes."""
+        self.r_t_sum += float(r_t_sum)
         self.images += images
         self.updates += 1
         if self.updates >= self.interval:
-            excess = self.signs / max(self.images, 1) - self.target
+            excess = self.r_t_sum / max(self.images, 1) - self.target
             step = math.copysign(self.images / (self.ada_kimg * 1000), excess) if excess else 0.0
             self.p = min(max(self.p + step, 0.0), 1.0)
-            self.signs, self.images, self.updates = 0.0, 0, 0
+            self.r_t_sum, self.images, self.updates = 0.0, 0, 0
 
     def state_dict(self) -> dict[str, float | int]:
-        """What changes; the settings are options."""
-        return {name: getattr(self, name) for name in ("p", "signs", "images", "updates")}
+        """What changes; the settings are options. `signs` is the name that saved states have for `r_t_sum`."""
+        return {"p": self.p, "signs": self.r_t_sum, "images": self.images, "updates": self.updates}
 
     def load_state_dict(self, values: dict[str, float | int]) -> None:
         for name, own in self.state_dict().items():
             if type(values[name]) is not type(own):
                 raise ValueError(f"found {name} = {values[name]!r}")
-            setattr(self, name, values[name])
+        self.p, self.r_t_sum, self.images, self.updates = (values[name] for name in self.state_dict())

@@ -1,4 +1,4 @@
-"""Progressive growing (Karras et al. 2018): how much of the networks is in use after so many images."""
+"""Progressive growing (Karras et al. 2018): how much of the networks is in use, by the images seen."""
 
 import torch
 

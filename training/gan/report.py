@@ -1,4 +1,4 @@
-"""What the training of a generator shows: grids of images from fixed latents, and scores."""
+"""What the training of a generator writes down: grids of images from fixed latents, and scores."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,8 +12,10 @@ from torch_utils.images import save_grid, to_uint8
 from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.rng import normal
+from torch_utils.run_dir import FAKES_INIT, REALS
 from training.dataset import ImageDataset
 from training.gan.config import TrainingConfig
+from training.gan.estimate import way_out
 from training.gan.state import TrainingState
 from training.run.health import diversity, warnings
 from training.run.report import Reporter
@@ -23,7 +25,7 @@ Evaluate = Callable[[Callable[[int], Iterable[torch.Tensor]]], list[dict]]
 
 
 class _AskedToStop(Exception):
-    """Leaves a score unfinished; the resumed training makes it."""
+    """Leaves a score unfinished; the resumed run makes it."""
 
 
 class GeneratorReporter(Reporter):
@@ -45,8 +47,8 @@ class GeneratorReporter(Reporter):
         self.real_spread = diversity(self.reals)
 
     def first_pictures(self) -> None:
-        save_grid(self.run_dir / "reals.png", self.reals, self.columns)
-        save_grid(self.run_dir / "fakes_init.png", self._fakes(), self.columns)
+        save_grid(self.run_dir / REALS, self.reals, self.columns)
+        save_grid(self.run_dir / FAKES_INIT, self._fakes(), self.columns)
 
     def pictures(self, path: Path) -> None:
         images = self._fakes()
@@ -64,6 +66,9 @@ class GeneratorReporter(Reporter):
 
     def warnings(self, means: dict[str, float]) -> list[str]:
         return warnings(means)
+
+    def way_out(self) -> str:
+        return way_out(self.config)
 
     def scores(self) -> list[dict] | None:
         if self.evaluate is None:

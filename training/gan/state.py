@@ -1,4 +1,4 @@
-"""Everything that changes during a training, in one object that can be saved and restored exactly.
+"""Everything that changes during a training run, in one object that can be saved and restored exactly.
 
 Random generators and the data order are missing on purpose: both are functions of (seed, rank, images seen).
 """
@@ -17,14 +17,14 @@ from torch_utils.rng import mix
 from torch_utils.stats import Means
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
-from training.run.saved_state import Saved, load_optimiser
+from training.run.saved_state import SavedState, load_optimiser
 
 NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
 SCALARS = ("scaler_G", "scaler_D", "strength", "means")  # small objects with a state_dict of numbers
 COUNTERS = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores", "path_mean")
 
 
-class TrainingState(Saved):
+class TrainingState(SavedState):
     """Networks, optimisers and counters."""
 
     def __init__(
@@ -100,15 +100,15 @@ class TrainingState(Saved):
 
         `InputError` where nothing fits.
         """
-        found, own = load_generator(snapshot).state_dict(), self.G.state_dict()
-        taken = {name: value for name, value in found.items() if name in own and value.shape == own[name].shape}
+        theirs, own = load_generator(snapshot).state_dict(), self.G.state_dict()
+        taken = {name: value for name, value in theirs.items() if name in own and value.shape == own[name].shape}
         weights = lambda names: sum(own[name].numel() for name in names)
         if not any(name.startswith("synthesis.") for name in taken):
             raise InputError(f"{snapshot}: nothing of it fits this generator")
         self.G.load_state_dict(own | taken)
         self.ema.load_state_dict(own | taken)
         new = [name for name in own if name not in taken]
-        left = sum(name not in taken for name in found)
+        left = sum(name not in taken for name in theirs)
         return (
             f"took {len(taken)} of the generator's {len(own)} tensors ({weights(taken):,} of {weights(own):,} numbers)"
             + (f"; new are {', '.join(new[:4])}{' …' if len(new) > 4 else ''}" if new else "")

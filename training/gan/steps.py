@@ -7,7 +7,7 @@ import torch
 from torch_utils import distributed
 from torch_utils.precision import autocast
 from torch_utils.stats import Means
-from training.gan.ada import overfitting_signs
+from training.gan.ada import r_t
 from training.gan.augment import augment
 from training.gan.config import TrainingConfig
 from training.gan.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, path_penalty
@@ -25,7 +25,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     state.D.requires_grad_(True)
     state.D.freeze(config.freezed)
     state.opt_D.zero_grad(set_to_none=True)
-    signs = 0.0
+    r_t_mean = 0.0
     parts = list(_parts(real, c, config))
     for real, c in parts:
         with torch.no_grad(), autocast(config.precision, real.device):
@@ -43,14 +43,14 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
                 means.add(**{name: squared_norm})
         _check("the discriminator's loss", loss, state, {"the real images": real})
         state.scaler_D.scale(loss / len(parts)).backward()
-        signs = signs + overfitting_signs(config.loss, real_logits, fake_logits) / len(parts)
+        r_t_mean = r_t_mean + r_t(config.loss, real_logits, fake_logits) / len(parts)
         means.add(loss_D=adversarial, real_logits=real_logits, fake_logits=fake_logits)
     _update(state, "D", means)
-    means.add(signs=signs)
+    means.add(signs=r_t_mean)  # the name that records have
     if config.aug != "noaug":
         means.add(p=state.strength.p)
     if config.aug == "ada":
-        everywhere = distributed.average({"signs": signs.item()}, real.device)["signs"]
+        everywhere = distributed.average({"r_t": r_t_mean.item()}, real.device)["r_t"]
         state.strength.update(everywhere * config.batch, config.batch)
 
 
@@ -110,7 +110,7 @@ def _path_lengths(state: TrainingState, config: TrainingConfig, like: torch.Tens
 
 
 def _rate(state: TrainingState, config: TrainingConfig, images: torch.Tensor, c: torch.Tensor | None, batches: int = 1):
-    """Logits of so many batches behind one another, all of these labels; D sees real and generated images augmented alike."""
+    """Logits of `batches` batches behind one another, each with these labels; real and generated images are augmented alike."""
     images = augment(images, state.strength.p, config.augpipe) if config.aug != "noaug" else images
     return state.D(images, None if c is None else c.repeat(batches, 1), batches)
 
@@ -120,7 +120,7 @@ def _check(what: str, value: torch.Tensor, state: TrainingState, inputs: dict[st
 
 
 def _update(state: TrainingState, name: str, means: Means) -> None:
-    """Average gradients over processes, look at them, and let Adam move the weights."""
+    """Average gradients over processes, check them, and let Adam move the weights."""
     network, optimiser, scaler = (getattr(state, kind + name) for kind in ("", "opt_", "scaler_"))
     distributed.average_gradients(network.parameters())
     scaler.unscale_(optimiser)

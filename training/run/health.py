@@ -1,12 +1,15 @@
-"""Signs that a training goes wrong: values that are not finite, a discriminator that has won, samples that are all alike."""
+"""Signs that a training run goes wrong: values that are not finite, a discriminator that has won, samples that are all alike,
+and a length that would take this machine days."""
 
 import torch
 
 from torch_utils.files import InputError
 
+MAX_HOURS = 72  # of a CPU, without a warning
+
 
 class Diverged(InputError):
-    """A training met NaN or infinity before it could spoil the weights; the last saved state is good."""
+    """NaN or infinity, met before it could spoil the weights; the last saved state is good."""
 
     def __init__(self, what: str, nimg: int, culprit: str | None):
         first = f"; the first such tensor is {culprit}" if culprit else ""
@@ -45,12 +48,19 @@ def diversity(images: torch.Tensor) -> float:
     return images.float().std(dim=0, correction=0).mean().item()
 
 
+def too_long(sec_per_kimg: float, kimg: float, device: torch.device, way_out: str) -> list[str]:
+    """A warning where the rest of a run, `kimg` long, would keep a CPU busy for days."""
+    hours = sec_per_kimg * kimg / 3600
+    if device.type != "cpu" or hours < MAX_HOURS:
+        return []
+    return [f"warning: at {sec_per_kimg:,.1f} s/kimg, {kimg:,.5g} kimg take {hours:,.0f} hours on this CPU: {way_out}"]
+
+
 def warnings(means: dict[str, float]) -> list[str]:
     """What the averages of a tick say about the balance of the two networks."""
-    found = []
     if means.get("signs", 0) > 0.98 and means.get("loss_D", 1) < 0.05:
-        found.append(
+        return [
             "warning: the discriminator tells nearly all images apart (loss_D "
             f"{means['loss_D']:.4f}): the generator learns little from it; more --gamma or --aug ada may help"
-        )
-    return found
+        ]
+    return []

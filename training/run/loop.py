@@ -25,7 +25,7 @@ def run_steps(
     False where a signal ended it before: then the state is saved as of the last step.
     """
     end = max(round(config.kimg * 1000), 1)
-    saved = time.monotonic()
+    saved_at = time.monotonic()
     while state.nimg < end:
         began = time.monotonic()
         step()
@@ -44,13 +44,13 @@ def run_steps(
                 reporter.tick(values)
                 if tick // config.snap > before // config.snap or last:
                     reporter.snapshot()
-                    saved = time.monotonic()
+                    saved_at = time.monotonic()
             distributed.wait_for_all()
         if distributed.any_process(stop.requested, device):
             if reporter:
                 reporter.stop()
             return False
-        if reporter and time.monotonic() - saved > 60 * config.save_every:
+        if reporter and time.monotonic() - saved_at > 60 * config.save_every:
             state.save(run_dir)
-            saved = time.monotonic()
+            saved_at = time.monotonic()
     return True

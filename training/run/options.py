@@ -1,44 +1,175 @@
-"""Options of a training as they stand in `training_options.json`, a file that may come from anywhere."""
+"""One declaration for each option: type, default, range, choices and help stand at a field of the configuration. The command
+line and the checks of `training_options.json`, a file that may come from anywhere, both follow from them."""
 
 import dataclasses
-import math
 import reprlib
-from collections.abc import Container, Mapping
+import sys
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import click
+
+from torch_utils.cli import BOOL, NAMES, GroupedOption
 from torch_utils.files import InputError
 
+REQUIRED = dataclasses.MISSING
+DATA, NETWORKS, RECIPE = "Data and results", "Networks", "Recipe"  # headings of --help
+AUGMENTATION, GROWING, RUN = "Augmentation", "Growing", "Run"
+GROUPS = (DATA, NETWORKS, RECIPE, AUGMENTATION, GROWING, RUN)
+FINITE, MAX_WHOLE = sys.float_info.max, 2**31  # limits of numbers that have no other
+SIDES = (32, 128, 512, 1024)  # a preset's number that is the same at all of them does not depend on the image size
 
-def checked(
-    kind: type,  # dataclass of options
-    values: Any,
-    choices: Mapping[str, Container[str]],  # what an option may be
-    ranges: Mapping[str, tuple[float, float]],  # least and most of an option
-    where: str | Path,
-) -> None:
-    """`InputError`, which names the place, for an option, a type or a number that no training has."""
-    types = get_type_hints(kind)
-    needed = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
-    if not isinstance(values, dict) or not set(needed) <= set(values):
-        raise InputError(f"{where}: found no table of training options, wanted one as the training writes it")
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What a field may be, and how the command line shows it."""
+
+    help: str
+    group: str | None  # heading in --help; None: presets and Python set it, the command line does not
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None  # in place of `min`: this number itself is not allowed
+    below: float | None = None
+    choices: Container | None = None
+    path: bool = False  # made absolute, as a run may be resumed from another folder
+    name: str | None = None  # on the command line, where it is not the field's
+    shown: str | None = None  # the default in words, where the field's value says too little
+    auto: str | None = None  # a further choice, on the command line only: the machine decides
+
+
+def option(default: Any, group: str | None, help: str, **limits: Any) -> Any:
+    """A field of a configuration; `default` may be REQUIRED. The rest as in `Option`."""
+    return dataclasses.field(default=default, metadata={"option": Option(help, group, **limits)})
+
+
+def options_of(kind: type) -> dict[str, Option]:
+    return {field.name: field.metadata["option"] for field in dataclasses.fields(kind)}
+
+
+# ---------------------------------------------------------------- files
+
+
+def check(kind: type, values: Any, where: str | Path) -> None:
+    """`InputError`, which names the place, for an option, a type or a number that no training run has."""
+    types, options = get_type_hints(kind), options_of(kind)
+    needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    if not isinstance(values, dict) or not needed <= set(values):
+        raise InputError(f"{where}: found no table of training options, wanted one as the training run writes it")
     for name, value in values.items():
         found = f"{where}: found {name} = {reprlib.repr(value)}"
-        least, most = ranges.get(name, (-math.inf, math.inf))
-        if name not in types:
-            raise InputError(f"{found}, which is no option of this training")
-        if name == "metrics":
-            if not isinstance(value, (list, tuple)) or not all(isinstance(metric, str) for metric in value):
-                raise InputError(f"{found}, wanted a list of names")
-        elif not _is_a(value, types[name]):
-            raise InputError(f"{found}, wanted {getattr(types[name], '__name__', types[name])}")
-        elif name in choices and value not in choices[name]:
-            raise InputError(f"{found}, wanted one of {', '.join(choices[name])}")
-        elif name in ranges and value is not None and not least <= value <= most:
-            raise InputError(f"{found}, wanted a number from {least:g} to {most:g}")
+        if name not in options:
+            raise InputError(f"{found}, which is no option of this kind of training")
+        if wanted := _complaint(value, types[name], options[name]):
+            raise InputError(f"{found}, wanted {wanted}")
 
 
-def _is_a(value: Any, wanted: Any) -> bool:
-    """Whether a value from JSON has this type, which may be a union. A bool is no number; a whole number is a float, too."""
-    kinds = get_args(wanted) or (wanted,)
-    return type(value) in kinds or type(value) is int and float in kinds
+def _complaint(value: Any, kind: Any, option: Option) -> str | None:
+    """What is wanted instead of this value from JSON, if it is not as the field wants it."""
+    if kind == tuple[str, ...]:
+        return None if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value) else "a list of names"
+    kinds = get_args(kind) or (kind,)
+    if type(value) not in kinds and not (type(value) is int and float in kinds):  # a bool is no number, an int is a float
+        return getattr(kind, "__name__", str(kind))
+    if option.choices is not None and value not in option.choices:
+        return f"one of {', '.join(map(str, option.choices))}"
+    if type(value) not in (int, float):
+        return None
+    least, most = option.min, FINITE if float in kinds else MAX_WHOLE
+    least, most = -most if least is None else least, most if option.max is None else option.max
+    within = least <= value <= most
+    within &= (option.above is None or value > option.above) and (option.below is None or value < option.below)
+    bounds = ("from", option.min), ("above", option.above), ("to", option.max), ("below", option.below)
+    words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+    return None if within else " ".join(["a number", *words])
+
+
+# ---------------------------------------------------------------- command line
+
+
+def run_options(command: Callable) -> Callable:
+    """Decorator that gives a command what both trainers have beside their configuration, but for --resume."""
+    outdir = click.Path(file_okay=False, path_type=Path)
+    for option in (
+        click.option("-n", "--dry-run", is_flag=True, help="print what would be done and what it would cost, and stop"),
+        click.option("--device", help="cpu, cuda, mps …  [default: the best there is]"),
+        click.option("--desc", metavar="TEXT", help="a word added to the name of a new run directory"),
+        click.option("--outdir", required=True, type=outdir, help="where run directories go", cls=GroupedOption, group=DATA),
+    ):
+        command = option(command)
+    return command
+
+
+def config_options(kind: type, resolve: Callable[[str, int], Mapping[str, Any]], presets: Container[str]) -> Callable:
+    """Decorator that gives a command an option for each field that has a group. What is not on the command line is None.
+
+    `resolve(cfg, side)` are a preset's values for images of this side: with --cfg NAME, --help shows them as defaults.
+    """
+    types = get_type_hints(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.metadata["option"].group]
+
+    def decorate(command: Callable) -> Callable:
+        for field in sorted(fields, key=lambda field: GROUPS.index(field.metadata["option"].group))[::-1]:
+            declared = field.metadata["option"]
+            command = click.option(
+                f"--{declared.name or field.name.replace('_', '-')}",
+                field.name,
+                type=_click_type(types[field.name], declared),
+                help=declared.help,
+                cls=GroupedOption,
+                group=declared.group,
+                default_text=_default_in_words(field, declared, resolve, presets),
+            )(command)
+        return command
+
+    return decorate
+
+
+def _click_type(kind: Any, option: Option) -> click.ParamType:
+    if kind == tuple[str, ...]:
+        return NAMES
+    if bool in (kinds := get_args(kind) or (kind,)):
+        return BOOL
+    if option.path:
+        return _AbsolutePath()
+    if option.choices is not None:
+        words = [*([option.auto] if option.auto else []), *map(str, option.choices)]
+        return _WholeNumber(words) if int in kinds else click.Choice(words)
+    if float not in kinds and int not in kinds:
+        return click.STRING
+    least, most = (a if b is None else b for a, b in ((option.min, option.above), (option.max, option.below)))
+    number = click.FloatRange if float in kinds else click.IntRange
+    return number(least, most, min_open=option.above is not None, max_open=option.below is not None)
+
+
+class _WholeNumber(click.Choice):
+    def convert(self, value, param, ctx):
+        return int(super().convert(str(value), param, ctx))
+
+
+class _AbsolutePath(click.Path):
+    def convert(self, value, param, ctx):
+        return str(Path(super().convert(value, param, ctx)).absolute())
+
+
+def _default_in_words(field: dataclasses.Field, declared: Option, resolve: Callable, presets: Container[str]) -> Callable:
+    def default_in_words(cfg: str | None) -> str | None:
+        """What --help says; `cfg` is the preset that it is about."""
+        if declared.auto or field.name == "cfg":
+            return declared.auto or field.default
+        values = [resolve(name, side).get(field.name) for name in ([cfg] if cfg in presets else presets) for side in SIDES]
+        if all(value is None for value in values):
+            return declared.shown or _in_words(field.default)
+        if any(value != values[0] for value in values):
+            return "by image size" if cfg in presets else declared.shown or "by preset"
+        return _in_words(values[0])
+
+    return default_in_words
+
+
+def _in_words(value: Any) -> str | None:
+    if isinstance(value, (tuple, list)):
+        return ",".join(value) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return None if value in (None, REQUIRED) else str(int(value) if isinstance(value, bool) else value)

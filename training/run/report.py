@@ -1,4 +1,4 @@
-"""What a training writes down: log lines, statistics, pictures, snapshots, scores. What they show, subclasses say."""
+"""What a training run writes: log lines, statistics, pictures, snapshots, scores. Subclasses make pictures and scores."""
 
 import signal
 import time
@@ -12,8 +12,12 @@ from torch_utils.cli import Progress, duration
 from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
+from torch_utils.run_dir import LOG, STATS, fakes_name, metric_file, snapshot_name
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes
+from training.run.health import too_long
 from training.run.html_report import write_html_report
+
+TIMED_STEPS = 4  # after which it is known how long a run takes
 
 
 class Reporter:
@@ -24,15 +28,16 @@ class Reporter:
     def __init__(self, config, state, run_dir: Path, device: torch.device, stop: StopRequest):
         self.stop_request = stop
         self.config, self.state, self.run_dir, self.device = config, state, run_dir, device
-        self.log = Log(run_dir / "log.txt")
+        self.log = Log(run_dir / LOG)
         self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1)
         self.warned: list[str] = []
         self.last_nimg, self.last_seconds = state.nimg, state.seconds
+        self.warm: tuple[int, int, float] | None = None  # step, images and seconds after the first step of this process
 
-    # What a kind of training shows
+    # What subclasses say
 
     def first_pictures(self) -> None:
-        """Of the data, and of the untrained network: reals.png, fakes_init.png."""
+        """Of the data, and of the untrained network: REALS, FAKES_INIT."""
         raise NotImplementedError
 
     def pictures(self, path: Path) -> None:
@@ -45,10 +50,14 @@ class Reporter:
         """[{"metric", "value", "floor", …}]; None where a signal ended it before."""
         raise NotImplementedError
 
+    def way_out(self) -> str:
+        """What to do on a CPU that is too slow for this run."""
+        raise NotImplementedError
+
     def warnings(self, means: dict[str, float]) -> list[str]:
         return []
 
-    # When it is shown
+    # When it is written
 
     @float32()
     def begin(self) -> None:
@@ -56,7 +65,7 @@ class Reporter:
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
             if self.state.nimg == self.state.snapshot_nimg and self._unscored():  # it ended while the last one was scored
-                self._score(self._snapshot().name)
+                self._score(snapshot_name(self.state.nimg))
         else:
             self.first_pictures()
             if not self.state.first_scores:
@@ -65,7 +74,16 @@ class Reporter:
         self.bar = Progress("training", self.config.kimg, "kimg", start=self.state.nimg / 1000)
 
     def progress(self) -> None:
+        """After each step. Snapshots and scores do not count as time, neither here nor in `tick`."""
         self.bar.update(self.state.nimg / 1000)
+        now = self.state.step, self.state.nimg, self.state.seconds
+        if self.warm is None:
+            self.warm = now
+        elif now[0] == self.warm[0] + TIMED_STEPS:
+            pace = (now[2] - self.warm[2]) / (now[1] - self.warm[1]) * 1000
+            for line in too_long(pace, self.config.kimg - now[1] / 1000, self.device, self.way_out()):
+                self.bar.close()
+                self.log(line)
 
     def tick(self, means: dict[str, float]) -> None:
         """One line for people, one record for programs."""
@@ -83,24 +101,26 @@ class Reporter:
             f"left {duration(left):<12} memory {memory['resident_mb']:.0f} MB  "
             + "  ".join(f"{name} {means[name]:.3f}" for name in self.LOGGED if name in means)
         )
-        found = self.warnings(means)
-        for line in found:
+        warnings = self.warnings(means)
+        for line in warnings:
             if line.split("(")[0] not in self.warned:  # once, until it is over
                 self.log(line)
-        self.warned = [line.split("(")[0] for line in found]
+        self.warned = [line.split("(")[0] for line in warnings]
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
-        self.records.write("stats", record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
+        self.records.write(STATS, record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
 
     @float32()
     def snapshot(self) -> None:
         """Images, the network, the state to resume from, and the score."""
-        self.pictures(self.run_dir / f"fakes{self.state.nimg // 1000:06d}.png")
-        self.write_network(self._snapshot())
-        self.state.snapshot_nimg = self.state.nimg
-        self.state.save(self.run_dir)  # before the score, which takes long and needs memory
-        self._score(self._snapshot().name)
-        write_html_report(self.run_dir)
-        release_freed_memory()  # the page holds all pictures, more of them every time
+        name = snapshot_name(self.state.nimg)
+        with self.bar.paused():
+            self.pictures(self.run_dir / fakes_name(self.state.nimg))
+            self.write_network(self.run_dir / name)
+            self.state.snapshot_nimg = self.state.nimg
+            self.state.save(self.run_dir)  # before the score, which takes long and needs memory
+            self._score(name)
+            write_html_report(self.run_dir)
+            release_freed_memory()  # the page holds all pictures, more of them every time
 
     def stop(self) -> None:
         """A signal asked for it."""
@@ -115,16 +135,13 @@ class Reporter:
         self.records.close()
         self.log.close()
 
-    def _snapshot(self) -> Path:
-        return self.run_dir / f"network-snapshot-{self.state.nimg // 1000:06d}.safetensors"
-
     def _score(self, snapshot: str | None) -> None:
         """Evaluate, and say which share of the way from the untrained network to the floor is left."""
         for result in self.scores() or ():
             name, value, floor = result["metric"], result["value"], result["floor"]
             first = self.state.first_scores.setdefault(name, value)
             left = normalized_distance(value, floor, first)
-            self.records.write(f"metric-{name}", dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
+            self.records.write(metric_file(name), dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
             line = f"{name} {value:.4g} at {self.state.nimg / 1000:.1f} kimg"
             if floor is not None:
                 line += (
@@ -135,5 +152,5 @@ class Reporter:
             self.log(line)
 
     def _unscored(self) -> bool:
-        records = [read_jsonl(self.run_dir / f"metric-{name}.jsonl") for name in self.config.metrics]
-        return any(all(record["nimg"] != self.state.nimg for record in found) for found in records)
+        records = [read_jsonl(self.run_dir / metric_file(name)) for name in self.config.metrics]
+        return any(all(record["nimg"] != self.state.nimg for record in scored) for scored in records)

@@ -1,4 +1,4 @@
-"""A training's state on disk: whole or absent, the last two of them, and known by a checksum."""
+"""The state of a training run on disk: whole or absent, the last two of them, each with a checksum."""
 
 import hashlib
 import sys
@@ -7,16 +7,11 @@ from pathlib import Path
 import torch
 
 from torch_utils.files import InputError, atomic_write, replace_by_copy
-
-
-def states(run_dir: Path) -> list[Path]:
-    """The saved states that a run directory has, newest first."""
-    paths = [run_dir / "training-state.pt", run_dir / "training-state.previous.pt"]
-    return [path for path in paths if path.exists()]
+from torch_utils.run_dir import PREVIOUS_STATE, STATE, states
 
 
 def checksum(values) -> str:
-    """Of everything in nested tables of tensors and plain values. PyTorch's reader does not look at the file's own sums."""
+    """Of everything in nested tables of tensors and plain values. PyTorch's reader does not check the file's own sums."""
     digest = hashlib.sha256()
 
     def add(value) -> None:
@@ -37,12 +32,12 @@ def checksum(values) -> str:
     return digest.hexdigest()
 
 
-class Saved:
+class SavedState:
     """For objects with `state_dict()` and `load_state_dict()` of tensors and plain values."""
 
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
-        path, previous = run_dir / "training-state.pt", run_dir / "training-state.previous.pt"
+        path, previous = run_dir / STATE, run_dir / PREVIOUS_STATE
         values = self.state_dict()
         with atomic_write(path, before_rename=lambda: replace_by_copy(path, previous)) as file:
             try:
@@ -62,16 +57,16 @@ class Saved:
             except Exception as error:  # whatever a damaged file makes PyTorch say
                 problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
                 print(f"note: {problem}", file=sys.stderr)
-        raise InputError(problem if states(run_dir) else f"{run_dir}: there is no training-state.pt to resume from")
+        raise InputError(problem if states(run_dir) else f"{run_dir}: there is no {STATE} to resume from")
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, values: dict) -> None:
-    """What it has learned, but not its settings: the learning rate is an option, not a state."""
+    """What it has accumulated, but not its settings: the learning rate is an option, not a state."""
     own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(values)
     for group, settings in zip(optimiser.param_groups, own):
         group.update(settings)
-        for parameter in group["params"]:  # PyTorch does not look
+        for parameter in group["params"]:  # PyTorch does not check
             for name, value in optimiser.state.get(parameter, {}).items():
                 if name != "step" and value.shape != parameter.shape:
                     raise ValueError(f"found {name} of shape {list(value.shape)}, wanted {list(parameter.shape)}")

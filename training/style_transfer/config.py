@@ -1,7 +1,5 @@
 """All that the training of a style transfer is determined by, and its presets."""
 
-import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,77 +7,10 @@ from typing import Any
 from networks.style_transfer.feature_losses import STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, TRANSFERS
 from networks.style_transfer.vgg import CONVOLUTIONS
-from torch_utils.precision import UNSCALED
-from training.run.options import checked
+from torch_utils.precision import AUTO, UNSCALED
+from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, check, option
 
 DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards
-
-
-@dataclass(frozen=True)
-class StyleConfig:
-    """Options after presets have been resolved. Plain values only: it is written as JSON."""
-
-    # data
-    content: str  # folder or zip
-    style: str
-    crop: int = 256  # side of the squares that are trained on
-    style_crop: int | None = None  # likewise, of the styles; None: the same
-    resize: int = 512  # shorter side of the images that they are cut from
-    hold_out_content: int = 8  # images that are not trained on, the last by name: pictures and held-out losses are made of them
-    hold_out_style: int = 4
-    skip_bad: bool = False
-    workers: int = 2
-    threads: int | None = None  # of the CPU; another number may round otherwise. None: as PyTorch likes
-
-    # networks
-    transfer: str = "adaconv"
-    encoder: str = "vgg19"
-    encoder_weights: str | None = None  # file; None: fetched
-    style_depth: int = 512  # s_d
-    style_width: int = 512  # channels of the style encoder
-    adaptive: bool = False  # style images of any size
-    kernel_size: int = 3
-    decoder_start: str = "random"  # one of DECODER_STARTS
-
-    # recipe
-    batch: int = 8
-    precision: str = "fp32"  # one of precision.UNSCALED
-    lr: float = 0.002
-    beta2: float = 0.99
-    content_weight: float = 1.0
-    style_weight: float = 10.0
-    style_ramp: float = 0.0  # thousand contents over which the style weight rises from 0: first learn to draw
-    style_loss: str = "moments"  # one of STYLE_LOSSES
-    identity_weight: float = 0.0  # of the pixels' difference when an image is stylised with itself
-    # schedule of the run
-    kimg: float = 1280  # thousand content images: 160,000 steps of 8
-    tick: float = 1
-    snap: int = 20
-    save_every: float = 15
-    seed: int = 0
-    cfg: str = "paper"
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return "style_loss", "content_loss"
-
-    @property
-    def style_side(self) -> int:
-        return self.style_crop or self.crop
-
-    def style_weight_at(self, nimg: int) -> float:
-        return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
-
-    BEFORE = {"precision": "fp32"}  # what runs had that were begun before there was a choice
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_json(values: Any, where: str | Path = "training_options.json") -> "StyleConfig":
-        """`InputError`, which names the place, for what no training has."""
-        checked(StyleConfig, values, CHOICES, RANGES, where)
-        return StyleConfig(**values)
 
 
 def paper_preset() -> dict[str, Any]:
@@ -114,36 +45,85 @@ def small_preset() -> dict[str, Any]:
 
 
 PRESETS = {"paper": paper_preset, "small": small_preset}
-CHOICES = {
-    "transfer": TRANSFERS,
-    "encoder": tuple(CONVOLUTIONS),
-    "style_loss": tuple(STYLE_LOSSES),
-    "kernel_size": (1, 3, 5),
-    "decoder_start": DECODER_STARTS,
-    "precision": UNSCALED,
-    "cfg": tuple(PRESETS),
-}
-ABOVE_0, BELOW_1, FINITE, MANY = math.nextafter(0, 1), math.nextafter(1, 0), sys.float_info.max, 2**31
-RANGES = {
-    "crop": (32, 4096),
-    "style_crop": (32, 4096),
-    "resize": (32, 8192),
-    "hold_out_content": (1, 1000),
-    "hold_out_style": (1, 1000),
-    "workers": (0, 1024),
-    "threads": (1, 1024),
-    "style_depth": (1, 4096),
-    "style_width": (1, 4096),
-    "batch": (1, 2**16),
-    "lr": (ABOVE_0, FINITE),
-    "beta2": (0, BELOW_1),
-    "content_weight": (0, FINITE),
-    "style_weight": (0, FINITE),
-    "style_ramp": (0, 1e9),
-    "identity_weight": (0, FINITE),
-    "kimg": (1e-6, 1e9),
-    "tick": (1e-6, 1e9),
-    "snap": (1, MANY),
-    "save_every": (ABOVE_0, FINITE),
-    "seed": (0, 2**32 - 1),
-}
+
+
+@dataclass(frozen=True)
+class StyleConfig:
+    """Options after presets have been resolved. Plain values only: it is written as JSON."""
+
+    content: str = option(REQUIRED, DATA, "folder or zip of images, e.g. COCO", path=True)
+    style: str = option(REQUIRED, DATA, "folder or zip of images, e.g. WikiArt", path=True)
+    crop: int = option(256, DATA, "side of the squares that are trained on", min=32, max=4096)
+    style_crop: int | None = option(None, DATA, "likewise, of the styles", min=32, max=4096, shown="the same")
+    resize: int = option(512, DATA, "shorter side of the images that squares are cut from", min=32, max=8192)
+    hold_out_content: int = option(
+        8, DATA, "images, the last by name, that are not trained on: pictures and losses are made of them", min=1, max=1000
+    )
+    hold_out_style: int = option(4, DATA, "likewise, of the styles", min=1, max=1000)
+    skip_bad: bool = option(False, DATA, "leave out images that cannot be read")
+    workers: int = option(
+        2, DATA, "processes that read contents that are not in memory, and as many for styles", min=0, max=1024
+    )
+    threads: int | None = option(
+        None, RUN, "of the CPU", min=1, max=1024, shown="cores that no other training run has"
+    )  # another number may round otherwise
+
+    transfer: str = option("adaconv", NETWORKS, "predicted kernels, or a scale and a shift", choices=TRANSFERS)
+    encoder: str = option("vgg19", NETWORKS, "VGG whose features describe contents and styles", choices=CONVOLUTIONS)
+    encoder_weights: str | None = option(
+        None, NETWORKS, "file with its weights, as torchvision has them", path=True, shown="fetched"
+    )
+    style_depth: int = option(512, NETWORKS, "s_d of the descriptor", min=1, max=4096)
+    style_width: int = option(512, NETWORKS, "channels of the style encoder", min=1, max=4096)
+    adaptive: bool = option(False, NETWORKS, f"style images of any size, not only {PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}")
+    kernel_size: int = option(3, NETWORKS, "of the predicted kernels", choices=(1, 3, 5))
+    decoder_start: str = option(
+        "random", NETWORKS, "the decoder's first weights; mirrored: the encoder's layers, backwards", choices=DECODER_STARTS
+    )
+
+    batch: int = option(8, RECIPE, "pairs per step", min=1, max=2**16)
+    precision: str = option(
+        "fp32",
+        RECIPE,
+        "number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
+        choices=UNSCALED,
+        auto=AUTO,
+    )
+    lr: float = option(0.002, RECIPE, "learning rate of Adam", above=0)
+    beta2: float = option(0.99, None, "of Adam", min=0, below=1)
+    content_weight: float = option(1.0, RECIPE, "weight of the content loss", min=0)
+    style_weight: float = option(10.0, RECIPE, "weight of the style loss", min=0)
+    style_ramp: float = option(0.0, RECIPE, "kimg over which the style loss gains its weight", min=0, max=1e9)
+    style_loss: str = option("moments", RECIPE, "statistics that are compared", choices=STYLE_LOSSES)
+    identity_weight: float = option(0.0, RECIPE, "weight of how far an image in its own style is from itself, in pixels", min=0)
+
+    kimg: float = option(1280, RUN, "length, in thousands of contents seen", min=1e-6, max=1e9)  # 160,000 steps of 8
+    tick: float = option(1, RUN, "kimg between two log lines", min=1e-6, max=1e9)
+    snap: int = option(20, RUN, "ticks between two snapshots", min=1)
+    save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
+    seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
+    cfg: str = option(
+        "paper", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
+    )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return "style_loss", "content_loss"
+
+    @property
+    def style_side(self) -> int:
+        return self.style_crop or self.crop
+
+    def style_weight_at(self, nimg: int) -> float:
+        return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
+
+    BEFORE = {"precision": "fp32"}  # what runs had that were begun before there was a choice
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Any, where: str | Path = "options") -> "StyleConfig":
+        """`InputError`, which names the place, for an option, a type or a number that no training run has."""
+        check(StyleConfig, values, where)
+        return StyleConfig(**values)

@@ -18,9 +18,10 @@ from training.image_memory import KeptTensors, fits
 class Crops(Dataset):
     """Item (i, position) is a square of image i, uint8 RGB [3, side, side], and no label.
 
-    The shorter side is brought to `short`, then a square is cut out (paper, section 3.3: 512, then 256). Where, is drawn from
-    the position in the training alone, so that a resumed training sees what it would have seen. The last `held_out` images by
-    name are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as there is room.
+    The shorter side is brought to `short`, then a square is cut out (paper, section 3.3: 512, then 256). Where depends on the
+    position in the training run alone, so that a resumed run sees what an uninterrupted one would have seen. The last
+    `held_out` images by name are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as
+    there is room.
     """
 
     def __init__(

@@ -71,15 +71,15 @@ def train_style(
 
 
 def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: torch.Tensor, style: torch.Tensor) -> None:
-    """One update: stylise `content` as `style`, both RGB [N, 3, H, W] in [-1, 1], and look at the result with the encoder."""
+    """One update: stylise `content` as `style`, both RGB [N, 3, H, W] in [-1, 1], and compare their features."""
     network = state.network
     with autocast(config.precision, content.device):
         with torch.no_grad():
             of_content, of_style = encoder(content), encoder(style)
-        found = encoder(network(of_content[-1], network.encode_style(of_style[-1])))
+        of_result = encoder(network(of_content[-1], network.encode_style(of_style[-1])))
         if config.identity_weight:
             itself = network(of_content[-1], network.encode_style(of_content[-1]))
-    losses = dict(content=content_loss(found, of_content), style=STYLE_LOSSES[config.style_loss](found, of_style))
+    losses = dict(content=content_loss(of_result, of_content), style=STYLE_LOSSES[config.style_loss](of_result, of_style))
     loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
     if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)
         losses["identity"] = F.mse_loss(itself, content)

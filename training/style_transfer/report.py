@@ -1,4 +1,4 @@
-"""What the training of a style transfer shows: held-out contents in held-out styles, and their losses."""
+"""What the training of a style transfer writes down: held-out contents in held-out styles, and their losses."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.images import from_uint8, save_grid, to_uint8
 from torch_utils.interrupt import StopRequest
+from torch_utils.run_dir import FAKES_INIT, REALS
 from training.run.report import Reporter
 from training.style_transfer.config import StyleConfig
 from training.style_transfer.crops import Crops
@@ -48,8 +49,8 @@ class StyleReporter(Reporter):
         rows = [images[:columns] for images in (self.contents[:COLUMNS], self.shown_styles)]
         blank = torch.full_like(self.contents[:1], 255)
         padded = [torch.cat([row, blank.expand(columns - len(row), -1, -1, -1)]) for row in rows]
-        save_grid(self.run_dir / "reals.png", torch.cat(padded), columns)
-        self.pictures(self.run_dir / "fakes_init.png")
+        save_grid(self.run_dir / REALS, torch.cat(padded), columns)
+        self.pictures(self.run_dir / FAKES_INIT)
 
     def pictures(self, path: Path) -> None:
         """Contents in the first row; below, each row in the style of its first cell."""
@@ -61,31 +62,38 @@ class StyleReporter(Reporter):
         save_grid(path, torch.cat(rows), len(contents) + 1)
 
     def write_network(self, path: Path) -> None:
-        """In half precision: it is for use, and training goes on from `training-state.pt`."""
+        """In half precision: it is for use, and training goes on from the saved state."""
         info = dict(nimg=self.state.nimg, dataset=self.dataset, crop=self.config.crop, seed=self.config.seed)
         save_snapshot(path, "style_transfer", self.state.network, half=True, **info)
 
+    def way_out(self) -> str:
+        return (
+            "fewer --kimg, or a GPU"
+            if self.config.cfg == "small"
+            else "--cfg small is made for CPUs; or fewer --kimg, or a GPU"
+        )
+
     def scores(self) -> list[dict] | None:
         """Of all held-out pairs."""
-        style_of = STYLE_LOSSES[self.config.style_loss]
+        style_loss = STYLE_LOSSES[self.config.style_loss]
         sums, count = dict(style_loss=0.0, content_loss=0.0), len(self.contents) * len(self.styles)
         with distributed.all_threads(), torch.no_grad():
             for content in self.contents.split(1):
                 for style in self.styles.split(1):
                     if self.stop_request.requested and self.state.nimg:
                         return None
-                    found = self.encoder(self._stylize(content, style))
-                    sums["style_loss"] += style_of(found, self._look(style)).item()
-                    sums["content_loss"] += content_loss(found, self._look(content)).item()
+                    result = self.encoder(self._stylize(content, style))
+                    sums["style_loss"] += style_loss(result, self._features(style)).item()
+                    sums["content_loss"] += content_loss(result, self._features(content)).item()
         common = dict(floor=None, pairs=count, compared=self.config.style_loss)
         return [dict(metric=name, value=total / count) | common for name, total in sums.items()]
 
     @torch.no_grad()
-    def _look(self, images: torch.Tensor) -> list[torch.Tensor]:
+    def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Features of uint8 images."""
         return self.encoder(from_uint8(images.to(self.device)).contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
     def _stylize(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         network = self.state.network
-        return network(self._look(content)[-1], network.encode_style(self._look(style)[-1]))
+        return network(self._features(content)[-1], network.encode_style(self._features(style)[-1]))

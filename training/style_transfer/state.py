@@ -6,13 +6,13 @@ from networks.style_transfer.network import StyleTransfer
 from networks.style_transfer.vgg import VGG
 from torch_utils.rng import mix
 from torch_utils.stats import Means
-from training.run.saved_state import Saved, load_optimiser
+from training.run.saved_state import SavedState, load_optimiser
 from training.style_transfer.config import StyleConfig
 
 COUNTERS = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores")
 
 
-class StyleState(Saved):
+class StyleState(SavedState):
     """Network, optimiser and counters; the encoder, which does not change, is rescaled to the means that are stored here."""
 
     def __init__(self, config: StyleConfig, device: torch.device | str = "cpu"):

@@ -1,0 +1,86 @@
+"""A run directory: the name of every file in it, the newest of its snapshots, a new directory, and that only one process trains
+there."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch_utils.checkpoint import read_snapshot
+from torch_utils.files import InputError, remove_unfinished
+
+OPTIONS = "training_options.json"
+LOG = "log.txt"  # what was printed
+STATS = "stats.jsonl"  # a record for each tick
+CHECKED = "data.json"  # which images were looked at, and which of them are left out
+REALS, FAKES_INIT = "reals.png", "fakes_init.png"
+STATE, PREVIOUS_STATE = "training-state.pt", "training-state.previous.pt"
+PAGE = "report.html"
+LOCK = ".lock"
+SNAPSHOTS, METRICS = "network-snapshot-*.safetensors", "metric-*.jsonl"
+RUNS = "[0-9]" * 5 + "-*"  # in OUTDIR
+
+
+def snapshot_name(nimg: int) -> str:
+    return f"network-snapshot-{nimg // 1000:06d}.safetensors"
+
+
+def fakes_name(nimg: int) -> str:
+    return f"fakes{nimg // 1000:06d}.png"
+
+
+def metric_file(name: str) -> str:
+    return f"metric-{name}.jsonl"
+
+
+def states(run_dir: Path) -> list[Path]:
+    """The saved states that a run directory has, newest first."""
+    return [path for name in (STATE, PREVIOUS_STATE) if (path := run_dir / name).exists()]
+
+
+def newest_snapshot(path: str | Path, kind: str | None = None) -> Path:
+    """A file as it is; of a run directory, or of a folder with run directories, the last snapshot of the last run.
+
+    With `kind` ("generator", "style_transfer"), of the last run that has such networks. Prints which one it is.
+    """
+    path = Path(path)
+    if not os.path.isdir(path):
+        return path
+    found = sorted(path.glob(SNAPSHOTS)) or sorted(path.glob(f"[0-9]*-*/{SNAPSHOTS}"))
+    for snapshot in reversed(found):
+        if kind is None or read_snapshot(snapshot, tensors=False).kind == kind:
+            print(f"Network:       {snapshot}")
+            return snapshot
+    wanted = f" of a {kind.replace('_', ' ')}" if kind and found else ""
+    raise InputError(f"{path}: the folder has no network-snapshot-….safetensors{wanted}")
+
+
+def new_run_dir(outdir: Path, *traits: str) -> Path:
+    """OUTDIR/00000-<trait>-<trait>-…, with the next free number."""
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+        numbers = [int(match[1]) for path in outdir.iterdir() if (match := re.match(r"(\d{5})-", path.name))]
+        name = "-".join([f"{max(numbers, default=-1) + 1:05d}", *(re.sub(r"[^\w.-]", "_", trait) for trait in traits)])
+        run_dir = outdir / name
+        run_dir.mkdir()
+    except OSError as error:
+        raise InputError(f"--outdir {outdir}: {error.strerror}") from None
+    return run_dir
+
+
+@contextlib.contextmanager
+def only_trainer(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory's lock, which dies with this process, and clear away what a killed one left half-written."""
+    import filelock  # here, as whoever only draws with a network does not need it
+
+    lock = filelock.FileLock(run_dir / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(f"{run_dir}: another training run is writing there") from None
+    try:
+        remove_unfinished(run_dir)
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,27 @@
+"""What the options of StyleGAN2-ADA, StyleGAN3 and other projects are called here: answers to unknown options of train.py."""
+
+PRESETS_SET_IT = "the preset sets it (--cfg)"
+HINTS = {  # regular expression of a whole option -> what to do instead
+    "--width|--channels?|--ngf|--ndf|--fmap.*|--channel.*": "widths are --cbase and --cmax",
+    "--map-depth|--mapping.*": f"depth of the mapping network: {PRESETS_SET_IT}; stylegan2 and ffhq256 have 8 layers, others 2",
+    "--mbstd-group": "the minibatch standard deviation is taken over groups of 4",
+    "--lr|--learning-rate": "learning rates are --glr and --dlr",
+    "--d-lr.*|--lr-?d": "it is called --dlr",
+    "--g-lr.*|--lr-?g": "it is called --glr",
+    "--res|--resolution|--size|--image-size": "images keep their size; scripts/dataset_tool.py --resolution changes it",
+    "--fp32|--allow-tf32|--fp16|--bf16|--amp|--mixed.*": "the number format is --precision",
+    "--nobench|--nhwc|--cudnn.*": "it is chosen without an option",
+    "--img-?dir|--dataset|--data-?dir|--train-?dir": "images are given by --data",
+    "--epochs?|--iters?|--steps|--max-steps|--duration|--total-kimg": "the length is --kimg, in thousands of images",
+    "--batch-?size": "it is called --batch",
+    "--transfer": "layers are chosen by --modulation, --resume SNAPSHOT fine-tunes, and train_style.py has --transfer",
+    "--freeze|--freeze-.*": "it is called --freezed",
+    "--kd-.*|--distill.*": "networks are not distilled here",
+    "--r1.*": "the weight of R1 is --gamma",
+    "--num-gpus|--nproc.*": "it is called --gpus",
+    "--augment|--ada": "augmentation is --aug noaug, fixed or ada",
+    "--ema.*": f"half-life of the moving average: {PRESETS_SET_IT}",
+    "--arch|--model|--mod": "layers are chosen by --modulation",
+    "--class|--label": "a run with labels is --cond 1",
+    "--name|--run-name|--exp": "a word in the run directory's name is --desc",
+}

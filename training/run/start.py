@@ -1,0 +1,180 @@
+"""How a training run of any kind starts: new or resumed, in which directory, and what is printed about it."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from torch_utils.cli import command_line, counted
+from torch_utils.cores import claimed_cores, threads_in_words
+from torch_utils.files import InputError, read_json, write_json
+from torch_utils.precision import AUTO, resolve_precision
+from torch_utils.run_dir import LOG, OPTIONS, RUNS, SNAPSHOTS, new_run_dir, states
+from torch_utils.stats import Log
+from training.run.health import Diverged
+
+FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads"}  # how long, how chatty and how greedy a run is
+STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
+MAX_LEFT_OUT = 20  # images that are named
+
+
+@dataclasses.dataclass
+class Start:
+    """What a command is to do, by its options."""
+
+    config: Any
+    why: str  # this precision; "" where it was asked for
+    run_dir: Path | None  # to go on in; None: a new one
+    saved: bool  # `run_dir` has a state to go on from
+    snapshot: Path | None  # network to begin from
+    resume: str | None  # as asked for
+
+
+def begin(
+    kind: type,  # of configuration
+    resolve: Callable[[dict], Any],  # options of a new run -> its configuration
+    options: dict,  # of the command; None where it was not given
+    outdir: Path,
+    resume: str | None,  # run directory, snapshot, or auto
+    device: torch.device,
+    snapshots: bool = False,  # `resume` may be one
+) -> Start:
+    run_dir, snapshot = _source(resume, snapshots)
+    undecided, why = decide(options, device)
+    if run_dir:
+        config = restore(kind, run_dir, {k: v for k, v in options.items() if v is not None and k not in undecided})
+    else:
+        config = resolve(options)
+    if resume == "auto":
+        run_dir = find_run(outdir, config, undecided)
+    saved = run_dir is not None and (resume != "auto" or bool(states(run_dir)))
+    if saved and undecided:  # a run that goes on keeps what it has, on whatever machine
+        stored = stored_options(kind, run_dir)
+        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in undecided})
+        why = "as the run was begun" if "precision" in undecided else ""
+    return Start(config, why, run_dir, saved, snapshot, resume)
+
+
+def _source(resume: str | None, snapshots: bool) -> tuple[Path | None, Path | None]:
+    """Run directory and snapshot that --resume names; `InputError` where it is neither."""
+    if resume in (None, "auto"):
+        return None, None
+    path, wanted = Path(resume), "a run directory" + " or a .safetensors of train.py" * snapshots
+    if resume == "noresume":
+        raise InputError(f"--resume {resume}: leave --resume out to begin anew")
+    if "://" in resume:
+        raise InputError(f"--resume {resume}: nothing is fetched from elsewhere; wanted {wanted}")
+    if path.suffix == ".pkl" or resume in STYLEGAN_NAMES and not path.exists():
+        why = "StyleGAN's networks are pickles, which may run any code, and have other layers, so they are not opened"
+        raise InputError(f"--resume {resume}: {why}; wanted {wanted}")
+    if not (path.is_dir() or snapshots and path.exists()):
+        raise InputError(f"--resume {resume}: no such run directory{' or network file' * snapshots}")
+    return (path, None) if path.is_dir() else (None, path)
+
+
+def decide(options: dict, device: torch.device) -> tuple[set[str], str]:
+    """Fill in `precision` and `threads` where they were left open; -> their names, and why it is this precision.
+
+    The cores are claimed until the command that runs comes to its end.
+    """
+    undecided = {"precision"} if options["precision"] in (None, AUTO) else set()
+    options["precision"], why = resolve_precision(options["precision"] or AUTO, device)
+    if options["threads"] is None and device.type == "cpu":
+        undecided.add("threads")
+        options["threads"] = max(click.get_current_context().with_resource(claimed_cores()), 1)
+    return undecided, why
+
+
+def stored_options(kind: type, run_dir: Path):
+    """The options of an earlier run, as `kind`, a dataclass with `from_json` and BEFORE."""
+    values = read_json(run_dir / OPTIONS)
+    return kind.from_json(kind.BEFORE | values if isinstance(values, dict) else values, run_dir / OPTIONS)
+
+
+def restore(kind: type, run_dir: Path, given: dict):
+    """The options of an earlier run, but for those given now."""
+    stored = stored_options(kind, run_dir)
+    if given.get("cfg", stored.cfg) != stored.cfg:
+        raise InputError(f"--cfg {given['cfg']}: presets are for new runs; {run_dir} was begun with {stored.cfg}")
+    return kind.from_json(stored.to_json() | given)
+
+
+def find_run(outdir: Path, config, undecided: Container[str] = ()) -> Path | None:
+    """The newest run directory with these options; how long and how chatty a run is does not count, nor do the `undecided`
+    options, which nobody has chosen and another machine may have set otherwise.
+
+    Where none has a saved state, one that ended before it had any is begun anew.
+    """
+    fixed = lambda config: {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE and k not in undecided}
+    begun = []
+    for path in sorted(outdir.glob(RUNS), reverse=True):
+        try:
+            stored = stored_options(type(config), path)
+        except InputError:
+            continue  # not a run of this kind
+        if fixed(stored) == fixed(config):
+            if states(path):
+                return path
+            if not any(path.glob(SNAPSHOTS)):  # else somebody has thrown its state away
+                begun.append(path)
+    return begun[0] if begun else None
+
+
+@contextlib.contextmanager
+def run_directory(start: Start, outdir: Path, *traits: str) -> Iterator[Path]:
+    """The run's own directory, or a new one, which is removed where an error ends the run before anything was learned."""
+    run_dir = start.run_dir or new_run_dir(outdir, *traits)
+    print(f"Run directory: {run_dir}")
+    try:
+        yield run_dir
+    except (InputError, OSError) as error:
+        if not start.run_dir and not states(run_dir) and not isinstance(error, Diverged):
+            shutil.rmtree(run_dir)
+        raise
+
+
+def write_start(run_dir: Path, config, header: str) -> None:
+    """The options, for a resume; and in the log, what was printed before there was one."""
+    write_json(run_dir / OPTIONS, config.to_json())
+    with contextlib.closing(Log(run_dir / LOG)) as log:
+        log.write(header)
+
+
+def print_config(
+    start: Start,
+    state,  # with nimg
+    data: Iterable[str],  # lines
+    networks: Iterable[tuple[str, torch.nn.Module]],
+    device: str,  # in words
+    notes: Iterable[str] = (),  # further lines
+) -> str:
+    """Print everything that the run is determined by; -> the same text, and the command line, for the log."""
+    config = start.config
+    lines = [json.dumps(config.to_json(), indent=2), *data]
+    lines += [f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters" for name, network in networks]
+    lines.append(f"Device:        {device}{threads_in_words(config.threads)}")
+    lines.append(f"Precision:     {config.precision}{start.why and f' ({start.why})'}")
+    if start.saved:
+        lines.append(f"Resuming:      {start.run_dir} at {state.nimg / 1000:.3f} kimg")
+    elif start.resume == "auto":
+        lines.append("Resuming:      nothing, as no run with these options has saved a state yet")
+    lines += notes
+    print("\n".join(lines))
+    return "\n".join([f"Command line:  {command_line()}", *lines])
+
+
+def warn_of_left_out(reasons: Mapping[str, str]) -> str:
+    """Name images that cannot be read, and count them; -> words for the line about the data."""
+    for reason in list(reasons.values())[:MAX_LEFT_OUT]:
+        print(f"warning: left out: {reason}", file=sys.stderr)
+    if not reasons:
+        return ""
+    print(f"warning: {counted(len(reasons), 'image')} in all cannot be read, left out", file=sys.stderr)
+    return f"; {len(reasons)} left out that cannot be read"
