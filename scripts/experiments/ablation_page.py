@@ -76,7 +76,7 @@ def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int
     dataset, records = ImageDataset(data), docs / "ablation"
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True, sharey=True)
     lines = [
-        "| setting | G, parameters | distance by seed | mean | share of the way left | sec/kimg |",
+        "| setting | G, parameters | distance by seed | mean | normalized distance | sec/kimg |",
         "| --- " * 6 + "|",
     ]
     strips = []

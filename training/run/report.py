@@ -136,19 +136,17 @@ class Reporter:
         self.log.close()
 
     def _score(self, snapshot: str | None) -> None:
-        """Evaluate, and say which share of the way from the untrained network to the floor is left."""
+        """Evaluate, and log each score beside that of real images, and as a normalized distance."""
         for result in self.scores() or ():
-            name, value, floor = result["metric"], result["value"], result["floor"]
+            name, value, real_vs_real = result["metric"], result["value"], result["floor"]
             first = self.state.first_scores.setdefault(name, value)
-            left = normalized_distance(value, floor, first)
+            left = normalized_distance(value, real_vs_real, first)
             self.records.write(metric_file(name), dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
             line = f"{name} {value:.4g} at {self.state.nimg / 1000:.1f} kimg"
-            if floor is not None:
-                line += (
-                    f"; floor {floor:.4g} (real against real, {result['floor_counts'][0]} against {result['floor_counts'][1]})"
-                )
+            if real_vs_real is not None:
+                line += f"; real vs. real {real_vs_real:.4g} ({result['floor_counts'][0]} against {result['floor_counts'][1]})"
             if snapshot and left is not None:
-                line += f"; at the start {first:.4g}; {100 * left:.0f} % of the way left"
+                line += f"; untrained {first:.4g}; normalized {left:.2f} (1: untrained, 0: as good as real images)"
             self.log(line)
 
     def _unscored(self) -> bool:
