@@ -1,7 +1,7 @@
 """How a style w acts on a feature map: AdaConv, and the two modulations that it replaces, with one signature.
 
 Each includes the learned convolution: normalise and modulate at the incoming resolution, antialiased ×2 where the layer
-grows, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N, out, 2H, 2W] with up=True.
+upsamples, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N, out, 2H, 2W] with up=True.
 """
 
 import torch

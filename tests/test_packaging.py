@@ -153,7 +153,7 @@ def test_hub_stylizer(tmp_path):
     save_file({name: value.contiguous() for name, value in vgg.state_dict().items()}, tmp_path / "vgg.safetensors")
     stylizer = hub("stylizer", tmp_path / "style.safetensors", encoder_weights=str(tmp_path / "vgg.safetensors"))
     content, style = smooth(40, 48), smooth(64, 64, seed=1)
-    drawn = stylizer.stylize(content, stylizer.network.kernels(stylizer.describe(style)))
+    drawn = stylizer.stylize(content, stylizer.network.kernels(stylizer.encode_style(style)))
     assert drawn.shape == content.shape and drawn.isfinite().all()
 
 

@@ -1,1 +1,1 @@
-"""Networks whose features images are compared by."""
+"""Feature extractors: frozen networks that turn images into feature vectors."""

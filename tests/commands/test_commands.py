@@ -133,7 +133,7 @@ def test_two_processes(run_command, image_folder, tmp_path):
 def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
     finished = run_command("train.py", "--outdir", tmp_path / "o", "--data", EMOJI, "--cfg", "tiny", "-n", *NO_METRICS)
     assert finished.returncode == 0, finished.stderr
-    assert "3762 images, 32×32, 3 channels, kept in memory (11 MB)" in finished.stdout
+    assert "3,762 images, 32×32, 3 channels, kept in memory (11 MB)" in finished.stdout
     sizes = [int(line.split()[1].replace(",", "")) for line in finished.stdout.splitlines() if line.endswith(" parameters")]
     assert len(sizes) == 2 and min(sizes) > 10_000
     assert not (tmp_path / "o").exists()

@@ -375,7 +375,7 @@ def test_one_line_and_nothing_left(run_command, there, tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["frames"]
     (frames / "2.png").write_bytes(raw)
     finished = run_command("stylize.py", *arguments)
-    assert finished.returncode == 0 and finished.stdout.startswith("written: "), finished.stderr
+    assert finished.returncode == 0 and "\nwritten: " in finished.stdout, finished.stderr
     assert len(list((tmp_path / "out").iterdir())) == 3 and not finished.stderr
 
 

@@ -6,16 +6,14 @@ import io
 import json
 import os
 import re
-import tomllib
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from training.gan.config import TrainingConfig
-from training.run import html_report, report_pictures
+from training.run import report_pictures
 from training.run.html_report import write_html_report
 
 METRIC = "fd1k_full-efficientnet_lite0"
@@ -295,11 +293,6 @@ def test_rewriting_changes_nothing_and_failing_neither(run_dir, monkeypatch):
     assert (run_dir / "report.html").read_bytes() == before and sorted(os.listdir(run_dir)) == names
     write_html_report(run_dir)
     assert (run_dir / "report.html").read_bytes() != before and sorted(os.listdir(run_dir)) == names
-
-
-def test_template_is_packaged():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert html_report.TEMPLATE.name in project["tool"]["setuptools"]["package-data"]["training.run"]
 
 
 def test_half_a_character_is_no_obstacle(tmp_path):

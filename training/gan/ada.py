@@ -1,6 +1,6 @@
 """Adaptive discriminator augmentation: how strongly to augment, so that the discriminator does not overfit.
 
-Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", section 3.
+Karras et al. 2020b, "Training Generative Adversarial Networks with Limited Data", section 3.
 """
 
 import math

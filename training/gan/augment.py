@@ -1,6 +1,6 @@
 """Adaptive discriminator augmentation: the more D overfits, the more often it is shown transformed images.
 
-Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data" (arXiv 2006.06676), sections 2 and 3; the
+Karras et al. 2020b, "Training Generative Adversarial Networks with Limited Data" (arXiv 2006.06676), sections 2 and 3; the
 transformations, their order and their spreads are those of its appendix B. Real and generated images are treated alike. Nothing
 that is drawn leaks into the generator as long as every transformation is left out often enough (section 2.2), so each one has
 a coin of its own per image, with probability p.

@@ -1,6 +1,6 @@
 """Augmentations that change colours ("color") and the strength of bands of frequencies ("filter"), and move nothing.
 
-Karras et al. 2020 (arXiv 2006.06676), appendix B.
+Karras et al. 2020b (arXiv 2006.06676), appendix B.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Augmentations that move pixels: whole pixels are copied ("blit"), everything else is resampled ("geom").
 
 Matrices are homogeneous, [N, 3, 3]; coordinates are pixels, x to the right and y down, from the image's centre.
-Karras et al. 2020 (arXiv 2006.06676), appendix B.
+Karras et al. 2020b (arXiv 2006.06676), appendix B.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""All that the training of a generator is determined by."""
+"""The configuration of a generator's training run: one field for each option."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The training of a generator: discriminator, generator, moving average."""
+"""One step of a generator's training run: discriminator, generator, moving average."""
 
 import contextlib
 from pathlib import Path

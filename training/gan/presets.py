@@ -13,8 +13,8 @@ LOSS_SETTINGS: dict[str, dict[str, Any]] = {
 def auto_preset(side: int) -> dict[str, Any]:
     """Settings by image size.
 
-    Widths, learning rate, EMA and the form of gamma follow StyleGAN2's configurations by resolution (Karras et al. 2020),
-    where gamma is proportional to resolution² / batch.
+    Widths, learning rate, EMA and the form of gamma follow StyleGAN2-ADA's rules by resolution, its `auto` configuration
+    (Karras et al. 2020b), where gamma is proportional to resolution² / batch.
     """
     batch = max(8, min(32, 4096 // side))
     return dict(

@@ -1,4 +1,8 @@
-"""How a training run of any kind starts: new or resumed, in which directory, and what is printed about it."""
+"""How a training run starts, new or resumed, in which directory, and what is printed about it.
+
+A resume begins in `begin`, which finds the run directory and its options. The command's processes then load the state
+(`saved_state.SavedState.load`), and read the data from where it stopped (`nimg`).
+"""
 
 import contextlib
 import dataclasses
