@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked_command import can_fork, run_forked
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 EMOJI = ROOT / "datasets" / "emoji32.zip"
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests run
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +30,13 @@ def run_command():
     """run_command("train.py", "--data", …) -> finished process; from another folder, with one thread."""
 
     def run(script: str, *arguments, cwd: Path | None = None, timeout: float = 300, env: dict | None = None):
+        cwd, own, arguments = cwd or ROOT / "tests", env or {}, [str(argument) for argument in arguments]
+        if can_fork(own):
+            return run_forked(ROOT / script, arguments, cwd, os.environ | own, timeout)
         return subprocess.run(
-            [sys.executable, str(ROOT / script), *map(str, arguments)],
-            cwd=cwd or ROOT / "tests",
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
+            [sys.executable, str(ROOT / script), *arguments],
+            cwd=cwd,
+            env=os.environ | own,
             capture_output=True,
             text=True,
             encoding="utf-8",
