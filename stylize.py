@@ -253,7 +253,7 @@ def draw(
     progress = Progress("stylizing", len(archive.names) * len(styles), "img")
     for row, name in enumerate(archive.names):
         content = read_picture(archive, name, content_size)
-        cells = [thumbnail(content)] if table else []
+        cells: list[Image.Image | str] = [thumbnail(content)] if table else []
         for column, image in enumerate(stylizer.stylize_picture(content, [style.descriptor for style in styles])):
             if files:
                 save_png(files[row][column], image)

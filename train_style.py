@@ -44,7 +44,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
     chosen = choose_device(device)
     keep_freed_memory()
     start = begin(StyleConfig, resolve, options, outdir, resume, chosen)
-    config = start.config
+    config: StyleConfig = start.config
     use_threads(config.threads)
 
     (contents, styles), data = open_images(config)

@@ -35,7 +35,7 @@ def gram_loss(output: Features, style: Features) -> torch.Tensor:
 
 def cmd_loss(output: Features, style: Features, order: int = 5) -> torch.Tensor:
     """Central moment discrepancy (Kalischek et al. 2021, equation 8) of features that a sigmoid has bounded to (0, 1)."""
-    total = 0
+    total: torch.Tensor | int = 0
     for x, y in zip(output, style):
         x, y = (torch.sigmoid(widen(f)).flatten(2) for f in (x, y))  # [N, C, H·W]
         mean_x, mean_y = x.mean(dim=2, keepdim=True), y.mean(dim=2, keepdim=True)

@@ -36,7 +36,8 @@ class VGG(nn.Module):
     def __init__(self, name: str = "vgg19"):
         super().__init__()
         self.name = name
-        layers, channels, self.outputs = [], 3, []
+        layers: list[nn.Module] = []
+        channels, self.outputs = 3, []
         for level, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS[name])):
             layers += [nn.MaxPool2d(2)] if level else []
             self.outputs.append(len(layers) + 1)  # the first ReLU of this resolution
@@ -73,7 +74,8 @@ class VGG(nn.Module):
     @torch.no_grad()
     def mean_activations(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
         """Mean of every channel after every ReLU, over images in [-1, 1] and positions: [all channels]."""
-        total, weight = 0, 0
+        total: torch.Tensor | int = 0
+        weight = 0
         for images in batches:
             x, means = ((images + 1) / 2 - self.shift) / self.scale, []
             for layer in self.features:

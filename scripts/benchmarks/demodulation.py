@@ -46,10 +46,10 @@ def measure(channels: int, side: int, device: torch.device, seconds: float) -> t
 @click.option("--tiny", is_flag=True, help="one small layer, to try the script")
 def main(device: str | None, seconds: float, tiny: bool):
     """Compare the two forms of weight demodulation: one layer, batch 8, forward + backward."""
-    device = choose_device(device)
+    chosen = choose_device(device)
     keep_freed_memory()
     shapes = SHAPES if not tiny else ((16, 8),)
     print("| channels | map | scaled activations, ms | fused : scaled |\n| --- | --- | --- | --- |")
     for channels, side in shapes:
-        took, fused = measure(channels, side, device, seconds / len(shapes))
+        took, fused = measure(channels, side, chosen, seconds / len(shapes))
         print(f"| {channels} | {side}×{side} | {1000 * took:.1f} | {fused:.2f} |", flush=True)

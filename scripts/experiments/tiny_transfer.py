@@ -99,6 +99,8 @@ class TextureLoss(nn.Module):
     These are not the filters of the structure score, so that the loss is not the score.
     """
 
+    bank: torch.Tensor
+
     def __init__(self, filters: int = 48, side: int = 9):
         super().__init__()
         bank = torch.randn(filters, 1, side, side, generator=torch.Generator().manual_seed(1))

@@ -25,7 +25,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     state.D.requires_grad_(True)
     state.D.freeze(config.freezed)
     state.opt_D.zero_grad(set_to_none=True)
-    r_t_mean = 0.0
+    r_t_mean: torch.Tensor | float = 0.0
     parts = list(_parts(real, c, config))
     for real, c in parts:
         with torch.no_grad(), autocast(config.precision, real.device):
