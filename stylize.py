@@ -213,7 +213,8 @@ def mixture(styles: list[Style], weights: list[float]) -> Style:
     if len(weights) != len(styles):
         raise InputError(f"--mix: found {len(weights)} weights for {len(styles)} styles, wanted one for each")
     name = "+".join(style.name for style in styles)
-    return Style(name, sum(weight * style.descriptor for weight, style in zip(weights, styles)), name)
+    descriptor = sum(weight * style.descriptor for weight, style in zip(weights, styles))
+    return Style(name, descriptor, name)  # type: ignore[arg-type]  # 0 of no styles, but there is one
 
 
 def only_one(option: str, styles: list[Style]) -> Style:

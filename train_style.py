@@ -48,7 +48,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
     use_threads(config.threads)
 
     (contents, styles), data = open_images(config)
-    encoder = load_vgg(config.encoder, config.encoder_weights and Path(config.encoder_weights))
+    encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None)
     encoder.to(chosen)
     state = build_state(config, chosen)
     if start.saved:

@@ -1,5 +1,6 @@
 """Whether weight demodulation, the baseline, is at its best: `python -m scripts.bench demodulation`."""
 
+import functools
 import statistics
 
 import click
@@ -35,7 +36,7 @@ def measure(channels: int, side: int, device: torch.device, seconds: float) -> t
         layer = form(channels, channels, 576).to(device=device, memory_format=torch.channels_last)
         work = lambda layer=layer: layer(x, w).mean().backward()
         work()  # warms up
-        jobs[form] = lambda work=work: timed(work, device)
+        jobs[form] = functools.partial(timed, work, device)
     times = in_turns(jobs, seconds)
     return statistics.median(times[Demodulation]), ratio(times[FusedDemodulation], times[Demodulation])
 

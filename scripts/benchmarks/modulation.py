@@ -270,7 +270,7 @@ def main(out: Path, device: str | None, precision: str, seconds: float, memory: 
         for case in SWEEPS[name]:
             variants = VARIANTS if case.resolution <= loop_up_to else VARIANTS[:-1]
             measured = measure(case, variants, formats, chosen, seconds, tiny)
-            rows = [dict(sweep=name, case=vars(case), format=f, variants=measured[f]) for f in formats]
+            rows: list[dict] = [dict(sweep=name, case=vars(case), format=f, variants=measured[f]) for f in formats]
             results += rows
             write_json(out.with_suffix(".json"), dict(machine=machine(chosen), tiny=tiny, results=results))
             print(table(rows), flush=True)

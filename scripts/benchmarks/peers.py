@@ -8,6 +8,7 @@ import contextlib
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -29,7 +30,7 @@ def measure(
     checkout: Path, formats: tuple[str, ...], resolution: int, batch: int, device: torch.device, seconds: float, tiny: bool
 ) -> list[dict]:
     """Records of work, side and format, with seconds and ratios to both forms of theirs."""
-    options = dict(resolution=resolution, batch=batch, widths=TINY if tiny else WIDTHS)
+    options: dict[str, Any] = dict(resolution=resolution, batch=batch, widths=TINY if tiny else WIDTHS)
     with contextlib.ExitStack() as stack:
         sides = {}
         for name, keep_memory in THEIRS.items():

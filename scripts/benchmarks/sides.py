@@ -40,7 +40,7 @@ def draws(G: torch.nn.Module, draw: Callable, formats: Sequence[str], device: to
             images = draw()
         images.float().square().mean().backward()
 
-    jobs = {}
+    jobs: dict[str, Callable[[], None]] = {}
     for number_format in formats:
         jobs[f"{number_format} forward"] = functools.partial(forward, number_format)
         jobs[f"{number_format} forward+backward"] = functools.partial(forward_backward, number_format)

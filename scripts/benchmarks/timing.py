@@ -5,7 +5,7 @@ import gc
 import platform
 import statistics
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -44,14 +44,14 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def in_turns(jobs: dict[Key, Callable[[], float]], seconds: float, least: int = 3, most: int = 50) -> dict[Key, list[float]]:
+def in_turns(jobs: Mapping[Key, Callable[[], float]], seconds: float, least: int = 3, most: int = 50) -> dict[Key, list[float]]:
     """What each job says it took, by round, within about `seconds`; every other round in reverse order.
 
     So a machine whose speed drifts slows all of them. Jobs have been run before: nothing is thrown away here.
     """
     times, began, rounds = {key: [] for key in jobs}, time.monotonic(), 0
     while rounds < least or (time.monotonic() - began < seconds and rounds < most):
-        for key in jobs if rounds % 2 == 0 else reversed(jobs):
+        for key in jobs if rounds % 2 == 0 else reversed(list(jobs)):
             times[key].append(jobs[key]())
         rounds += 1
     return times

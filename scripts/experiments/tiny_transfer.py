@@ -42,7 +42,7 @@ class PixelStyleEncoder(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x, means = images, []
         for conv in self.convs:
-            x = F.leaky_relu(F.conv2d(x, conv.scaled_weight(), conv.bias, stride=2), 0.2)
+            x = F.leaky_relu(F.conv2d(x, conv.scaled_weight(), conv.bias, stride=2), 0.2)  # type: ignore[arg-type]
             means.append(x.mean(dim=(2, 3)))
         pooled = torch.cat(means, dim=1)
         pooled = pooled * (pooled.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

@@ -2,6 +2,7 @@
 line and the checks of `training_options.json`, a file that may come from anywhere, both follow from them."""
 
 import dataclasses
+import os
 import reprlib
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -149,7 +150,7 @@ class _WholeNumber(click.Choice):
 
 class _AbsolutePath(click.Path):
     def convert(self, value, param, ctx):
-        return str(Path(super().convert(value, param, ctx)).absolute())
+        return str(Path(os.fsdecode(super().convert(value, param, ctx))).absolute())
 
 
 def _default_in_words(field: dataclasses.Field, declared: Option, resolve: Callable, presets: Collection[str]) -> Callable:
