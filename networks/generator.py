@@ -66,6 +66,8 @@ class MappingNetwork(nn.Module):
 class SynthesisLayer(nn.Module):
     """Modulation and convolution, then noise, bias and activation."""
 
+    noise_const: torch.Tensor
+
     def __init__(
         self,
         in_channels: int,

@@ -44,7 +44,7 @@ def cmd_loss(output: Features, style: Features, order: int = 5) -> torch.Tensor:
         x, y = x - mean_x, y - mean_y
         for k in range(2, order + 1):
             total = total + _norm((x**k).mean(dim=2) - (y**k).mean(dim=2))
-    return total.mean()
+    return total.mean()  # type: ignore[union-attr]  # a tensor by now
 
 
 STYLE_LOSSES = {"moments": moments_loss, "gram": gram_loss, "cmd": cmd_loss}

@@ -33,6 +33,9 @@ class VGG(nn.Module):
     Layers and their names are torchvision's, `features.0` …; the weights stay as they are.
     """
 
+    shift: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, name: str = "vgg19"):
         super().__init__()
         self.name = name
@@ -83,7 +86,7 @@ class VGG(nn.Module):
                 if isinstance(layer, nn.ReLU):
                     means.append(x.mean(dim=(0, 2, 3)))
             total, weight = total + torch.cat(means).double() * len(images), weight + len(images)
-        return (total / weight).float()
+        return (total / weight).float()  # type: ignore[union-attr]  # a tensor by now
 
     def rescale(self, means: torch.Tensor) -> None:
         """Divide every channel by its mean activation (Gatys et al. 2016, section 2): what the network computes stays the same.

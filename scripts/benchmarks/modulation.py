@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -95,10 +96,10 @@ def work_of(
     z = torch.randn(case.batch, G.z_dim, device=device)
     real = torch.randn(case.batch, 3, case.resolution, case.resolution, device=device)
     real = real.contiguous(memory_format=torch.channels_last)
-    alone = copy.deepcopy(G.synthesis.layers[-1].modulation)
+    last: Any = G.synthesis.layers[-1]
+    alone = copy.deepcopy(last.modulation)
     alone.conv.forward = lambda x: x
-    width = G.synthesis.layers[-1].bias.numel()
-    map_shape = (case.batch, width, case.resolution, case.resolution)
+    map_shape = (case.batch, len(last.bias), case.resolution, case.resolution)
     w = torch.randn(case.batch, G.w_dim, device=device)
 
     def works_in(number_format: str) -> dict[str, Callable[[], None]]:

@@ -167,7 +167,7 @@ def known_fields(config: type, values: dict) -> tuple[dict, list[str]]:
     return {k: v for k, v in values.items() if k in names}, sorted(set(values) - names)
 
 
-SIDES = {
+SIDES: dict[str, Callable[..., Jobs]] = {
     "generator": generator,
     "stylegan2-ada": stylegan2_ada,
     "training step": training_step,

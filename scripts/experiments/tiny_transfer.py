@@ -3,6 +3,8 @@
 For tests of what a transfer can know of a style; to redraw photographs, use `StyleTransfer`.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -32,17 +34,20 @@ class PixelStyleEncoder(nn.Module):
     The means are of all three maps: the last one alone samples every eighth pixel, so it depends on a stripe's phase.
     """
 
+    convs: Sequence[Conv2d]
+
     def __init__(self, depth: int, width: int):
         super().__init__()
         sizes = ((3, width, 7), (width, width, 5), (width, width, 3))
-        self.convs = nn.ModuleList(Conv2d(n_in, n_out, side, gain=2**0.5) for n_in, n_out, side in sizes)
+        convs = (Conv2d(n_in, n_out, side, gain=2**0.5) for n_in, n_out, side in sizes)
+        self.convs = nn.ModuleList(convs)  # type: ignore[assignment]  # stubs: of any modules
         self.linear = Linear(3 * width, depth * 9)
         self.depth = depth
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x, means = images, []
         for conv in self.convs:
-            x = F.leaky_relu(F.conv2d(x, conv.scaled_weight(), conv.bias, stride=2), 0.2)  # type: ignore[arg-type]
+            x = F.leaky_relu(F.conv2d(x, conv.scaled_weight(), conv.bias, stride=2), 0.2)
             means.append(x.mean(dim=(2, 3)))
         pooled = torch.cat(means, dim=1)
         pooled = pooled * (pooled.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

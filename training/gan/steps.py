@@ -50,7 +50,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     if config.aug != "noaug":
         means.add(p=state.strength.p)
     if config.aug == "ada":
-        everywhere = distributed.average({"r_t": r_t_mean.item()}, real.device)["r_t"]
+        everywhere = distributed.average({"r_t": float(r_t_mean)}, real.device)["r_t"]
         state.strength.update(everywhere * config.batch, config.batch)
 
 
