@@ -198,7 +198,7 @@ class Archive:
             return open(self.path / name, "rb")
         file = self._zip().open(name)
         # At once: else read() unpacks an entry that lies about its size up to 2 GB, and cuts it then.
-        file.MAX_N = 1 << 20  # type: ignore[attr-defined]
+        file.MAX_N = 1 << 20  # type: ignore[attr-defined]  # private to ZipExtFile
         return file
 
     def _zip(self) -> zipfile.ZipFile:

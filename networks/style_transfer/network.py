@@ -60,7 +60,7 @@ class Level(nn.Module):
     def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str = "replicate"):
         super().__init__()
         widths = [channels] * convolutions + [out_channels]
-        self.convs = nn.ModuleList(  # type: ignore[assignment]  # stubs: of any modules
+        self.convs = nn.ModuleList(  # type: ignore[assignment]  # ModuleList does not say of what
             Conv2d(n_in, n_out, gain=1 if last and i == convolutions - 1 else 2**0.5)
             for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))
         )

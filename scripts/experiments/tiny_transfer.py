@@ -40,7 +40,7 @@ class PixelStyleEncoder(nn.Module):
         super().__init__()
         sizes = ((3, width, 7), (width, width, 5), (width, width, 3))
         convs = (Conv2d(n_in, n_out, side, gain=2**0.5) for n_in, n_out, side in sizes)
-        self.convs = nn.ModuleList(convs)  # type: ignore[assignment]  # stubs: of any modules
+        self.convs = nn.ModuleList(convs)  # type: ignore[assignment]  # ModuleList does not say of what
         self.linear = Linear(3 * width, depth * 9)
         self.depth = depth
 
