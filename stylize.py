@@ -213,7 +213,8 @@ def mixture(styles: list[Style], weights: list[float]) -> Style:
     if len(weights) != len(styles):
         raise InputError(f"--mix: found {len(weights)} weights for {len(styles)} styles, wanted one for each")
     name = "+".join(style.name for style in styles)
-    return Style(name, sum(weight * style.descriptor for weight, style in zip(weights, styles)), name)
+    descriptor = sum(weight * style.descriptor for weight, style in zip(weights, styles))
+    return Style(name, descriptor, name)  # type: ignore[arg-type]  # 0 of no styles, but there is one
 
 
 def only_one(option: str, styles: list[Style]) -> Style:
@@ -253,7 +254,7 @@ def draw(
     progress = Progress("stylizing", len(archive.names) * len(styles), "img")
     for row, name in enumerate(archive.names):
         content = read_picture(archive, name, content_size)
-        cells = [thumbnail(content)] if table else []
+        cells: list[Image.Image | str] = [thumbnail(content)] if table else []
         for column, image in enumerate(stylizer.stylize_picture(content, [style.descriptor for style in styles])):
             if files:
                 save_png(files[row][column], image)

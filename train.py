@@ -54,7 +54,7 @@ def main(outdir, resume, device, inception, desc, dry_run, **options):
     """
     chosen = choose_device(device)
     start = begin(TrainingConfig, resolve_config, options, outdir, resume, chosen, snapshots=True)
-    config = start.config
+    config: TrainingConfig = start.config
     check_processes(config, chosen)
     scored = max((parse_metric(name).count for name in config.metrics), default=0)  # `InputError` for what is no metric
     use_threads(config.threads)

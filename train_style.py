@@ -44,11 +44,11 @@ def main(outdir, resume, device, desc, dry_run, **options):
     chosen = choose_device(device)
     keep_freed_memory()
     start = begin(StyleConfig, resolve, options, outdir, resume, chosen)
-    config = start.config
+    config: StyleConfig = start.config
     use_threads(config.threads)
 
     (contents, styles), data = open_images(config)
-    encoder = load_vgg(config.encoder, config.encoder_weights and Path(config.encoder_weights))
+    encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None)
     encoder.to(chosen)
     state = build_state(config, chosen)
     if start.saved:

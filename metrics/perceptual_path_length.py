@@ -17,6 +17,7 @@ from metrics.detectors.lpips import Lpips
 from metrics.evaluation.metric_name import MetricName
 from metrics.evaluation.shards import ALONE, Shards
 from metrics.jackknife import GROUPS, jackknife_interval
+from networks.generator import Generator
 from networks.sampling import one_hot
 from torch_utils.cli import Progress
 from torch_utils.rng import normal
@@ -47,7 +48,7 @@ def interval(distances: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 def path_distances(
-    G: torch.nn.Module,
+    G: Generator,
     embed: Callable[[torch.Tensor], torch.Tensor],  # float32 [N, 3, H, W] in 0..255 -> [N, D]; squared distances count
     count: int,  # paths
     seed: int = 0,  # the same seed gives the same paths, whatever the batch
@@ -115,7 +116,7 @@ def lpips_input(images: torch.Tensor) -> torch.Tensor:
 
 def path_record(
     metric: MetricName,
-    G: torch.nn.Module,
+    G: Generator,
     lpips: Lpips,
     seed: int,
     classes: Sequence[int] | None,

@@ -29,6 +29,8 @@ class MappingNetwork(nn.Module):
     The last layer is linear, so that at first w is white, as kernel predictors expect a descriptor to be.
     """
 
+    w_avg: torch.Tensor
+
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int, lr_multiplier: float = 0.01):
         super().__init__()
         self.c_dim, self.num_ws = c_dim, num_ws
@@ -63,6 +65,8 @@ class MappingNetwork(nn.Module):
 
 class SynthesisLayer(nn.Module):
     """Modulation and convolution, then noise, bias and activation."""
+
+    noise_const: torch.Tensor
 
     def __init__(
         self,
@@ -132,13 +136,13 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
         top = len(self.to_rgb) - 1
         growth = top if self.growth is None else self.growth
-        ws = ws.unbind(1)
-        x = self.const.unsqueeze(0).repeat(ws[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
-        x = self.layers[0](x, ws[0], noise_mode)
+        styles = ws.unbind(1)
+        x = self.const.unsqueeze(0).repeat(styles[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
+        x = self.layers[0](x, styles[0], noise_mode)
         img = widen(self.to_rgb[0](x))
         for level in range(1, math.ceil(growth) + 1):
-            x = self.layers[2 * level - 1](x, ws[2 * level - 1], noise_mode)
-            x = self.layers[2 * level](x, ws[2 * level], noise_mode)
+            x = self.layers[2 * level - 1](x, styles[2 * level - 1], noise_mode)
+            x = self.layers[2 * level](x, styles[2 * level], noise_mode)
             fade = min(growth - (level - 1), 1)  # 0 … 1, of the level that is being faded in
             new = self.to_rgb[level](x)
             img = upsample2x(img) + (new if fade == 1 else new * fade)
@@ -149,6 +153,8 @@ class SynthesisNetwork(nn.Module):
 
 class Generator(nn.Module):
     """Noise to images. `G(z)` is `G.synthesis(G.mapping(z))`."""
+
+    config: dict
 
     @records_config
     def __init__(

@@ -14,7 +14,7 @@ def resolutions(img_resolution: int | tuple[int, int]) -> list[tuple[int, int]]:
         raise ValueError(f"img_resolution {img_resolution!r} must be a side, or (height, width)")
     levels = [sides]
     while all(side % 2 == 0 and side >= 2 * MIN_SIDE for side in levels[0]):
-        levels.insert(0, tuple(side // 2 for side in levels[0]))
+        levels.insert(0, (levels[0][0] // 2, levels[0][1] // 2))
     height, width = levels[0]
     if len(levels) < 2 or height * width > MAX_PIXELS:
         raise ValueError(

@@ -17,7 +17,7 @@ SMALL_MAP = 2**14  # numbers in one sample's map; up to here, calls cost more th
 DENSE = 128  # channels; up to here, with AMX, a dense convolution of mostly zeros costs less than groups in float32
 
 Needed = tuple[bool, bool, bool]  # whether the gradients by map, kernels and bias are needed
-Gradients = tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]
+Gradients = tuple[torch.Tensor | None, ...]  # by each of the three
 
 
 def sample_conv(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor, padding: int) -> torch.Tensor:
@@ -198,8 +198,8 @@ class Diagonals:
 def _conv_gradients(
     x: torch.Tensor, kernel: torch.Tensor, y: torch.Tensor, groups: int, padding: int, needed: Needed
 ) -> Gradients:
-    one, none, padding = [1, 1], [0, 0], [padding, padding]
-    arguments = ([kernel.shape[0]], one, padding, one, False, none, groups, needed)
+    one, none, border = [1, 1], [0, 0], [padding, padding]
+    arguments = ([kernel.shape[0]], one, border, one, False, none, groups, needed)
     gradients = torch.ops.aten.convolution_backward(y, x, kernel, *arguments)
     return tuple(gradient if need else None for gradient, need in zip(gradients, needed))
 

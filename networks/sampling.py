@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 
+from networks.generator import Generator
 from torch_utils.images import to_uint8
 from torch_utils.rng import normal
 
@@ -25,7 +26,7 @@ def draw_labels(count: int, c_dim: int, seed: int = 0, classes: Sequence[int] | 
 
 @torch.inference_mode()
 def sample(
-    G: torch.nn.Module,
+    G: Generator,
     count: int,
     seed: int = 0,  # the same seed gives the same images, whatever the batch size
     classes: Sequence[int] | None = None,  # to draw from evenly, such as the labels of the training images; conditional G only

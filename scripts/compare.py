@@ -2,6 +2,7 @@
 
 import html
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from training.run.run_records import RunRecords
 from training.run.verdict import verdict
 
 
-def short_names(folders: list[Path]) -> list[str]:
+def short_names(folders: Sequence[Path]) -> list[str]:
     """Of each folder's name the parts between dashes that others lack; the whole path where that is not enough."""
     parts = [folder.name.split("-") for folder in folders]
     shared = set.intersection(*map(set, parts))

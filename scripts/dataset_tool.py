@@ -99,9 +99,12 @@ def choose_labels(
     source: Archive | IdxImages, from_folders: bool, names: str | None
 ) -> tuple[dict[str, int] | None, list[str] | None]:
     """Class of every image and names of the classes, or None for either; `names` is --labels-names."""
-    if from_folders and isinstance(source, IdxImages):
+    if not from_folders:
+        labels, known = source.labels(), source.label_names
+    elif isinstance(source, IdxImages):
         raise InputError(f"--labels-from-folders: {source.path} is a file without folders")
-    labels, known = labels_of_folders(source) if from_folders else (source.labels(), source.label_names)
+    else:
+        labels, known = labels_of_folders(source)
     if names and not labels:
         raise InputError(f"--labels-names: {source.path} has no labels to name")
     count = max(labels.values()) + 1 if labels else 0

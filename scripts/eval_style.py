@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import torch
@@ -80,7 +81,7 @@ def evaluate(
             for name, (output, seconds) in outputs.items():
                 output = from_uint8(to_uint8(output))  # as a file has it
                 of_output = encoder(output)
-                scores = dict(content_loss=float(content_loss(of_output, of_content)))
+                scores: dict[str, Any] = dict(content_loss=float(content_loss(of_output, of_content)))
                 scores |= dict(style_loss=float(moments_loss(of_output, of_style)))
                 scores |= dict(gram=float(gram_distance(of_output, of_style)), edges=float(edge_ssim(output, content)))
                 scores |= dict(structure=structure_score(output, content, style)[0], seconds=seconds)
@@ -160,7 +161,7 @@ def main(**options):
     if o.content:
         stylizers = {str(path): load_stylizer(path, o.encoder_weights, device) for path in o.networks}
         archives = Archive(o.content), Archive(o.style)
-        pairs = pairs_of(*(archive.names for archive in archives), o.pairs)
+        pairs = pairs_of(archives[0].names, archives[1].names, o.pairs)
         contents, styles = (read_images(a, sorted(set(names)), o.size) for a, names in zip(archives, zip(*pairs)))
         try:
             scores = evaluate(stylizers, contents, styles, pairs, device)

@@ -55,7 +55,8 @@ class Archive:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._handle, self._owner = None, 0
+        self._handle: zipfile.ZipFile | None = None
+        self._owner = 0
         if not os.path.exists(self.path):  # unlike Path.exists, without an error of its own for a name that is too long
             raise InputError(f"{self.path}: does not exist; wanted a folder or a zip file of images")
         self.zipped = os.path.isfile(self.path)
@@ -196,7 +197,8 @@ class Archive:
         if not self.zipped:
             return open(self.path / name, "rb")
         file = self._zip().open(name)
-        file.MAX_N = 1 << 20  # at once: else read() unpacks an entry that lies about its size up to 2 GB, and cuts it then
+        # At once: else read() unpacks an entry that lies about its size up to 2 GB, and cuts it then.
+        file.MAX_N = 1 << 20  # type: ignore[attr-defined]  # private to ZipExtFile
         return file
 
     def _zip(self) -> zipfile.ZipFile:
@@ -214,7 +216,7 @@ class Archive:
             problem = f"found no image in it, wanted {', '.join(FORMATS)}"
         except Exception as error:  # on damaged bytes Pillow and zipfile raise almost anything
             from_system = isinstance(error, OSError) and error.strerror  # gone, or not ours to read
-            problem = error.strerror if from_system else f"found a damaged {what} ({error}), wanted a whole one"
+            problem = from_system or f"found a damaged {what} ({error}), wanted a whole one"
         else:
             return
         raise InputError(f"{self.path}: {name}: {problem}")

@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def _checksum(arrays: dict[str, np.ndarray], header: dict) -> str:
     """Of everything: a flipped bit in a covariance, or a changed digit, would otherwise pass as a number."""
-    parts = [json.dumps(header, sort_keys=True).encode()]
+    parts: list[bytes | memoryview] = [json.dumps(header, sort_keys=True).encode()]
     for name in sorted(arrays):
         parts += [f"{name} {arrays[name].dtype} {arrays[name].shape}".encode(), np.ascontiguousarray(arrays[name]).data]
     return digest(parts)
@@ -46,8 +46,8 @@ def _checksum(arrays: dict[str, np.ndarray], header: dict) -> str:
 
 def cache_path(folder: str, **key) -> Path:
     """A file in the cache, whose name changes with everything in the key."""
-    key = json.dumps(dict(version=VERSION) | key, sort_keys=True)
-    return cache_dir() / folder / f"{digest([key.encode()])}.safetensors"
+    text = json.dumps(dict(version=VERSION) | key, sort_keys=True)
+    return cache_dir() / folder / f"{digest([text.encode()])}.safetensors"
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], **header) -> None:

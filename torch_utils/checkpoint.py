@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 import torch
@@ -18,6 +19,7 @@ from torch_utils.files import InputError, atomic_write, parse_json
 from torch_utils.tensor_file import open_tensors
 
 FORMAT = "adaconv/1"
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
 
 def build(
     snapshot: Snapshot,
-    constructor: Callable[..., torch.nn.Module],
+    constructor: type[Network],
     limits: dict[str, tuple[int, int]],  # of whole numbers in the config: a file must not ask for what nobody could build
     path: str | Path,
-) -> torch.nn.Module:
+) -> Network:
     """The network, built without memory of its own and then given the snapshot's tensors. `InputError` where it cannot be."""
     try:
         for name, (low, high) in limits.items():

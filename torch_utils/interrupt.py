@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 STATUS = 3  # exit status of a command that stopped because it was asked to, with everything saved
 TWICE = 1.0  # seconds: a terminal's Ctrl-C also reaches the children that it is passed on to, which is still one request
@@ -16,7 +17,7 @@ class StopRequest:
         self.signal: int | None = None
         self.children: list[int] = []  # process ids that are to hear of it
         self._at = 0.0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}  # handlers
 
     @property
     def requested(self) -> bool:

@@ -56,8 +56,8 @@ class _Fold(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, amount, padding):
         ctx.amount, ctx.padding = amount, padding
-        middle, *columns = (_fold(part, 2, amount, padding) for part in _split(x, 3, amount))
-        return _add_borders(middle, *columns, 3, amount, padding)
+        middle, before, after = (_fold(part, 2, amount, padding) for part in _split(x, 3, amount))
+        return _add_borders(middle, before, after, 3, amount, padding)
 
     @staticmethod
     def backward(ctx, gradient):

@@ -33,6 +33,6 @@ def digest(parts: Iterable[bytes | memoryview | torch.Tensor]) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, torch.Tensor):
-            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            part = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         total.update(part)
     return total.hexdigest()

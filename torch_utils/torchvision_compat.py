@@ -30,5 +30,5 @@ def import_torchvision() -> ModuleType:
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]  # half imported
     torchvision = importlib.import_module("torchvision")
-    torchvision.declared_operators = operators  # they are gone when this object is
+    vars(torchvision)["declared_operators"] = operators  # they are gone when this object is
     return torchvision

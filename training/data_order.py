@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def batches(
     workers: int = 0,  # spawned processes; 0 reads in this one, as does a data set that is kept in memory
     pin_memory: bool = False,
     positions: bool = False,  # ask for item (i, p), for datasets that draw something from an image by p
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
     """Endless (uint8 [B, C, H, W], int64 [B]), in an order that depends on nothing but `seed` and the images seen.
 
     Image number p of a training run is `permutation(p // n)[p % n]`, with a new permutation of all n images for every epoch.
@@ -35,14 +35,15 @@ def batches(
 
     No global random state is read or changed. `close()` stops the workers. `InputError` for images that cannot be read.
     """
-    if batch_size < 1 or start < 0 or not 0 <= rank < world or len(dataset) < 1:
-        raise ValueError(f"{batch_size=}, {start=}, {rank=}, {world=}, {len(dataset)} images")
+    n = len(dataset)  # type: ignore[arg-type]  # `Dataset` leaves it to its subclasses
+    if batch_size < 1 or start < 0 or not 0 <= rank < world or n < 1:
+        raise ValueError(f"{batch_size=}, {start=}, {rank=}, {world=}, {n} images")
     if getattr(dataset, "in_memory", False):  # nothing is left to do for workers, and each would decode it all for itself
         workers = 0
     loader = DataLoader(
         _Batches(dataset),
         batch_size=None,  # the order hands out whole batches
-        sampler=_Order(len(dataset), batch_size, seed, start + rank * batch_size, batch_size * world, positions),
+        sampler=_Order(n, batch_size, seed, start + rank * batch_size, batch_size * world, positions),
         num_workers=workers,  # they persist: an endless order has one epoch only, to the loader
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else the loader draws from the global one
@@ -88,7 +89,7 @@ class _Batches(Dataset):
             return error
 
 
-def _iterate(loader: DataLoader) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _iterate(loader: DataLoader) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
     iterator = iter(loader)
     try:
         for item in iterator:

@@ -216,6 +216,7 @@ class ImageDataset(Dataset):
         except InputError as error:
             return error
         self._compare(name, shape)
+        return None
 
     def _compare(self, name: str, shape: Shape) -> None:
         if shape != self._shape:

@@ -236,9 +236,9 @@ class Evaluator:
             for n, batch in self.real.shards.gathered(measured):
                 for name, rows in batch.items():
                     position = np.arange(seen, seen + len(rows))
-                    counted, kept = position < statistics[name].end, position < len(features[name])
+                    counted, stored = position < statistics[name].end, position < len(features[name])
                     statistics[name].update(position[counted], rows[counted])
-                    features[name][position[kept]] = rows[kept]
+                    features[name][position[stored]] = rows[stored]
                 seen += n
                 if bar:
                     bar.update(min(seen, count))

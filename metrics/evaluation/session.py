@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -127,7 +128,7 @@ class Session:
         records = {what: self.evaluator(fakes) for what, fakes in self.fakes().items()} if self.evaluator else {}
         if self.G and self.request.baselines and self.evaluator:
             records[UNTRAINED] = self._evaluate_untrained(records["generator"])
-        draw = dict(seed=self.request.seed, classes=self.labels, shards=self.shards)
+        draw: dict[str, Any] = dict(seed=self.request.seed, classes=self.labels, shards=self.shards)
         return records, [path_record(metric, self.G, self.perceptual, **draw) for metric in self.request.path_lengths]
 
     def _evaluate_untrained(self, records: list[dict]) -> list[dict]:

@@ -56,9 +56,9 @@ def stroke_descriptors(images: torch.Tensor, periods: tuple[int, ...] = PERIODS)
             along_y = _gabor(height, period, math.sin(angle)).to(light.device)
             energy = (along_y @ light @ along_x.mT).abs().square()
             energies.append(window_y.to(light.device) @ energy @ window_x.to(light.device).mT)
-    energies = torch.stack(energies, dim=-1).flatten(1, 2)  # [N, PATCHES², channels]
-    whole = energies.sum(dim=2).mean(dim=1) + FLAT
-    return (energies / whole[:, None, None]).sqrt().float()
+    stacked = torch.stack(energies, dim=-1).flatten(1, 2)  # [N, PATCHES², channels]
+    whole = stacked.sum(dim=2).mean(dim=1) + FLAT
+    return (stacked / whole[:, None, None]).sqrt().float()
 
 
 def smallest_side(periods: tuple[int, ...] = PERIODS) -> int:

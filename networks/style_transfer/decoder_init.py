@@ -35,6 +35,6 @@ def init_from_encoder(network: StyleTransfer, encoder: VGG, features: torch.Tens
             mean = y.mean(dim=(0, 2, 3))
             y -= mean.view(1, -1, 1, 1)
             gain = (CONTRAST if level.last and conv is level.convs[-1] else 1) / y.std().clamp(min=1e-8)
-            conv.weight *= gain
-            conv.bias -= gain * mean
+            conv.weight.mul_(gain)
+            conv.bias.sub_(gain * mean)
             x = level.activate(gain * y, conv)

@@ -55,10 +55,12 @@ class StyleEncoder(nn.Module):
 class Level(nn.Module):
     """One scale of the decoder: nearest-neighbour ×2 (but for the first), predicted kernels, learned convolutions."""
 
+    convs: Sequence[Conv2d]
+
     def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str = "replicate"):
         super().__init__()
         widths = [channels] * convolutions + [out_channels]
-        self.convs = nn.ModuleList(
+        self.convs = nn.ModuleList(  # type: ignore[assignment]  # ModuleList does not say of what
             Conv2d(n_in, n_out, gain=1 if last and i == convolutions - 1 else 2**0.5)
             for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))
         )
@@ -98,6 +100,11 @@ class StyleTransfer(nn.Module):
 
     The encoder is not part of it, so that a snapshot can be used with VGG's weights from elsewhere; its mean activations are.
     """
+
+    config: dict
+    levels: Sequence[Level]
+    encoder_means: torch.Tensor
+    encoder_norms: torch.Tensor
 
     @records_config
     def __init__(
@@ -139,7 +146,7 @@ class StyleTransfer(nn.Module):
                 for channels, _ in LEVELS
             )
         outs = [channels for channels, _ in LEVELS[1:]] + [3]
-        self.levels = nn.ModuleList(
+        self.levels = nn.ModuleList(  # type: ignore[assignment]  # likewise
             Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1, padding=padding)
             for i, ((channels, count), out) in enumerate(zip(LEVELS, outs))
         )

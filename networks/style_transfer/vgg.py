@@ -33,10 +33,14 @@ class VGG(nn.Module):
     Layers and their names are torchvision's, `features.0` …; the weights stay as they are.
     """
 
+    shift: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, name: str = "vgg19"):
         super().__init__()
         self.name = name
-        layers, channels, self.outputs = [], 3, []
+        layers: list[nn.Module] = []
+        channels, self.outputs = 3, []
         for level, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS[name])):
             layers += [nn.MaxPool2d(2)] if level else []
             self.outputs.append(len(layers) + 1)  # the first ReLU of this resolution
@@ -73,7 +77,8 @@ class VGG(nn.Module):
     @torch.no_grad()
     def mean_activations(self, batches: Iterable[torch.Tensor]) -> torch.Tensor:
         """Mean of every channel after every ReLU, over images in [-1, 1] and positions: [all channels]."""
-        total, weight = 0, 0
+        total: torch.Tensor | int = 0
+        weight = 0
         for images in batches:
             x, means = ((images + 1) / 2 - self.shift) / self.scale, []
             for layer in self.features:
@@ -81,7 +86,7 @@ class VGG(nn.Module):
                 if isinstance(layer, nn.ReLU):
                     means.append(x.mean(dim=(0, 2, 3)))
             total, weight = total + torch.cat(means).double() * len(images), weight + len(images)
-        return (total / weight).float()
+        return (total / weight).float()  # type: ignore[union-attr]  # a tensor by now
 
     def rescale(self, means: torch.Tensor) -> None:
         """Divide every channel by its mean activation (Gatys et al. 2016, section 2): what the network computes stays the same.

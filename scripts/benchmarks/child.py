@@ -10,13 +10,17 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 HERE = Path(__file__).resolve()
 sys.path = [str(HERE.parents[2]), *(path for path in sys.path if path != str(HERE.parent))]
 CLASHING = ("training", "networks", "torch_utils", "metrics", "dnnlib", "legacy")
 
 
-def prepare(checkout: str, side: str, options: dict, keep_memory: bool) -> tuple[dict, dict, "torch.device"]:  # noqa: F821
+def prepare(checkout: str, side: str, options: dict, keep_memory: bool) -> tuple[dict, dict, "torch.device"]:
     """-> jobs by name, what to tell about them, and where they run. From here on, packages are the checkout's."""
     if keep_memory:
         from torch_utils.platform import keep_freed_memory

@@ -1,5 +1,6 @@
 """Whether weight demodulation, the baseline, is at its best: `python -m scripts.bench demodulation`."""
 
+import functools
 import statistics
 
 import click
@@ -35,7 +36,7 @@ def measure(channels: int, side: int, device: torch.device, seconds: float) -> t
         layer = form(channels, channels, 576).to(device=device, memory_format=torch.channels_last)
         work = lambda layer=layer: layer(x, w).mean().backward()
         work()  # warms up
-        jobs[form] = lambda work=work: timed(work, device)
+        jobs[form] = functools.partial(timed, work, device)
     times = in_turns(jobs, seconds)
     return statistics.median(times[Demodulation]), ratio(times[FusedDemodulation], times[Demodulation])
 
@@ -46,10 +47,10 @@ def measure(channels: int, side: int, device: torch.device, seconds: float) -> t
 @click.option("--tiny", is_flag=True, help="one small layer, to try the script")
 def main(device: str | None, seconds: float, tiny: bool):
     """Compare the two forms of weight demodulation: one layer, batch 8, forward + backward."""
-    device = choose_device(device)
+    chosen = choose_device(device)
     keep_freed_memory()
     shapes = SHAPES if not tiny else ((16, 8),)
     print("| channels | map | scaled activations, ms | fused : scaled |\n| --- | --- | --- | --- |")
     for channels, side in shapes:
-        took, fused = measure(channels, side, device, seconds / len(shapes))
+        took, fused = measure(channels, side, chosen, seconds / len(shapes))
         print(f"| {channels} | {side}×{side} | {1000 * took:.1f} | {fused:.2f} |", flush=True)

@@ -228,15 +228,15 @@ def table(results: list[dict]) -> str:
 @click.option("--tiny", is_flag=True, help="few features and a small network, to try the script")
 def main(what: str, images: int, size: int, rounds: int, device: str | None, out: Path | None, tiny: bool):
     """Compare our Fréchet distance and our extraction of features with clean-fid's."""
-    device = choose_device(device)
+    chosen = choose_device(device)
     results = []
     if what in ("distance", "all"):
         dim, samples = (64, 500) if tiny else (DIM, SAMPLES)
         results.append(distances(dim, samples, rounds))
     if what in ("features", "all"):
-        results.append(extraction(images, size, rounds, device, tiny))
+        results.append(extraction(images, size, rounds, chosen, tiny))
     machine = dict(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+        device=torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.processor() or platform.machine(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,

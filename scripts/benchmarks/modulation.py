@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -95,10 +96,10 @@ def work_of(
     z = torch.randn(case.batch, G.z_dim, device=device)
     real = torch.randn(case.batch, 3, case.resolution, case.resolution, device=device)
     real = real.contiguous(memory_format=torch.channels_last)
-    alone = copy.deepcopy(G.synthesis.layers[-1].modulation)
+    last: Any = G.synthesis.layers[-1]
+    alone = copy.deepcopy(last.modulation)
     alone.conv.forward = lambda x: x
-    width = G.synthesis.layers[-1].bias.numel()
-    map_shape = (case.batch, width, case.resolution, case.resolution)
+    map_shape = (case.batch, len(last.bias), case.resolution, case.resolution)
     w = torch.randn(case.batch, G.w_dim, device=device)
 
     def works_in(number_format: str) -> dict[str, Callable[[], None]]:
@@ -261,23 +262,23 @@ def main(out: Path, device: str | None, precision: str, seconds: float, memory: 
     """Compare the modulations: the layer alone, a generator forward and forward + backward, and a whole training step."""
     import matplotlib  # noqa: F401  an error now, and not when everything has been measured
 
-    device = choose_device(device)
-    formats = formats_of(precision, device)
+    chosen = choose_device(device)
+    formats = formats_of(precision, chosen)
     keep_freed_memory()
     out.parent.mkdir(parents=True, exist_ok=True)
     results = []
     for name in SWEEPS if sweep == "all" else [sweep]:
         for case in SWEEPS[name]:
             variants = VARIANTS if case.resolution <= loop_up_to else VARIANTS[:-1]
-            measured = measure(case, variants, formats, device, seconds, tiny)
-            rows = [dict(sweep=name, case=vars(case), format=f, variants=measured[f]) for f in formats]
+            measured = measure(case, variants, formats, chosen, seconds, tiny)
+            rows: list[dict] = [dict(sweep=name, case=vars(case), format=f, variants=measured[f]) for f in formats]
             results += rows
-            write_json(out.with_suffix(".json"), dict(machine=machine(device), tiny=tiny, results=results))
+            write_json(out.with_suffix(".json"), dict(machine=machine(chosen), tiny=tiny, results=results))
             print(table(rows), flush=True)
             if 4 * rows[0]["variants"][BASELINE]["training step"]["bytes"] > memory * 2**30:
                 print(f"note: larger cases of {name!r} are left out, for memory", file=sys.stderr)
                 break
-    text = "\n".join([json.dumps(machine(device)), "", table(results), "", *growth_lines(results), ""])
+    text = "\n".join([json.dumps(machine(chosen)), "", table(results), "", *growth_lines(results), ""])
     with atomic_write(out.with_suffix(".md"), "w") as file:
         file.write(text)
     plot(results, out.with_suffix(".png"))

@@ -8,6 +8,7 @@ import contextlib
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -29,7 +30,7 @@ def measure(
     checkout: Path, formats: tuple[str, ...], resolution: int, batch: int, device: torch.device, seconds: float, tiny: bool
 ) -> list[dict]:
     """Records of work, side and format, with seconds and ratios to both forms of theirs."""
-    options = dict(resolution=resolution, batch=batch, widths=TINY if tiny else WIDTHS)
+    options: dict[str, Any] = dict(resolution=resolution, batch=batch, widths=TINY if tiny else WIDTHS)
     with contextlib.ExitStack() as stack:
         sides = {}
         for name, keep_memory in THEIRS.items():
@@ -86,10 +87,10 @@ def main(
     if resolution & (resolution - 1):
         raise click.UsageError(f"--resolution {resolution}: wanted a power of two, theirs draws no other")
     check_files("--stylegan2-ada", checkout, ("training/networks.py",), "stylegan2-ada-pytorch")
-    device = choose_device(device)
+    chosen = choose_device(device)
     out.parent.mkdir(parents=True, exist_ok=True)
-    results = measure(checkout, formats_of(precision, device), resolution, batch, device, seconds, tiny)
-    facts = dict(machine=machine(device), resolution=resolution, batch=batch, tiny=tiny)
+    results = measure(checkout, formats_of(precision, chosen), resolution, batch, chosen, seconds, tiny)
+    facts = dict(machine=machine(chosen), resolution=resolution, batch=batch, tiny=tiny)
     write_json(out.with_suffix(".json"), dict(**facts, results=results))
     with atomic_write(out.with_suffix(".md"), "w") as file:
         file.write(f"{json.dumps(facts)}\n\n{table(results)}\n")

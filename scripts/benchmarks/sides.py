@@ -4,6 +4,7 @@ Each side gives jobs by name, a function for one repetition each, and a table of
 """
 
 import dataclasses
+import functools
 import importlib
 import math
 from collections.abc import Callable, Sequence
@@ -39,10 +40,10 @@ def draws(G: torch.nn.Module, draw: Callable, formats: Sequence[str], device: to
             images = draw()
         images.float().square().mean().backward()
 
-    jobs = {}
+    jobs: dict[str, Callable[[], None]] = {}
     for number_format in formats:
-        jobs[f"{number_format} forward"] = lambda f=number_format: forward(f)
-        jobs[f"{number_format} forward+backward"] = lambda f=number_format: forward_backward(f)
+        jobs[f"{number_format} forward"] = functools.partial(forward, number_format)
+        jobs[f"{number_format} forward+backward"] = functools.partial(forward_backward, number_format)
     return jobs
 
 
@@ -140,7 +141,7 @@ def style_step(values: dict, formats: list[str], device: torch.device) -> Jobs:
     keep_freed_memory()
     known, ignored = known_fields(StyleConfig, values)
     has_precision = any(field.name == "precision" for field in dataclasses.fields(StyleConfig))
-    jobs = {}
+    jobs: dict[str, Callable[[], None]] = {}
     for number_format in formats if has_precision else [f for f in formats if f == "fp32"]:
         precision = {"precision": number_format} if has_precision else {}
         config = StyleConfig(**known | dict(content="", style="") | precision)
@@ -166,7 +167,7 @@ def known_fields(config: type, values: dict) -> tuple[dict, list[str]]:
     return {k: v for k, v in values.items() if k in names}, sorted(set(values) - names)
 
 
-SIDES = {
+SIDES: dict[str, Callable[..., Jobs]] = {
     "generator": generator,
     "stylegan2-ada": stylegan2_ada,
     "training step": training_step,

@@ -115,10 +115,10 @@ def table(results: list[dict]) -> str:
 def main(against: Path, preset: str, precision: str, seconds: float, device: str | None, out: Path):
     """Compare whole training steps with those of another checkout, say of an older commit."""
     check_files("--against", against, FILES, "this project")
-    device = choose_device(device)
+    chosen = choose_device(device)
     out.parent.mkdir(parents=True, exist_ok=True)
-    results = measure(against, preset, formats_of(precision, device), device, seconds)
-    facts = dict(machine=machine(device), preset=preset)
+    results = measure(against, preset, formats_of(precision, chosen), chosen, seconds)
+    facts = dict(machine=machine(chosen), preset=preset)
     write_json(out.with_suffix(".json"), dict(**facts, results=results))
     with atomic_write(out.with_suffix(".md"), "w") as file:
         file.write(f"{json.dumps(facts)}\n\n{table(results)}\n")

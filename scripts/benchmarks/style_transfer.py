@@ -1,5 +1,6 @@
 """Time and memory of a whole stylisation, AdaConv against AdaIN: `python -m scripts.eval_style --speed`."""
 
+import functools
 import statistics
 import time
 
@@ -31,7 +32,7 @@ def measure(stylizers: dict[str, Stylizer], side: int, seconds: float, device: t
     torch.manual_seed(0)
     style_side = side if all(s.network.adaptive for s in stylizers.values()) else PAPER_STYLE_SIDE
     content, style = (torch.rand(1, 3, n, n, device=device) * 2 - 1 for n in (side, style_side))
-    jobs = {name: (lambda stylizer=stylizer: whole(stylizer, content, style)) for name, stylizer in stylizers.items()}
+    jobs = {name: functools.partial(whole, stylizer, content, style) for name, stylizer in stylizers.items()}
     memory = {name: peak_bytes(job, device) for name, job in jobs.items()}  # and warm-up
     times, began = {name: [] for name in jobs}, time.monotonic()
     while len(times["adain"]) < 3 or (time.monotonic() - began < seconds and len(times["adain"]) < 100):

@@ -5,10 +5,13 @@ import gc
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+Key = TypeVar("Key", bound=Hashable)
 
 FORMATS = ("fp32", "tf32", "bf16")
 PRECISION_HELP = "number format; both: fp32 and bf16, and on CUDA tf32"
@@ -31,7 +34,7 @@ def autocast(number_format: str, device: torch.device) -> contextlib.AbstractCon
     return torch.autocast(device.type, torch.bfloat16) if number_format == "bf16" else contextlib.nullcontext()
 
 
-def timed(function: Callable[[], None], device: torch.device) -> float:
+def timed(function: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     began = time.perf_counter()
@@ -41,14 +44,14 @@ def timed(function: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def in_turns(jobs: dict, seconds: float, least: int = 3, most: int = 50) -> dict[object, list[float]]:
+def in_turns(jobs: Mapping[Key, Callable[[], float]], seconds: float, least: int = 3, most: int = 50) -> dict[Key, list[float]]:
     """What each job says it took, by round, within about `seconds`; every other round in reverse order.
 
     So a machine whose speed drifts slows all of them. Jobs have been run before: nothing is thrown away here.
     """
     times, began, rounds = {key: [] for key in jobs}, time.monotonic(), 0
     while rounds < least or (time.monotonic() - began < seconds and rounds < most):
-        for key in jobs if rounds % 2 == 0 else reversed(jobs):
+        for key in jobs if rounds % 2 == 0 else reversed(list(jobs)):
             times[key].append(jobs[key]())
         rounds += 1
     return times
@@ -59,7 +62,7 @@ def ratio(times: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(times, others))
 
 
-def peak_bytes(function: Callable[[], None], device: torch.device) -> int:
+def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
     """Most memory that tensors take during `function`, over what they take before it."""
     gc.collect()
     if device.type == "cuda":

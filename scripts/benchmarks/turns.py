@@ -1,12 +1,12 @@
 """Sides of a comparison that cannot share a process: each is asked for one repetition at a time, see `child.py`."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -43,7 +43,7 @@ class Side:
         except BaseException:
             self.close()
             raise
-        self.jobs: dict[str, Callable[[], float]] = {name: lambda name=name: self._repeat(name) for name in self.told["jobs"]}
+        self.jobs = {name: functools.partial(self._repeat, name) for name in self.told["jobs"]}
 
     def _repeat(self, name: str) -> float:
         time.sleep(REST)

@@ -84,7 +84,7 @@ def main(
     device: str | None,
 ):
     """Train a table of configurations unattended, and write tables, curves and sample grids."""
-    device = choose_device(device)
+    chosen = choose_device(device)
     keep_freed_memory()
     for path in data:
         if not path.exists():
@@ -103,7 +103,7 @@ def main(
     for i, (name, config) in enumerate(runs.items(), 1):
         if not write_only and read_record(config, docs / "ablation") is None:
             print(f"[{i}/{len(runs)}] {name}", flush=True)
-            execute(config, outdir / name, device)
+            execute(config, outdir / name, chosen)
             write_record(config, outdir / name, docs / "ablation")
     for table in tables:
         names = [f"--data {shlex.quote(path.name if path.resolve() != EMOJI else 'datasets/emoji32.zip')}" for path in data]

@@ -129,8 +129,8 @@ def save_sheet(paths: list[Path], picture: Path) -> None:
             strips.append(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST))
     height = strips[0].height + 4
     sheet = Image.new("RGB", (strips[0].width, height * len(strips) - 4), "white")
-    for i, strip in enumerate(strips):
-        sheet.paste(strip, (0, i * height))
+    for i, enlarged in enumerate(strips):
+        sheet.paste(enlarged, (0, i * height))
     with atomic_write(picture) as file:
         sheet.save(file, format="PNG", optimize=True)
 

@@ -3,6 +3,8 @@
 For tests of what a transfer can know of a style; to redraw photographs, use `StyleTransfer`.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -32,10 +34,13 @@ class PixelStyleEncoder(nn.Module):
     The means are of all three maps: the last one alone samples every eighth pixel, so it depends on a stripe's phase.
     """
 
+    convs: Sequence[Conv2d]
+
     def __init__(self, depth: int, width: int):
         super().__init__()
         sizes = ((3, width, 7), (width, width, 5), (width, width, 3))
-        self.convs = nn.ModuleList(Conv2d(n_in, n_out, side, gain=2**0.5) for n_in, n_out, side in sizes)
+        convs = (Conv2d(n_in, n_out, side, gain=2**0.5) for n_in, n_out, side in sizes)
+        self.convs = nn.ModuleList(convs)  # type: ignore[assignment]  # ModuleList does not say of what
         self.linear = Linear(3 * width, depth * 9)
         self.depth = depth
 
@@ -98,6 +103,8 @@ class TextureLoss(nn.Module):
 
     These are not the filters of the structure score, so that the loss is not the score.
     """
+
+    bank: torch.Tensor
 
     def __init__(self, filters: int = 48, side: int = 9):
         super().__init__()

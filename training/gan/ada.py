@@ -56,7 +56,7 @@ class AdaptiveStrength:
         """What changes; the settings are options. `signs` is the name that saved states have for `r_t_sum`."""
         return {"p": self.p, "signs": self.r_t_sum, "images": self.images, "updates": self.updates}
 
-    def load_state_dict(self, values: dict[str, float | int]) -> None:
+    def load_state_dict(self, values: dict) -> None:
         for name, own in self.state_dict().items():
             if type(values[name]) is not type(own):
                 raise ValueError(f"found {name} = {values[name]!r}")

@@ -19,7 +19,7 @@ SYM2 = tuple((a + b * 3**0.5) / 32**0.5 for a, b in ((1, -1), (3, -1), (3, 1), (
 
 
 @functools.lru_cache(maxsize=8)
-def _axis(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _axis(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, ...]:
     """[4, 4] each: the projection on the luma axis, that on the plane across it, and a quarter turn within this plane."""
     luma, identity = np.full((3, 3), 1 / 3), np.eye(3)
     turn = (np.roll(identity, 1, axis=0) - np.roll(identity, 1, axis=1)) / np.sqrt(3)

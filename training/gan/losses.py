@@ -53,6 +53,6 @@ def path_lengths(images: torch.Tensor, ws: torch.Tensor, direction: torch.Tensor
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()
 
 
-def path_penalty(lengths: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+def path_penalty(lengths: torch.Tensor, mean: float) -> torch.Tensor:
     """Mean of (‖J_wᵀ y‖ − a)²; a is the moving average of the lengths (Karras et al. 2020, equation 4)."""
     return (lengths - mean).square().mean()

@@ -29,6 +29,8 @@ class _AskedToStop(Exception):
 
 
 class GeneratorReporter(Reporter):
+    config: TrainingConfig
+    state: TrainingState
     LOGGED = ("loss_D", "loss_G", "r1", "r2", "path_length", "p", "growth")
 
     def __init__(
@@ -61,8 +63,16 @@ class GeneratorReporter(Reporter):
             )
 
     def write_network(self, path: Path) -> None:
-        info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
-        save_snapshot(path, "generator", self.state.ema, **info, label_names=self.dataset.label_names)
+        save_snapshot(
+            path,
+            "generator",
+            self.state.ema,
+            nimg=self.state.nimg,
+            dataset=self.dataset.name,
+            mirror=self.config.mirror,
+            seed=self.config.seed,
+            label_names=self.dataset.label_names,
+        )
 
     def warnings(self, means: dict[str, float]) -> list[str]:
         return warnings(means)

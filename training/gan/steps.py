@@ -25,7 +25,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     state.D.requires_grad_(True)
     state.D.freeze(config.freezed)
     state.opt_D.zero_grad(set_to_none=True)
-    r_t_mean = 0.0
+    r_t_mean: torch.Tensor | float = 0.0
     parts = list(_parts(real, c, config))
     for real, c in parts:
         with torch.no_grad(), autocast(config.precision, real.device):
@@ -50,7 +50,7 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     if config.aug != "noaug":
         means.add(p=state.strength.p)
     if config.aug == "ada":
-        everywhere = distributed.average({"r_t": r_t_mean.item()}, real.device)["r_t"]
+        everywhere = distributed.average({"r_t": float(r_t_mean)}, real.device)["r_t"]
         state.strength.update(everywhere * config.batch, config.batch)
 
 

@@ -27,11 +27,11 @@ def write_html_report(run_dir: Path) -> None:
     Raises `OSError` where the page cannot be written.
     """
     run = RunRecords(run_dir)
-    grids = evenly(run.grids)
-    pictures = embed([path for _, _, path in grids] + [run.reals])
+    shown = evenly(run.grids)
+    pictures = embed([path for _, _, path in shown] + [run.reals])
     grids = [
         dict(kimg=kimg, label=label, seconds=run.seconds(1000 * kimg), src=pictures[path])
-        for kimg, label, path in grids
+        for kimg, label, path in shown
         if path in pictures
     ]
     newest = dict(grids[-1]) if grids else None

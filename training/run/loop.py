@@ -8,13 +8,14 @@ import torch
 
 from torch_utils import distributed
 from torch_utils.interrupt import StopRequest
+from training.run.protocols import RunConfig, RunState
 from training.run.report import Reporter
 
 
 def run_steps(
     step: Callable[[], None],
-    config,  # with kimg, tick, snap, save_every and batch
-    state,  # with nimg, step, seconds, means and save(run_dir)
+    config: RunConfig,
+    state: RunState,
     run_dir: Path,
     reporter: Reporter | None,  # of the one process that writes
     stop: StopRequest,

@@ -2,9 +2,10 @@
 line and the checks of `training_options.json`, a file that may come from anywhere, both follow from them."""
 
 import dataclasses
+import os
 import reprlib
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -31,7 +32,7 @@ class Option:
     max: float | None = None
     above: float | None = None  # in place of `min`: this number itself is not allowed
     below: float | None = None
-    choices: Container | None = None
+    choices: Collection | None = None
     path: bool = False  # made absolute, as a run may be resumed from another folder
     name: str | None = None  # on the command line, where it is not the field's
     shown: str | None = None  # the default in words, where the field's value says too little
@@ -100,7 +101,7 @@ def run_options(command: Callable) -> Callable:
     return command
 
 
-def config_options(kind: type, resolve: Callable[[str, int], Mapping[str, Any]], presets: Container[str]) -> Callable:
+def config_options(kind: type, resolve: Callable[[str, int], Mapping[str, Any]], presets: Collection[str]) -> Callable:
     """Decorator that gives a command an option for each field that has a group. What is not on the command line is None.
 
     `resolve(cfg, side)` are a preset's values for images of this side: with --cfg NAME, --help shows them as defaults.
@@ -138,7 +139,7 @@ def _click_type(kind: Any, option: Option) -> click.ParamType:
     if float not in kinds and int not in kinds:
         return click.STRING
     least, most = (a if b is None else b for a, b in ((option.min, option.above), (option.max, option.below)))
-    number = click.FloatRange if float in kinds else click.IntRange
+    number: Callable[..., click.ParamType] = click.FloatRange if float in kinds else click.IntRange
     return number(least, most, min_open=option.above is not None, max_open=option.below is not None)
 
 
@@ -149,14 +150,14 @@ class _WholeNumber(click.Choice):
 
 class _AbsolutePath(click.Path):
     def convert(self, value, param, ctx):
-        return str(Path(super().convert(value, param, ctx)).absolute())
+        return str(Path(os.fsdecode(super().convert(value, param, ctx))).absolute())
 
 
-def _default_in_words(field: dataclasses.Field, declared: Option, resolve: Callable, presets: Container[str]) -> Callable:
+def _default_in_words(field: dataclasses.Field, declared: Option, resolve: Callable, presets: Collection[str]) -> Callable:
     def default_in_words(cfg: str | None) -> str | None:
         """What --help says; `cfg` is the preset that it is about."""
         if declared.auto or field.name == "cfg":
-            return declared.auto or field.default
+            return declared.auto or str(field.default)
         values = [resolve(name, side).get(field.name) for name in ([cfg] if cfg in presets else presets) for side in SIDES]
         if all(value is None for value in values):
             return declared.shown or _in_words(field.default)

@@ -16,16 +16,15 @@ from torch_utils.run_dir import LOG, STATS, fakes_name, metric_file, snapshot_na
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes
 from training.run.health import too_long
 from training.run.html_report import write_html_report
+from training.run.protocols import RunConfig, RunState
 
 TIMED_STEPS = 4  # after which it is known how long a run takes
 
 
 class Reporter:
-    """`config` has kimg and metrics; `state` nimg, step, seconds, snapshot_nimg, first_scores and save(run_dir)."""
-
     LOGGED: Sequence[str] = ()  # means that the log shows
 
-    def __init__(self, config, state, run_dir: Path, device: torch.device, stop: StopRequest):
+    def __init__(self, config: RunConfig, state: RunState, run_dir: Path, device: torch.device, stop: StopRequest):
         self.stop_request = stop
         self.config, self.state, self.run_dir, self.device = config, state, run_dir, device
         self.log = Log(run_dir / LOG)

@@ -40,8 +40,8 @@ def embed(paths: Sequence[Path]) -> dict[Path, str]:
         if sizes[path] <= min(EXACT_BYTES, share):
             embedded[path] = _data_uri("png", path.read_bytes())
             continue
-        image = _opaque(image)
-        while len(encoded := _jpeg(image, form)) > share and form < 16:  # then a side is at 4 %
+        opaque = _opaque(image)
+        while len(encoded := _jpeg(opaque, form)) > share and form < 16:  # then a side is at 4 %
             form += 1
         embedded[path] = _data_uri("jpeg", encoded)
     return embedded

@@ -103,7 +103,7 @@ def list_grids(run_dir: Path, nimg: float | None) -> list[Grid]:
 
 def logged_notices(path: Path) -> list[Notice]:
     """The lines of the log that begin with "warning:" or "note:"."""
-    return [match.groups() for line in _lines(path) if (match := re.match(r"(warning|note):\s*(.+)", line))]
+    return [(match[1], match[2]) for line in _lines(path) if (match := re.match(r"(warning|note):\s*(.+)", line))]
 
 
 def not_finite(stats: list[dict]) -> list[Notice]:

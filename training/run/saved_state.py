@@ -17,7 +17,7 @@ def checksum(values) -> str:
     def add(value) -> None:
         if isinstance(value, torch.Tensor):
             digest.update(f"{value.dtype} {list(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
             for key in value:
                 digest.update(repr(key).encode())
@@ -33,7 +33,14 @@ def checksum(values) -> str:
 
 
 class SavedState:
-    """For objects with `state_dict()` and `load_state_dict()` of tensors and plain values."""
+    """Subclasses say what the state is."""
+
+    def state_dict(self) -> dict:
+        """Of tensors and plain values."""
+        raise NotImplementedError
+
+    def load_state_dict(self, values: dict) -> None:
+        raise NotImplementedError
 
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""

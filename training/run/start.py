@@ -23,6 +23,7 @@ from torch_utils.precision import AUTO, resolve_precision
 from torch_utils.run_dir import LOG, OPTIONS, RUNS, SNAPSHOTS, new_run_dir, states
 from torch_utils.stats import Log
 from training.run.health import Diverged
+from training.run.protocols import RunConfig, RunState
 
 FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads"}  # how long, how chatty and how greedy a run is
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
@@ -33,7 +34,7 @@ MAX_LEFT_OUT = 20  # images that are named
 class Start:
     """What a command is to do, by its options."""
 
-    config: Any
+    config: Any  # of the command's kind
     why: str  # this precision; "" where it was asked for
     run_dir: Path | None  # to go on in; None: a new one
     saved: bool  # `run_dir` has a state to go on from
@@ -42,8 +43,8 @@ class Start:
 
 
 def begin(
-    kind: type,  # of configuration
-    resolve: Callable[[dict], Any],  # options of a new run -> its configuration
+    kind: type[RunConfig],
+    resolve: Callable[[dict], RunConfig],  # options of a new run -> its configuration
     options: dict,  # of the command; None where it was not given
     outdir: Path,
     resume: str | None,  # run directory, snapshot, or auto
@@ -96,13 +97,13 @@ def decide(options: dict, device: torch.device) -> tuple[set[str], str]:
     return undecided, why
 
 
-def stored_options(kind: type, run_dir: Path):
-    """The options of an earlier run, as `kind`, a dataclass with `from_json` and BEFORE."""
+def stored_options(kind: type[RunConfig], run_dir: Path) -> RunConfig:
+    """The options of an earlier run."""
     values = read_json(run_dir / OPTIONS)
     return kind.from_json(kind.BEFORE | values if isinstance(values, dict) else values, run_dir / OPTIONS)
 
 
-def restore(kind: type, run_dir: Path, given: dict):
+def restore(kind: type[RunConfig], run_dir: Path, given: dict) -> RunConfig:
     """The options of an earlier run, but for those given now."""
     stored = stored_options(kind, run_dir)
     if given.get("cfg", stored.cfg) != stored.cfg:
@@ -110,7 +111,7 @@ def restore(kind: type, run_dir: Path, given: dict):
     return kind.from_json(stored.to_json() | given)
 
 
-def find_run(outdir: Path, config, undecided: Container[str] = ()) -> Path | None:
+def find_run(outdir: Path, config: RunConfig, undecided: Container[str] = ()) -> Path | None:
     """The newest run directory with these options; how long and how chatty a run is does not count, nor do the `undecided`
     options, which nobody has chosen and another machine may have set otherwise.
 
@@ -144,7 +145,7 @@ def run_directory(start: Start, outdir: Path, *traits: str) -> Iterator[Path]:
         raise
 
 
-def write_start(run_dir: Path, config, header: str) -> None:
+def write_start(run_dir: Path, config: RunConfig, header: str) -> None:
     """The options, for a resume; and in the log, what was printed before there was one."""
     write_json(run_dir / OPTIONS, config.to_json())
     with contextlib.closing(Log(run_dir / LOG)) as log:
@@ -153,7 +154,7 @@ def write_start(run_dir: Path, config, header: str) -> None:
 
 def print_config(
     start: Start,
-    state,  # with nimg
+    state: RunState,
     data: Iterable[str],  # lines
     networks: Iterable[tuple[str, torch.nn.Module]],
     device: str,  # in words

@@ -21,6 +21,8 @@ COLUMNS, ROWS = 6, 4  # of pictures, at most: contents, and styles
 
 
 class StyleReporter(Reporter):
+    config: StyleConfig
+    state: StyleState
     LOGGED = ("content", "style", "identity")
 
     def __init__(
