@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from forked_command import can_fork, run_forked
 from PIL import Image
+
+from tests.forked_command import can_fork, run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 EMOJI = ROOT / "datasets" / "emoji32.zip"

@@ -9,7 +9,8 @@ import tomllib
 
 import click
 import pytest
-from conftest import ROOT
+
+from tests.conftest import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pretrained" / "README.md"])
 PROGRAMS = ("python", "make", "pip", "conda", "source", "pre-commit", "git")

@@ -8,10 +8,10 @@ import tomllib
 
 import pytest
 import torch
-from conftest import EMOJI, ROOT
 from safetensors.torch import save_file
-from style_fixtures import random_network, random_vgg, smooth
 
+from tests.conftest import EMOJI, ROOT
+from tests.style_fixtures import random_network, random_vgg, smooth
 from torch_utils.checkpoint import load_generator, save_snapshot
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from conftest import ROOT
+from tests.conftest import ROOT
 
 FLOOR = {"torch_utils": 0, "networks": 1, "training": 2, "metrics": 2}
 THE_ONE_EXCEPTION = ("torch_utils/checkpoint.py", "networks")  # load_generator, whose place is part of the interface

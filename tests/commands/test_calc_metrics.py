@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_features import StandIn
 
 import calc_metrics
 from metrics.detectors import inception
 from metrics.evaluation.metric_name import parse_metric
 from metrics.evaluation.real_images import RealImages
+from tests.metrics.detectors.test_features import StandIn
 from torch_utils.files import InputError, sha256
 from torch_utils.images import save_grid
 

@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import EMOJI
 from PIL import Image
 
 import train
 from networks.generator import Generator
+from tests.conftest import EMOJI
 from torch_utils.checkpoint import load_generator, save_snapshot
 from torch_utils.precision import resolve_precision
 from torch_utils.stats import read_jsonl

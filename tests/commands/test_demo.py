@@ -1,8 +1,8 @@
 """The demonstration's recipe, long enough to see that it learns."""
 
 import pytest
-from conftest import EMOJI
 
+from tests.conftest import EMOJI
 from torch_utils.stats import read_jsonl
 
 

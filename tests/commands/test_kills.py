@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 
+from tests.conftest import ROOT
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.files import TEMPORARY
 from torch_utils.stats import read_jsonl

@@ -9,8 +9,8 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT
 
+from tests.conftest import ROOT
 from torch_utils.files import InputError, atomic_write, remove_unfinished, write_json
 from torch_utils.interrupt import STATUS, StopRequest
 from torch_utils.run_dir import CHECKED

@@ -8,10 +8,8 @@ import click
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
-from style_fixtures import random_network, random_vgg, smooth
 
 import generate
 import networks.style_transfer.stylizer
@@ -20,6 +18,8 @@ import torch_utils.precision
 from networks.generator import Generator
 from networks.style_transfer.feature_losses import content_loss, moments_loss
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
+from tests.conftest import ROOT
+from tests.style_fixtures import random_network, random_vgg, smooth
 from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, from_uint8, save_png, to_uint8, with_short_side

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from test_fid import reference_package
 
 from metrics.inception_score import inception_score
+from tests.metrics.test_fid import reference_package
 
 
 def test_of_one_sure_image_per_class_is_the_number_of_classes():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from test_fid import reference_package
 
 from metrics.kid import kernel_distance, kernel_interval, mmd2
+from tests.metrics.test_fid import reference_package
 
 
 def features(seed: int, count: int, dim: int = 48, shift: float = 0.0) -> np.ndarray:

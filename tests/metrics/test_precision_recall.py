@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from test_fid import reference_package
 
 from metrics.density_coverage import density_coverage
 from metrics.neighbours import nearest, squared_distances, squared_radii
 from metrics.precision_recall import precision_recall
+from tests.metrics.test_fid import reference_package
 
 
 def features(seed: int, count: int, dim: int = 24, scale: float = 1.0) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from test_fid import reference_package
 
 from scripts.benchmarks import metrics as script
+from tests.metrics.test_fid import reference_package
 
 
 def test_the_distances_agree():

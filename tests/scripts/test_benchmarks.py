@@ -6,11 +6,11 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT
-from test_commands import one_line
 
 from scripts.benchmarks import modulation, peers, sides, step, timing
 from scripts.benchmarks.turns import Side
+from tests.commands.test_commands import one_line
+from tests.conftest import ROOT
 from torch_utils.files import InputError
 
 CPU = torch.device("cpu")

@@ -21,12 +21,12 @@ from PIL import Image
 from generate import class_vector
 from networks.generator import Generator
 from scripts import dataset_tool, image_fit
+from tests.conftest import ROOT
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.files import InputError
 from training.dataset import ImageDataset
 from training.gan.report import GeneratorReporter
 
-ROOT = Path(__file__).resolve().parents[2]
 EMOJI = ROOT / "datasets" / "emoji32.zip"
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from conftest import EMOJI
 
 from metrics.detectors.base import Detector
 from scripts.experiments import metric_response as script
+from tests.conftest import EMOJI
 from training.dataset import ImageDataset
 
 

@@ -6,11 +6,11 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from PIL import Image
 
 import generate
 from networks.generator import Generator
+from tests.conftest import ROOT
 from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.run_dir import newest_snapshot

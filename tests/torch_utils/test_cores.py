@@ -4,10 +4,10 @@ import tempfile
 
 import pytest
 import torch
-from conftest import EMOJI
-from test_commands import NO_METRICS, SHORT
 
 import train
+from tests.commands.test_commands import NO_METRICS, SHORT
+from tests.conftest import EMOJI
 from torch_utils import cores
 from torch_utils.cores import claimed_cores, threads_in_words, use_threads
 from torch_utils.files import read_json

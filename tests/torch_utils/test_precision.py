@@ -6,10 +6,6 @@ import json
 import click
 import pytest
 import torch
-from style_fixtures import random_stylizer, smooth
-from test_calc_metrics import Cells
-from test_commands import NO_METRICS, SHORT
-from test_style_training import TINY, encoder_file, fake_vgg, make, options, pictures  # noqa: F401  two are fixtures
 
 import calc_metrics
 import generate
@@ -19,6 +15,10 @@ import train_style as train_style_command
 from networks.generator import Generator
 from networks.style_transfer.decoder_init import init_from_encoder
 from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
+from tests.commands.test_calc_metrics import Cells
+from tests.commands.test_commands import NO_METRICS, SHORT
+from tests.style_fixtures import random_stylizer, smooth
+from tests.training.style_transfer.test_style_training import TINY, encoder_file, fake_vgg, make, options, pictures  # noqa: F401  two are fixtures
 from torch_utils import precision
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError, write_json

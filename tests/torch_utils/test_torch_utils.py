@@ -11,10 +11,10 @@ import click
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import ROOT
 from torch_utils import images, rng
 from torch_utils.cli import BOOL, NAMES, SEEDS, counted, duration
 from torch_utils.files import InputError, append_jsonl, atomic_write, sha256, write_json

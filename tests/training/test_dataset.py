@@ -22,12 +22,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import Dataset
 
+from tests.conftest import EMOJI
 from torch_utils.archive import Archive
 from torch_utils.files import InputError
 from training.dataset import ImageDataset, batches, evaluation_batches
 from training.image_memory import in_words
-
-EMOJI = Path(__file__).resolve().parents[2] / "datasets" / "emoji32.zip"
 
 
 class Numbers(Dataset):

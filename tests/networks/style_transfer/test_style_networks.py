@@ -9,7 +9,6 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from style_fixtures import random_network, random_stylizer, random_vgg, smooth
 
 from networks.adaconv import adaconv
 from networks.style_transfer.decoder_init import CONTRAST, init_from_encoder
@@ -17,6 +16,7 @@ from networks.style_transfer.descriptor_file import fingerprint, load_descriptor
 from networks.style_transfer.network import LIMITS, StyleTransfer, with_statistics
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import STRIDE, VGG, load_vgg
+from tests.style_fixtures import random_network, random_stylizer, random_vgg, smooth
 from torch_utils.checkpoint import build, read_snapshot, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, from_uint8, to_uint8

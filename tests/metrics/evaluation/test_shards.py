@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from test_calc_metrics import folders  # noqa: F401  a fixture
-from test_perceptual_path_length import StandIn
 
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.shards import Shards
 from networks.generator import Generator
+from tests.commands.test_calc_metrics import folders  # noqa: F401  a fixture
+from tests.metrics.test_perceptual_path_length import StandIn
 from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 

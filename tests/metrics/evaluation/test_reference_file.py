@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_calc_metrics import Cells, folders  # noqa: F401  a fixture
-from test_evaluator import EVERY, RealImages, build, pictures, score, setting  # noqa: F401  a fixture
 
 from metrics.evaluation import reference_file
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.reference_file import load
+from tests.commands.test_calc_metrics import Cells, folders  # noqa: F401  a fixture
+from tests.metrics.evaluation.test_evaluator import EVERY, RealImages, build, pictures, score, setting  # noqa: F401  a fixture
 from torch_utils import array_file
 from torch_utils.files import InputError
 

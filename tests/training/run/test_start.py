@@ -5,14 +5,14 @@ import contextlib
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import ROOT
-from test_commands import NO_METRICS, SHORT
-from test_style_training import encoder_file, options, pictures  # noqa: F401  two are fixtures
 
 import generate
 import train
 import train_style
 from networks.generator import Generator
+from tests.commands.test_commands import NO_METRICS, SHORT
+from tests.conftest import ROOT
+from tests.training.style_transfer.test_style_training import encoder_file, options, pictures  # noqa: F401  two are fixtures
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.cli import Progress, counted
 from torch_utils.files import InputError
