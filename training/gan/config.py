@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from networks.generator import LIMITS
 from networks.modulation import MODULATIONS
@@ -112,7 +112,7 @@ class TrainingConfig:
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
 
-    BEFORE: ClassVar[dict[str, Any]] = {"padding": "replicate"}  # what runs had that were begun before there was a choice
+    BEFORE = {"padding": "replicate"}  # what runs had that were begun before there was a choice
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"metrics": list(self.metrics)}

@@ -11,7 +11,7 @@ class RunConfig(Protocol):
     """A frozen dataclass of options."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-    BEFORE: ClassVar[dict[str, Any]]  # what runs had that were begun before there was a choice
+    BEFORE: dict[str, str]  # what runs had that were begun before there was a choice
 
     @property
     def cfg(self) -> str: ...

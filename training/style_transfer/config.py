@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from networks.style_transfer.feature_losses import STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, TRANSFERS
@@ -117,7 +117,7 @@ class StyleConfig:
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
 
-    BEFORE: ClassVar[dict[str, Any]] = {"precision": "fp32"}  # what runs had that were begun before there was a choice
+    BEFORE = {"precision": "fp32"}  # what runs had that were begun before there was a choice
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
