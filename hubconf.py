@@ -20,7 +20,8 @@ def generator(name_or_path="emoji32", device="cpu"):
 def stylizer(name_or_path="adaconv-style", encoder_weights=None, device="cpu", precision="fp32"):
     """A style transfer: `.stylize(contents, s.network.kernels(s.encode_style(styles)))`, images [N, 3, H, W] in [-1, 1].
 
-    name_or_path: as above. encoder_weights: a file with VGG's weights, with torchvision's keys; fetched once if left out.
+    name_or_path: as above. encoder_weights: a file with VGG's weights, with torchvision's keys; None: for VGG-16 the file in
+    `pretrained/`, while VGG-19's are fetched once.
     """
     from networks.style_transfer.stylizer import load_stylizer
 

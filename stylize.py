@@ -77,7 +77,11 @@ class Style:
 )
 @click.option("--output", type=PATH, help=".png for one content in one style; else a folder for <content>-<style>.png")
 @click.option("--table", type=FILE, help="picture of all contents (rows) in all styles (columns)")
-@click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: fetched once, about 550 MB]")
+@click.option(
+    "--encoder-weights",
+    type=PATH,
+    help="of VGG, with torchvision's keys  [default: pretrained/ for vgg16; vgg19 is fetched once]",
+)
 @click.option(
     "--strength",
     type=click.FloatRange(0, 10),

@@ -125,7 +125,7 @@ def evaluation_table(results: dict[str, dict]) -> str:
 @click.option(
     "--encoder-weights",
     type=click.Path(path_type=Path),
-    help="of VGG, with torchvision's keys  [default: fetched once, about 550 MB]",
+    help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]",
 )
 @click.option("--content", type=click.Path(path_type=Path), help="folder or zip of held-out photographs")
 @click.option("--style", type=click.Path(path_type=Path), help="folder or zip of held-out styles")

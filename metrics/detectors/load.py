@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from metrics.detectors import dinov2, efficientnet, inception, torchscript
+from metrics.detectors import dinov2, efficientnet, inception, torchscript, vgg16
 from metrics.detectors.base import Detector
-from metrics.detectors.names import DETECTORS, DINOV2, EFFICIENTNET, INCEPTION, detector_name
+from metrics.detectors.names import DETECTORS, DINOV2, EFFICIENTNET, INCEPTION, VGG16, detector_name
 from torch_utils.files import InputError
 
 
@@ -23,6 +23,8 @@ def require_detector(name: str, inception_path: str | Path | None = None, file: 
         inception.find(inception_path)
     elif name == EFFICIENTNET:
         efficientnet.find()
+    elif name == VGG16:
+        vgg16.find()
     elif name == DINOV2:
         dinov2.find()
     else:
@@ -44,6 +46,8 @@ def load_detector(
         return inception.load(device, inception_path, batch_size, inception_resizing)
     if name == EFFICIENTNET:
         return efficientnet.load(device, batch_size)
+    if name == VGG16:
+        return vgg16.load(device, batch_size)
     if name == DINOV2:
         return dinov2.load(device, batch_size)
     return torchscript.load(file, device, batch_size)

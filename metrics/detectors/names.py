@@ -6,9 +6,9 @@ from pathlib import Path
 INCEPTION = "inception"
 EFFICIENTNET = "efficientnet_lite0"
 DINOV2 = "dinov2_vitl14"
-DETECTORS = (INCEPTION, EFFICIENTNET, DINOV2)
+VGG16 = "vgg16"  # of a path length it is NVIDIA's file with the weights of LPIPS
+DETECTORS = (INCEPTION, EFFICIENTNET, VGG16, DINOV2)
 DEFAULT_DETECTOR = EFFICIENTNET  # of a Fréchet distance that names none
-VGG16 = "vgg16"  # NVIDIA's file for perceptual path lengths, and never another
 
 
 def detector_name(path: Path) -> str:

@@ -129,7 +129,7 @@ def load_stylizer(
     precision: str = "fp32",
     **options,  # further arguments of `Stylizer`
 ) -> Stylizer:
-    """From a snapshot of `train_style.py`; the encoder's weights from a file, or fetched once."""
+    """From a snapshot of `train_style.py`; the encoder's weights as `load_vgg` finds them."""
     snapshot = read_snapshot(path)
     if snapshot.kind != "style_transfer":
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted one of train_style.py")

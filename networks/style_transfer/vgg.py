@@ -1,6 +1,6 @@
 """The first layers of VGG (Simonyan and Zisserman 2015), frozen: the encoder in whose features content and style are compared.
 
-Weights are torchvision's, from a local file or fetched once. Nothing here needs torchvision itself.
+Weights are torchvision's, from a file, from `pretrained/`, or fetched once. Nothing here needs torchvision itself.
 """
 
 import sys
@@ -24,6 +24,7 @@ URLS = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
 }
 MEGABYTES = {"vgg16": 553, "vgg19": 575}  # of these files, which have the layers after conv4_1, too
+PRETRAINED = {"vgg16": Path(__file__).resolve().parents[2] / "pretrained" / "vgg16_to_conv4_1.safetensors"}  # in half precision
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -103,8 +104,13 @@ class VGG(nn.Module):
 
 
 def load_vgg(name: str, path: Path | None = None) -> VGG:
-    """With ImageNet weights, as torchvision has them; `InputError` where they cannot be read or fetched."""
+    """With torchvision's ImageNet weights: of the file at `path`, else of the checkout's own, else fetched once.
+
+    `InputError` where they cannot be read or fetched.
+    """
     network = VGG(name)
+    if path is None and name in PRETRAINED and PRETRAINED[name].is_file():
+        path = PRETRAINED[name]
     weights = _read(path) if path else _fetch(name)
     source = path or URLS[name]
     for key, own in network.state_dict().items():

@@ -75,6 +75,17 @@ def stored(path) -> torch.Tensor:
 # ---------------------------------------------------------------- what is drawn
 
 
+def test_works_at_once_after_installation(run_command, tmp_path):
+    """Without --network and --encoder-weights: both are in the checkout."""
+    for name in ("content", "style"):
+        save_png(tmp_path / f"{name}.png", to_uint8(smooth(64, 48))[0])
+    pictures = ["--content", tmp_path / "content.png", "--style", tmp_path / "style.png", "--style-size", 48]
+    finished = run_command("stylize.py", *pictures, "--output", tmp_path / "out.png", "--device", "cpu")
+    assert finished.returncode == 0 and not finished.stderr, finished.stderr
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (48, 64) and np.asarray(image).std() > 1
+
+
 def test_picture_is_that_of_the_network(draw, there, tmp_path):
     found = draw()
     path = there / "adaconv" / "network-snapshot-000001.safetensors"

@@ -71,7 +71,11 @@ class StyleConfig:
     transfer: str = option("adaconv", NETWORKS, "predicted kernels, or a scale and a shift", choices=TRANSFERS)
     encoder: str = option("vgg19", NETWORKS, "VGG whose features describe contents and styles", choices=CONVOLUTIONS)
     encoder_weights: str | None = option(
-        None, NETWORKS, "file with its weights, as torchvision has them", path=True, shown="fetched"
+        None,
+        NETWORKS,
+        "file with its weights, as torchvision has them",
+        path=True,
+        shown="pretrained/, or fetched",
     )
     style_depth: int = option(512, NETWORKS, "s_d of the descriptor", min=1, max=4096)
     style_width: int = option(512, NETWORKS, "channels of the style encoder", min=1, max=4096)

@@ -16,7 +16,7 @@ from PIL import Image
 
 import calc_metrics
 import train
-from metrics.detectors import dinov2, inception
+from metrics.detectors import dinov2, inception, vgg16
 from metrics.detectors.efficientnet import find
 from metrics.detectors.load import load_detector, require_detector
 from metrics.detectors.names import detector_name
@@ -24,6 +24,7 @@ from metrics.detectors.resize import resize
 from metrics.evaluation.evaluator import require_detectors
 from metrics.evaluation.metric_name import parse_metric
 from metrics.evaluation.request import Request
+from networks.style_transfer.vgg import load_vgg
 from torch_utils.files import InputError, sha256
 from torch_utils.prefetch import threads
 from training.dataset import ImageDataset
@@ -400,3 +401,25 @@ def test_metrics_do_without_torchvision(pytestconfig):
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=pytestconfig.rootpath, capture_output=True, text=True)
     assert run.stdout.strip() == "False", run.stderr
+
+
+# ---------------------------------------------------------------- VGG-16
+
+
+def test_vgg16_averages_relu4_1_of_pictures_of_64_pixels(pytestconfig):
+    images = emoji(5, pytestconfig.rootpath)
+    detector = load_detector("vgg16", "cpu", batch_size=2)
+    features = detector(images)
+    assert (detector.name, detector.dim, features.shape) == ("vgg16", 512, (5, 512))
+    large = np.stack(
+        [[Image.fromarray(c).convert("F").resize((64, 64), Image.Resampling.BICUBIC) for c in i] for i in images.numpy()]
+    )
+    expected = load_vgg("vgg16")(torch.from_numpy(large).clamp(0, 255) / 127.5 - 1)[-1].mean((2, 3))
+    assert torch.allclose(features, expected, rtol=1e-4, atol=1e-2 * expected.mean().item())
+    assert torch.allclose(detector(images[3:4]), features[3:4], rtol=1e-5, atol=1e-3)
+
+
+def test_vgg16_without_its_file(monkeypatch, tmp_path):
+    monkeypatch.setitem(vgg16.PRETRAINED, "vgg16", tmp_path / "gone.safetensors")
+    with pytest.raises(InputError, match="gone.safetensors is missing"):
+        require_detector("vgg16")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from networks.adaconv import adaconv
+from networks.style_transfer import vgg
 from networks.style_transfer.decoder_init import CONTRAST, init_from_encoder
 from networks.style_transfer.descriptor_file import fingerprint, load_descriptor, save_descriptor
 from networks.style_transfer.network import LIMITS, StyleTransfer, with_statistics
@@ -147,6 +148,19 @@ def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path, capsys, error):
     (tmp_path / "hub" / "checkpoints" / "vgg19-dcbb9e9d.pth").touch()  # fetched before: nothing to say
     assert torch.allclose(load_vgg("vgg19").norms(), random_vgg("vgg19").norms())
     assert note not in capsys.readouterr().err
+
+
+def test_vgg16_is_in_the_checkout(monkeypatch, tmp_path):
+    """Nothing is fetched for it, unless somebody has removed the file."""
+
+    def fail(*arguments, **named):
+        raise ConnectionResetError("no route")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+    assert torch.equal(load_vgg("vgg16").norms(), load_vgg("vgg16", vgg.PRETRAINED["vgg16"]).norms())
+    monkeypatch.setitem(vgg.PRETRAINED, "vgg16", tmp_path / "gone")
+    with pytest.raises(InputError, match="vgg16 could not be fetched"):
+        load_vgg("vgg16")
 
 
 # ---------------------------------------------------------------- networks
