@@ -88,7 +88,7 @@ def test_bad_input(folders):
 def test_a_detector_of_ones_own_has_its_own_name():
     assert str(parse_metric("fd1k", "cells", ["cells"])) == "fd1k-cells"
     assert str(parse_metric("kid1k", "cells", ["cells"])) == "kid1k"  # Inception, whatever --detector says
-    with pytest.raises(InputError, match="pr runs on inception, efficientnet_lite0, dinov2_vitl14, cells"):
+    with pytest.raises(InputError, match="pr runs on inception, efficientnet_lite0, vgg16, dinov2_vitl14, cells"):
         parse_metric("pr1k-cell", more=["cells"])
 
 
