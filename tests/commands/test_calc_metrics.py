@@ -72,7 +72,7 @@ def test_bad_input(folders):
     plain = ["--images", folders / "fake", "--data", folders / "real", "--device", "cpu"]
     cases = [
         (["--metrics", "fd1k", "--detector", folders / "absent.pt"], "no such file"),
-        (["--metrics", "fd1k", "--detector", "vgg"], "there are efficientnet_lite0, dinov2_vitl14"),
+        (["--metrics", "fd1k", "--detector", "vgg"], "there are efficientnet_lite0, vgg16, dinov2_vitl14"),
         (["--metrics", "kid1k_full-vgg"], "kid runs on"),
         (["--metrics", "fid1k-efficientnet_lite0"], "only that"),
         (["--metrics", "fd1k", "--outdir", folders / "absent"], "no folder"),
