@@ -126,5 +126,8 @@ class TrainingConfig:
 
 def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:
     """Options given, over the preset for images with this longer side, over what goes with the loss."""
-    values = PRESETS[cfg](side) | {name: value for name, value in given.items() if value is not None}
+    preset, given = PRESETS[cfg](side), {name: value for name, value in given.items() if value is not None}
+    if given.get("modulation", "adaconv") != "adaconv":
+        preset.pop("modulation_options", None)
+    values = preset | given
     return LOSS_SETTINGS[values.get("loss", TrainingConfig.loss)] | values

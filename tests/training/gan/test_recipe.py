@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from networks.modulation import MODULATIONS
 from torch_utils.files import InputError
 from torch_utils.stats import Means
 from training.gan.ada import AdaptiveStrength
@@ -260,6 +261,13 @@ def test_presets_make_configurations(cfg, side):
     config = TrainingConfig(data="", **resolve(cfg, side, {}))
     assert config.batch >= 8 and config.gamma > 0
     assert (config.pl_weight, config.style_mixing) == ((2, 0.9) if config.loss == "logistic" else (0, 0))
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_a_preset_with_options_of_adaconv_takes_other_modulations(modulation):
+    config = TrainingConfig(data="", **resolve("small", 16, dict(modulation=modulation)))
+    assert (config.modulation_options is None) == (modulation != "adaconv")
+    assert TrainingState(config, 16, 3, 0).G.config["modulation"] == modulation
 
 
 def test_loss_brings_its_regularisers_unless_told_otherwise():
