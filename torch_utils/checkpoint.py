@@ -85,7 +85,11 @@ def build(
     limits: dict[str, tuple[int, int]],  # of whole numbers in the config: a file must not ask for what nobody could build
     path: str | Path,
 ) -> Network:
-    """The network, built without memory of its own and then given the snapshot's tensors. `InputError` where it cannot be."""
+    """The network, built without memory of its own and then given the snapshot's tensors, halves as float32.
+
+    `InputError` where it cannot be.
+    """
+    tensors = {name: value.float() if value.dtype == torch.float16 else value for name, value in snapshot.tensors.items()}
     try:
         for name, (low, high) in limits.items():
             value = snapshot.config.get(name, low)
@@ -94,9 +98,9 @@ def build(
         with torch.device("meta"):
             network = constructor(**snapshot.config)
         for name, tensor in network.state_dict().items():
-            if name in snapshot.tensors and snapshot.tensors[name].dtype != tensor.dtype:
-                raise TypeError(f"{name} is {snapshot.tensors[name].dtype}, wanted {tensor.dtype}")
-        network.load_state_dict(snapshot.tensors, assign=True)
+            if name in tensors and tensors[name].dtype != tensor.dtype:
+                raise TypeError(f"{name} is {tensors[name].dtype}, wanted {tensor.dtype}")
+        network.load_state_dict(tensors, assign=True)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise InputError(
             f"{path}: its weights and its configuration do not fit ({' '.join(str(error).split())[:200]})"

@@ -1,7 +1,6 @@
 """A trained style transfer ready for use: encoder and network together, images in, images out."""
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -133,8 +132,7 @@ def load_stylizer(
     snapshot = read_snapshot(path)
     if snapshot.kind != "style_transfer":
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted one of train_style.py")
-    halves = {name: tensor.float() for name, tensor in snapshot.tensors.items() if tensor.dtype == torch.float16}
-    network = build(dataclasses.replace(snapshot, tensors=snapshot.tensors | halves), StyleTransfer, LIMITS, path)
+    network = build(snapshot, StyleTransfer, LIMITS, path)
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name} is not finite")

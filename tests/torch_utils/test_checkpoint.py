@@ -83,6 +83,17 @@ def test_digest_is_that_of_the_bytes():
     assert len(digest([torch.ones(2, dtype=torch.bfloat16)])) == 64  # a type that NumPy does not have
 
 
+def test_a_network_in_half_precision(tmp_path):
+    G = Generator(**SMALL).eval()
+    save_snapshot(tmp_path / "full.safetensors", "generator", G)
+    save_snapshot(tmp_path / "half.safetensors", "generator", G, half=True)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
+    half = load_generator(tmp_path / "half.safetensors")
+    assert {value.dtype for value in half.state_dict().values()} == {torch.float32}
+    z = torch.randn(4, G.z_dim)
+    assert (half(z) - load_generator(tmp_path / "full.safetensors")(z)).abs().max() < 0.02
+
+
 def test_pretrained_network_draws():
     G = load_generator(ROOT / "pretrained" / "emoji32.safetensors")
     images = G(torch.randn(16, G.z_dim, generator=torch.Generator().manual_seed(0)))
