@@ -16,6 +16,7 @@ from torch_utils.files import InputError, sha256
 from torch_utils.platform import keep_freed_memory
 
 DIM, SIZE = 512, 64
+UNIT = 100  # activations of VGG are large; in this unit distances are numbers that a person can read
 RESIZING = f"antialiased bicubic to {SIZE}x{SIZE}, not rounded"
 
 
@@ -28,7 +29,7 @@ def find() -> Path:
 
 
 def load(device: torch.device, batch_size: int = 32) -> Detector:
-    """The network as a `Detector`: the mean over positions of relu4_1, 512 numbers."""
+    """The network as a `Detector`: the mean over positions of relu4_1 in units of 100, 512 numbers."""
     path = find()
     network = load_vgg(VGG16, path).to(device)
     if device.type == "cpu":
@@ -36,6 +37,6 @@ def load(device: torch.device, batch_size: int = 32) -> Detector:
 
     def compute(images: torch.Tensor) -> torch.Tensor:
         pixels = resize(images, SIZE) / 127.5 - 1
-        return network(pixels.contiguous(memory_format=torch.channels_last))[-1].mean((2, 3))
+        return network(pixels.contiguous(memory_format=torch.channels_last))[-1].mean((2, 3)) / UNIT
 
     return Detector(VGG16, DIM, sha256(path), RESIZING, device, compute, batch_size)
