@@ -101,12 +101,19 @@ def test_pretrained_network_draws():
     assert images[:, :, 0, 0].mean() > 0.7  # on white, as emoji are
 
 
-def test_pretrained_network_draws_the_picture_in_the_readme(tmp_path):
+@pytest.mark.parametrize(
+    "network, picture",
+    [
+        ("pretrained/emoji32.safetensors", "docs/images/emoji32.png"),
+        ("tests/data/emoji32-replicate.safetensors", "tests/data/emoji32-replicate.png"),  # of before the padding was a choice
+    ],
+)
+def test_a_network_draws_the_picture_that_it_drew(tmp_path, network, picture):
     """Seeds of a network that was trained once stay the same pictures, whatever becomes of forms and defaults."""
-    arguments = ["--network", ROOT / "pretrained" / "emoji32.safetensors", "--seeds", "0-63", "--device", "cpu"]
+    arguments = ["--network", ROOT / network, "--seeds", "0-63", "--device", "cpu"]
     generate.main([str(a) for a in [*arguments, "--outdir", tmp_path, "--grid", tmp_path / "grid.png"]], standalone_mode=False)
     found, shown = (
-        np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "grid.png", ROOT / "docs" / "images" / "emoji32.png")
+        np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "grid.png", ROOT / picture)
     )
     assert np.abs(found - shown[::2, ::2]).max() <= 2  # enlarged there
 
