@@ -89,7 +89,10 @@ def build(
 
     `InputError` where it cannot be.
     """
-    tensors = {name: value.float() if value.dtype == torch.float16 else value for name, value in snapshot.tensors.items()}
+    # Copies: sums round otherwise where memory is aligned as the file happens to be, and two copies of a network should agree.
+    tensors = {
+        name: value.float() if value.dtype == torch.float16 else value.clone() for name, value in snapshot.tensors.items()
+    }
     try:
         for name, (low, high) in limits.items():
             value = snapshot.config.get(name, low)

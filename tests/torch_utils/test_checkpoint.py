@@ -112,9 +112,7 @@ def test_a_network_draws_the_picture_that_it_drew(tmp_path, network, picture):
     """Seeds of a network that was trained once stay the same pictures, whatever becomes of forms and defaults."""
     arguments = ["--network", ROOT / network, "--seeds", "0-63", "--device", "cpu"]
     generate.main([str(a) for a in [*arguments, "--outdir", tmp_path, "--grid", tmp_path / "grid.png"]], standalone_mode=False)
-    found, shown = (
-        np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "grid.png", ROOT / picture)
-    )
+    found, shown = (np.asarray(Image.open(path)).astype(int) for path in (tmp_path / "grid.png", ROOT / picture))
     assert np.abs(found - shown[::2, ::2]).max() <= 2  # enlarged there
 
 
