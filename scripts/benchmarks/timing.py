@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import platform
 import statistics
 import time
@@ -84,6 +85,7 @@ def machine(device: torch.device) -> dict:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
         cpu=torch.backends.cpu.get_cpu_capability(),
         bf16_units=units,
+        cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         python=platform.python_version(),
