@@ -5,11 +5,13 @@ side has a process of its own, because how a process keeps its memory is part of
 """
 
 import contextlib
+import functools
 import json
 import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from PIL import Image
 
 from metrics.detectors import inception
 from metrics.fid import frechet_distance
-from scripts.benchmarks.timing import in_turns, machine, ratio, timed
+from scripts.benchmarks.timing import in_turns, machine, ratio
 from scripts.benchmarks.turns import ROOT, Side
 from scripts.output import markdown
 from torch_utils.cli import command
@@ -43,7 +45,7 @@ def turns(jobs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[f
 
     for job in reversed(jobs.values()):
         job()
-    return in_turns({name: lambda name=name: told(name) for name in jobs}, 0, least=rounds)
+    return in_turns({name: functools.partial(told, name) for name in jobs}, 0, least=rounds)
 
 
 def ratio_to_best(times: dict[str, list[float]]) -> float:
@@ -67,10 +69,12 @@ def distances(dim: int, samples: int, rounds: int) -> dict:
         gaussians += [features.mean(0), np.cov(features, rowvar=False)]
     functions, results = {OURS: frechet_distance, THEIRS: reference}, {}
 
-    def compute(name: str) -> None:
+    def job(name: str) -> float:
+        began = time.perf_counter()
         results[name] = float(functions[name](*gaussians))
+        return time.perf_counter() - began
 
-    times = turns({name: lambda name=name: timed(lambda: compute(name), torch.device("cpu")) for name in functions}, rounds)
+    times = turns({name: functools.partial(job, name) for name in functions}, rounds)
     apart = abs(results[OURS] / results[THEIRS] - 1)
     return dict(what=f"Fréchet distance, {dim} features", goal=0.3, seconds=times, ratio=ratio_to_best(times), apart=apart)
 
@@ -123,8 +127,9 @@ def extraction(images: int, size: int, rounds: int, device: torch.device, tiny: 
         torch.jit.script((SmallNetwork() if tiny else Network()).eval()).save(network)
         jobs, features = {}, {}
         for name, (side, workers) in sides.items():
-            options = dict(folder=str(folder), network=network, workers=workers, result=str(other / f"{name}.npy"))
-            jobs[name] = stack.enter_context(Side(side, ROOT, device, **options)).jobs
+            result = str(other / f"{name}.npy")
+            process = Side(side, ROOT, device, folder=str(folder), network=network, workers=workers, result=result)
+            jobs[name] = stack.enter_context(process).jobs
         times = turns({name: own["extract"] for name, own in jobs.items()}, rounds)
         for name, own in jobs.items():
             own["save"]()

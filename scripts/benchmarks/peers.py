@@ -72,9 +72,7 @@ def table(results: list[dict]) -> str:
 @click.option("--device", help="cpu, cuda …  [default: the best there is]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench-peers"), help="OUT.json and OUT.md are written")
 @click.option("--tiny", is_flag=True, help="small networks, to try the script")
-def main(
-    checkout: Path, resolution: int, batch: int, precision: str, seconds: float, device: str | None, out: Path, tiny: bool
-):
+def main(checkout, resolution, batch, precision, seconds, device, out, tiny):
     """Compare generators, forward and forward + backward, with NVIDIA's stylegan2-ada-pytorch."""
     if resolution & (resolution - 1):
         raise click.UsageError(f"--resolution {resolution}: wanted a power of two, theirs draws no other")

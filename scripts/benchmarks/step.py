@@ -35,7 +35,7 @@ def small_style() -> dict[str, Any]:
     return dict(values=small_preset() | dict(crop=128, style_crop=128))
 
 
-C1024 = dict(channel_base=1024, d_channel_base=1024, channel_max=512, batch=16, z_dim=512, style_depth=64)
+C1024: dict[str, Any] = dict(channel_base=1024, d_channel_base=1024, channel_max=512, batch=16, z_dim=512, style_depth=64)
 C1024 |= dict(reg_interval=8, gamma=1.0, glr=0.001, dlr=0.0016)
 SMALLEST = dict(channel_base=128, d_channel_base=128, channel_max=8, z_dim=8, style_depth=2, batch=2, reg_interval=2)
 PRESETS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
