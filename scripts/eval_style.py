@@ -120,7 +120,7 @@ def evaluation_table(results: dict[str, dict]) -> str:
 @click.option("--size", type=click.IntRange(smallest_side(PERIODS)), default=256, help="of both images, cropped to squares")
 @click.option("--pairs", type=click.IntRange(1), default=100, help="at most this many, drawn at random")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
-@click.option("--steps", type=click.IntRange(2), default=500, help="for each transfer of the stripes-and-dots test")
+@click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the stripes-and-dots test")
 @click.option("--speed", is_flag=True, help="time and memory of AdaConv : AdaIN, in the first network's or default widths")
 @click.option("--speed-size", type=click.IntRange(8), default=512, help="of both images; the paper's style encoder takes 256")

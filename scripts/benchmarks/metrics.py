@@ -83,24 +83,19 @@ def distances(dim: int, samples: int, rounds: int) -> dict:
 
 
 class Network(torch.nn.Module):
-    """torchvision's Inception v3, untrained, with the interface of the field's file: the same work, other numbers."""
+    """torchvision's Inception v3, untrained, with the interface of the field's file: the same work, other numbers.
 
-    def __init__(self):
+    Or a tiny network, to try the script, and to time everything but the network.
+    """
+
+    def __init__(self, tiny: bool):
         super().__init__()
-        network = import_torchvision().models.inception_v3(weights=None, init_weights=False, aux_logits=False)
-        body = [child for name, child in network.named_children() if name not in ("dropout", "fc")]
-        self.layers = torch.nn.Sequential(*body, torch.nn.Flatten())
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers((images - 128) / 128)
-
-
-class SmallNetwork(torch.nn.Module):
-    """To try the script, and to time everything but the network."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.AvgPool2d(23), torch.nn.Flatten(), torch.nn.Linear(507, inception.DIM))
+        if tiny:
+            layers = [torch.nn.AvgPool2d(23), torch.nn.Flatten(), torch.nn.Linear(507, inception.DIM)]
+        else:
+            whole = import_torchvision().models.inception_v3(weights=None, init_weights=False, aux_logits=False)
+            layers = [child for name, child in whole.named_children() if name not in ("dropout", "fc")] + [torch.nn.Flatten()]
+        self.layers = torch.nn.Sequential(*layers)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layers((images - 128) / 128)
@@ -124,7 +119,7 @@ def extraction(images: int, size: int, rounds: int, device: torch.device, tiny: 
         make_images(folder, images, size)
         torch.manual_seed(0)
         network = str(other / inception.FILE)
-        torch.jit.script((SmallNetwork() if tiny else Network()).eval()).save(network)
+        torch.jit.script(Network(tiny).eval()).save(network)
         jobs, features = {}, {}
         for name, (side, workers) in sides.items():
             result = str(other / f"{name}.npy")

@@ -43,11 +43,8 @@ def draws(G: torch.nn.Module, draw: Callable, formats: Sequence[str], device: to
             images = draw()
         images.float().square().mean().backward()
 
-    jobs: dict[str, Callable[[], None]] = {}
-    for number_format in formats:
-        jobs[f"{number_format} forward"] = functools.partial(forward, number_format)
-        jobs[f"{number_format} forward+backward"] = functools.partial(forward_backward, number_format)
-    return jobs
+    works = {"forward": forward, "forward+backward": forward_backward}
+    return {f"{form} {name}": functools.partial(work, form) for form in formats for name, work in works.items()}
 
 
 def generator(modulation: str, formats: list[str], resolution: int, batch: int, widths: dict, device: torch.device) -> Jobs:
@@ -67,17 +64,9 @@ def stylegan2_ada(formats: list[str], resolution: int, batch: int, widths: dict,
     from training.networks import Generator
 
     z_dim = widths.get("z_dim", 512)
+    sizes = dict(z_dim=z_dim, c_dim=0, w_dim=z_dim, img_resolution=resolution, img_channels=3)
     options = dict(num_fp16_res=0, channel_base=widths["channel_base"], channel_max=widths["channel_max"])
-    G = Generator(
-        z_dim=z_dim,
-        c_dim=0,
-        w_dim=z_dim,
-        img_resolution=resolution,
-        img_channels=3,
-        mapping_kwargs=dict(num_layers=2),
-        synthesis_kwargs=options,
-    )
-    G.to(device)
+    G = Generator(**sizes, mapping_kwargs=dict(num_layers=2), synthesis_kwargs=options).to(device)
     z, c = torch.randn(batch, z_dim, device=device), torch.zeros(batch, 0, device=device)
     return draws(G, lambda: G(z, c, noise_mode="random"), formats, device), {}
 

@@ -32,6 +32,7 @@ from training.gan.loop import train
 from training.gan.state import TrainingState
 from training.run.saved_state import states
 
+PATH = click.Path(path_type=Path)
 EMOJI = Path(__file__).resolve().parents[2] / "datasets" / "emoji32.zip"
 
 
@@ -59,9 +60,9 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
 
 
 @command()
-@click.option("--data", type=click.Path(path_type=Path), multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
-@click.option("--outdir", type=click.Path(path_type=Path), default=Path("out/study"), help="where the runs go")
-@click.option("--docs", type=click.Path(path_type=Path), default=Path("out/study-docs"), help="for page, pictures and records")
+@click.option("--data", type=PATH, multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
+@click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
+@click.option("--docs", type=PATH, default=Path("out/study-docs"), help="for ablation.md, its pictures and the records of runs")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")
 @click.option("--kimg", type=click.IntRange(1), default=8, help="length of each run")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="runs of each configuration")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 from training.gan.config import TrainingConfig, resolve
 from training.gan.state import TrainingState
@@ -19,7 +20,7 @@ def with_lr(lr: float, modulation: str, **more) -> dict:
 adain, demod = (functools.partial(with_lr, modulation=name) for name in ("adain", "demod"))
 
 
-STYLEGAN2_LOSS = dict(loss="logistic", pl_weight=2.0, style_mixing=0.9)
+STYLEGAN2_LOSS: dict[str, Any] = dict(loss="logistic", pl_weight=2.0, style_mixing=0.9)
 
 # table -> row -> what differs from the `tiny` preset. An empty row is the preset itself.
 TABLES: dict[str, dict[str, dict]] = {

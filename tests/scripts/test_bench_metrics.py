@@ -35,7 +35,7 @@ def test_both_sides_extract_the_same_features(tmp_path, workers, monkeypatch):
     script.make_images(tmp_path / "images", 40, 24)
     torch.manual_seed(0)
     network = tmp_path / script.inception.FILE
-    torch.jit.script(script.SmallNetwork().eval()).save(str(network))
+    torch.jit.script(script.Network(tiny=True).eval()).save(str(network))
     both = []
     for side in (sides.our_features, sides.clean_fid_features):
         result = str(tmp_path / "features.npy")
