@@ -197,12 +197,7 @@ def convert_all(
 @click.option("--resolution", type=size_of, metavar="WxH", help="Size of images written, such as 64x64. [default: as they are]")
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")
-@click.option(
-    "--background",
-    type=background_of,
-    metavar="keep|COLOUR",
-    help="Colour under transparent images. [default: keep transparency]",
-)
+@click.option("--background", type=background_of, metavar="keep|COLOUR", help="Colour for transparent parts. [default: keep]")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
 @click.option("--labels-from-folders", type=BOOL, default=False, help="Every outermost folder is a class.")
 @click.option("--labels-names", metavar="FILE|NAME,…", help="Names of classes 0, 1, …; a file has one a line.")

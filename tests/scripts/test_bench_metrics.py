@@ -1,5 +1,7 @@
 """The comparison with clean-fid: what it counts, and that both sides compute the same."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -45,3 +47,14 @@ def test_both_sides_extract_the_same_features(tmp_path, workers, monkeypatch):
         both.append(np.load(result))
     assert both[0].shape == (40, 2048)
     torch.testing.assert_close(torch.from_numpy(both[0]), torch.from_numpy(both[1]), rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_timed_in_processes_of_their_own(run_command, tmp_path):
+    reference_package("cleanfid.fid")
+    options = ["--images", 20, "--size", 24, "--rounds", 1, "--tiny", "--device", "cpu", "--out", tmp_path / "times.json"]
+    finished = run_command("scripts/bench.py", "metrics", "features", *options)
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads((tmp_path / "times.json").read_text())["results"]
+    assert result["apart"] < 1e-5 and {"ours", "clean-fid, 12 workers"} <= set(result["seconds"])
+    assert all(len(times) == 1 and times[0] > 0 for times in result["seconds"].values())
+    assert "ours: " in finished.stderr and script.table([result]) in finished.stdout
