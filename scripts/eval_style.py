@@ -46,10 +46,13 @@ COLUMNS = {
 }
 
 
-def read_images(archive: Archive, names: Iterable[str], size: int) -> dict[str, torch.Tensor]:
-    """Name -> [1, 3, size, size] in [-1, 1]: the largest square in the middle, resized."""
+Images = dict[str, torch.Tensor]  # by name, each [1, 3, H, W] in [-1, 1]
+
+
+def read_images(archive: Archive, names: Iterable[str], size: int, device: torch.device) -> Images:
+    """Of `size`×`size` pixels: the largest square in the middle, resized."""
     fitted = {name: ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS) for name in names}
-    return {name: from_uint8(to_rgb(from_pil(image)[None])) for name, image in fitted.items()}
+    return {name: from_uint8(to_rgb(from_pil(image)[None])).to(device) for name, image in fitted.items()}
 
 
 def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -59,13 +62,7 @@ def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) 
     return [(contents[i // len(styles)], styles[i % len(styles)]) for i in pick]
 
 
-def evaluate(
-    stylizers: dict[str, Stylizer],
-    contents: dict[str, torch.Tensor],
-    styles: dict[str, torch.Tensor],
-    pairs: list[tuple[str, str]],
-    device: torch.device,
-) -> dict[str, dict]:
+def evaluate(stylizers: dict[str, Stylizer], contents: Images, styles: Images, pairs: list[tuple[str, str]]) -> dict[str, dict]:
     """Name of a network -> means over the pairs. Content and style themselves are scored, too: the ends of each scale.
 
     Features are those of one encoder, the first network's, for all of them.
@@ -74,8 +71,8 @@ def evaluate(
     records = {name: [] for name in (*stylizers, "content", "style")}
     bar = Progress("pairs", len(pairs), "pair")
     for i, (content_name, style_name) in enumerate(pairs):
-        content, style = contents[content_name].to(device), styles[style_name].to(device)
-        outputs = {name: timed_stylize(stylizer, content, style, device) for name, stylizer in stylizers.items()}
+        content, style = contents[content_name], styles[style_name]
+        outputs = {name: timed_stylize(stylizer, content, style) for name, stylizer in stylizers.items()}
         outputs |= {"content": (content, 0.0), "style": (style, 0.0)}
         with torch.no_grad():
             of_content, of_style = encoder(content), encoder(style)
@@ -91,10 +88,10 @@ def evaluate(
     return {name: means(rows) for name, rows in records.items()}
 
 
-def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor, device: torch.device):
+def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, float]:
     """-> the image, and seconds for both encoders and the decoder."""
     images = []
-    seconds = timed(lambda: images.append(whole(stylizer, content, style)), device)
+    seconds = timed(lambda: images.append(whole(stylizer, content, style)), content.device)
     return images[0], seconds
 
 
@@ -143,9 +140,9 @@ def main(**options):
         stylizers = {str(path): load_stylizer(path, o.encoder_weights, device) for path in o.networks}
         archives = Archive(o.content), Archive(o.style)
         pairs = pairs_of(archives[0].names, archives[1].names, o.pairs)
-        contents, styles = (read_images(a, sorted(set(names)), o.size) for a, names in zip(archives, zip(*pairs)))
+        contents, styles = (read_images(a, sorted(set(names)), o.size, device) for a, names in zip(archives, zip(*pairs)))
         try:
-            scores = evaluate(stylizers, contents, styles, pairs, device)
+            scores = evaluate(stylizers, contents, styles, pairs)
         except ValueError as error:  # the paper's style encoder takes one size only
             raise InputError(f"--size {o.size}: {error}") from None
         results["evaluation"] = dict(size=o.size, pairs=pairs, networks=scores)
