@@ -49,7 +49,7 @@ COLUMNS = {
 Images = dict[str, torch.Tensor]  # by name, each [1, 3, H, W] in [-1, 1]
 
 
-def read_images(archive: Archive, names: Iterable[str], size: int, device: torch.device) -> Images:
+def read_images(archive: Archive, names: Iterable[str], size: int, device: torch.device | str = "cpu") -> Images:
     """Of `size`×`size` pixels: the largest square in the middle, resized."""
     fitted = {name: ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS) for name in names}
     return {name: from_uint8(to_rgb(from_pil(image)[None])).to(device) for name, image in fitted.items()}
