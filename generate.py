@@ -16,12 +16,13 @@ from networks.sampling import one_hot
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, counted, run
-from torch_utils.files import InputError
+from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import newest_snapshot
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @command()
@@ -38,10 +39,8 @@ PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetenso
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
-@click.option("--grid", type=click.Path(dir_okay=False, path_type=Path), help="also put all images into one picture")
-@click.option(
-    "--show-kernels", type=click.Path(dir_okay=False, path_type=Path), help="draw the kernels of the one seed (AdaConv only)"
-)
+@click.option("--grid", type=FILE, help="also put all images into one picture")
+@click.option("--show-kernels", type=FILE, help="draw the kernels of the one seed (AdaConv only)")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, device):
     """Draw one image per seed from a trained generator.
@@ -57,11 +56,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
     if show_kernels and G.config["modulation"] != "adaconv":
         raise InputError(f"--show-kernels: {network} predicts no kernels: its modulation is {G.config['modulation']}")
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
-    for folder in {outdir, *(path.parent for path in (grid, show_kernels) if path)}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: {error.strerror}") from None
+    make_folders(outdir, *(path.parent for path in (grid, show_kernels) if path))
 
     images, progress = [], Progress("generating", len(seeds), "img")
     for i, seed in enumerate(seeds):

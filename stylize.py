@@ -21,7 +21,7 @@ from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.cli import Progress, command, run
-from torch_utils.files import InputError
+from torch_utils.files import InputError, make_folders
 from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
@@ -33,22 +33,16 @@ MAX_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
 PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
 
 
-class _Weights(click.ParamType):
+def weights_of(text: str) -> list[float]:
     """`1,3` -> [0.25, 0.75]"""
-
-    name = "weights"
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, list):
-            return value
-        try:
-            weights = [float(part) for part in value.split(",")]
-        except ValueError:
-            weights = [math.nan]
-        total = sum(weights)
-        if not 0 < total < math.inf or min(weights) < 0:
-            self.fail(f"{value!r} does not read as weights; write 1,1 or 0.25,0.75", param, ctx)
-        return [weight / total for weight in weights]
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = [math.nan]
+    total = sum(weights)
+    if not 0 < total < math.inf or min(weights) < 0:
+        raise click.BadParameter(f"{text!r} does not read as weights; write 1,1 or 0.25,0.75")
+    return [weight / total for weight in weights]
 
 
 @dataclass
@@ -82,13 +76,8 @@ class Style:
     type=PATH,
     help="of VGG, with torchvision's keys  [default: pretrained/ for vgg16; vgg19 is fetched once]",
 )
-@click.option(
-    "--strength",
-    type=click.FloatRange(0, 10),
-    default=1,
-    help="from the content's own style (0) to the style (1), or beyond it",
-)
-@click.option("--mix", type=_Weights(), help="a weight for each style, such as 1,1,2: all of them become one")
+@click.option("--strength", type=click.FloatRange(0, 10), default=1, help="0: the content's own style, 1: the style, or beyond")
+@click.option("--mix", type=weights_of, metavar="W,W,…", help="a weight for each style, such as 1,1,2: all of them become one")
 @click.option("--statistics", type=PATH, help="style to take each channel's mean and spread from instead (AdaConv only)")
 @click.option("--content-size", type=click.IntRange(1), help="short side of contents, in pixels  [default: as they are]")
 @click.option("--style-size", type=click.IntRange(1), default=PAPER_STYLE_SIDE, help="short side of styles, in pixels")
@@ -118,11 +107,7 @@ def main(**options):
     stylizer = open_stylizer(o)
     styles = read_all_styles(o, stylizer)
     archive, files = open_contents(o, styles) if o.content else (None, None)
-    for folder in {path.parent for path in outputs} | ({files[0][0].parent} if files else set()):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: {error.strerror}") from None
+    make_folders(*(path.parent for path in (*outputs, *(files[0] if files else ()))))
     if o.save_style:
         save_descriptor(o.save_style, styles[0].descriptor, stylizer.network)
     if o.show_kernels:
@@ -130,7 +115,7 @@ def main(**options):
         kernels = stylizer.kernels(styles[0].descriptor)
         save_png(o.show_kernels, kernel_picture([(t, k.composed()[0]) for t, k in zip(titles, kernels)]))
     if archive:
-        draw(stylizer, archive, styles, o.content_size, files, o.table)
+        draw(o, stylizer, archive, styles, files)
     print("written:", ", ".join(map(str, outputs)))
 
 
@@ -245,30 +230,23 @@ def plan(output: Path, contents: list[str], styles: list[Style]) -> list[list[Pa
     return files
 
 
-def draw(
-    stylizer: Stylizer,
-    archive: Archive,
-    styles: list[Style],
-    content_size: int | None,
-    files: list[list[Path]] | None,
-    table: Path | None,
-) -> None:
+def draw(o: SimpleNamespace, stylizer: Stylizer, archive: Archive, styles: list[Style], files: list[list[Path]] | None) -> None:
     """In the archive's order; the files row by row, the table at the end."""
     rows = [["", *(style.cell for style in styles)]]
     progress = Progress("stylizing", len(archive.names) * len(styles), "img")
     for row, name in enumerate(archive.names):
-        content = read_picture(archive, name, content_size)
-        cells: list[Image.Image | str] = [thumbnail(content)] if table else []
+        content = read_picture(archive, name, o.content_size)
+        cells: list[Image.Image | str] = [thumbnail(content)] if o.table else []
         for column, image in enumerate(stylizer.stylize_picture(content, [style.descriptor for style in styles])):
             if files:
                 save_png(files[row][column], image)
-            if table:
+            if o.table:
                 cells.append(thumbnail(image))
             progress.update(row * len(styles) + column + 1)
         rows.append(cells)
     progress.close()
-    if table:
-        save_png(table, table_picture(rows))
+    if o.table:
+        save_png(o.table, table_picture(rows))
 
 
 if __name__ == "__main__":

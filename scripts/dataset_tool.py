@@ -1,11 +1,13 @@
 """Make a dataset of equal PNGs, numbered and with labels, from a folder, a zip file or an IDX file of images."""
 
+import itertools
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from PIL import ImageColor
@@ -23,31 +25,21 @@ from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 SHOWN = 20  # skipped images that are named, before they are only counted
 
 
-class _Size(click.ParamType):
+def size_of(text: str) -> tuple[int, int]:
     """`64x48` -> (64, 48), width first."""
-
-    name = "WxH"
-
-    def convert(self, value, param, ctx):
-        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value) if isinstance(value, str) else None
-        size = (int(match[1]), int(match[2])) if match else (0, 0)
-        if not all(1 <= side <= MAX_SIDE for side in size):
-            self.fail(f"{value!r} is not WIDTHxHEIGHT with sides from 1 to {MAX_SIDE}, such as 64x64", param, ctx)
-        return size
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise click.BadParameter(f"{text!r} is not WIDTHxHEIGHT with sides from 1 to {MAX_SIDE}, such as 64x64")
+    return size
 
 
-class _Background(click.ParamType):
+def background_of(text: str) -> tuple[int, int, int] | str:
     """`white` -> (255, 255, 255); `keep` -> "keep"."""
-
-    name = "keep|COLOUR"
-
-    def convert(self, value, param, ctx):
-        if not isinstance(value, str) or value == "keep":
-            return value
-        try:
-            return ImageColor.getrgb(value)[:3]
-        except ValueError:
-            self.fail(f"{value!r} is neither keep nor a colour, such as white or #ffcc00", param, ctx)
+    try:
+        return text if text == "keep" else ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither keep nor a colour, such as white or #ffcc00") from None
 
 
 class Skipped:
@@ -116,19 +108,33 @@ def choose_labels(
     return labels, (given or known) if labels else None
 
 
+Read = TypeVar("Read")
+
+
+def readable(
+    what: str, source: Archive | IdxImages, names: Sequence[str], read: Callable[[str], Read], skipped: Skipped
+) -> Iterator[tuple[str, Read]]:
+    """Name and read(name) of the images that can be read; `InputError` at the end where none can."""
+    progress, count = Progress(what, len(names), "img"), 0
+    try:
+        for done, name in enumerate(names):
+            progress.update(done)
+            try:
+                result = read(name)
+            except InputError as error:
+                skipped.add(error)
+                continue
+            count += 1
+            yield name, result
+    finally:
+        progress.close()
+    if not count:
+        raise InputError(f"{source.path}: none of {skipped.count} images can be read; the first: {skipped.first}")
+
+
 def survey(source: Archive | IdxImages, limit: int | None, skipped: Skipped) -> dict[str, Shape]:
     """Shapes of the first `limit` images whose headers can be read, so that errors of sizes come before the work."""
-    shapes, progress = {}, Progress("looking", len(source.names), "img")
-    for done, name in enumerate(source.names):
-        if len(shapes) == limit:
-            break
-        progress.update(done)
-        try:
-            shapes[name] = source.shape(name)
-        except InputError as error:
-            skipped.add(error)
-    progress.close()
-    return shapes
+    return dict(itertools.islice(readable("looking", source, source.names, source.shape, skipped), limit))
 
 
 def common_mode(shapes: dict[str, Shape]) -> str:
@@ -177,31 +183,21 @@ def convert_all(
     images: Archive | IdxImages, names: Iterable[str], fit: ImageFit, write: Callable[[str, bytes], None], skipped: Skipped
 ) -> list[tuple[str, str]]:
     """(name in the dataset, name in the source) of the images that could be read and were written."""
-    names, written = list(names), []
-    progress = Progress("writing", len(names), "img")
-    for done, name in enumerate(names):
-        progress.update(done)
-        try:
-            image = images.image(name)
-        except InputError as error:
-            skipped.add(error)
-            continue
+    written: list[tuple[str, str]] = []
+    for name, image in readable("writing", images, list(names), images.image, skipped):
         target = f"{len(written) // 1000:05d}/img{len(written):08d}.png"
         write(target, png(fit(image)))
         written.append((target, name))
-    progress.close()
-    if not written:
-        raise InputError(f"{images.path}: none of {skipped.count} images can be read; the first: {skipped.first}")
     return written
 
 
 @command()
 @click.option("--source", type=click.Path(path_type=Path), required=True, help="Folder, zip or IDX (.gz) file of images.")
 @click.option("--dest", type=click.Path(path_type=Path), required=True, help="New folder, or new file that ends in .zip.")
-@click.option("--resolution", type=_Size(), help="Size of the images written, such as 64x64. [default: as they are]")
+@click.option("--resolution", type=size_of, metavar="WxH", help="Size of images written, such as 64x64. [default: as they are]")
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")
-@click.option("--background", type=_Background(), help="Colour to lay transparent images over. [default: keep transparency]")
+@click.option("--background", type=background_of, metavar="keep|COLOUR", help="Colour for transparent parts. [default: keep]")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
 @click.option("--labels-from-folders", type=BOOL, default=False, help="Every outermost folder is a class.")
 @click.option("--labels-names", metavar="FILE|NAME,…", help="Names of classes 0, 1, …; a file has one a line.")
@@ -235,8 +231,6 @@ def main(source, dest, resolution, transform, resize_filter, background, max_ima
     images, skipped = open_source(source), Skipped()
     labels, label_names = choose_labels(images, labels_from_folders, labels_names)
     shapes = survey(images, max_images, skipped)
-    if not shapes:
-        raise InputError(f"{source}: none of {skipped.count} images can be read; the first: {skipped.first}")
     transform, resolution = choose_fit(images, shapes, transform, resolution)
     colour = None if background in (None, "keep") else background
     fit = ImageFit(common_mode(shapes), resolution, transform, FILTERS[resize_filter], colour)

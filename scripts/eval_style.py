@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import click
 import torch
@@ -28,6 +27,7 @@ from scripts.benchmarks import style_transfer as style_speed
 from scripts.benchmarks.style_transfer import whole
 from scripts.benchmarks.timing import timed
 from scripts.experiments import stripes_and_dots
+from scripts.output import markdown
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import Progress, command, run
@@ -35,6 +35,7 @@ from torch_utils.files import InputError, write_json
 from torch_utils.images import from_pil, from_uint8, to_rgb, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
 
+PATH = click.Path(path_type=Path)
 COLUMNS = {
     "content_loss": "content loss",
     "style_loss": "style loss",
@@ -45,10 +46,13 @@ COLUMNS = {
 }
 
 
-def read_images(archive: Archive, names: Iterable[str], size: int) -> dict[str, torch.Tensor]:
-    """Name -> [1, 3, size, size] in [-1, 1]: the largest square in the middle, resized."""
+Images = dict[str, torch.Tensor]  # by name, each [1, 3, H, W] in [-1, 1]
+
+
+def read_images(archive: Archive, names: Iterable[str], size: int, device: torch.device | str = "cpu") -> Images:
+    """Of `size`×`size` pixels: the largest square in the middle, resized."""
     fitted = {name: ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS) for name in names}
-    return {name: from_uint8(to_rgb(from_pil(image)[None])) for name, image in fitted.items()}
+    return {name: from_uint8(to_rgb(from_pil(image)[None])).to(device) for name, image in fitted.items()}
 
 
 def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -58,13 +62,7 @@ def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) 
     return [(contents[i // len(styles)], styles[i % len(styles)]) for i in pick]
 
 
-def evaluate(
-    stylizers: dict[str, Stylizer],
-    contents: dict[str, torch.Tensor],
-    styles: dict[str, torch.Tensor],
-    pairs: list[tuple[str, str]],
-    device: torch.device,
-) -> dict[str, dict]:
+def evaluate(stylizers: dict[str, Stylizer], contents: Images, styles: Images, pairs: list[tuple[str, str]]) -> dict[str, dict]:
     """Name of a network -> means over the pairs. Content and style themselves are scored, too: the ends of each scale.
 
     Features are those of one encoder, the first network's, for all of them.
@@ -73,28 +71,27 @@ def evaluate(
     records = {name: [] for name in (*stylizers, "content", "style")}
     bar = Progress("pairs", len(pairs), "pair")
     for i, (content_name, style_name) in enumerate(pairs):
-        content, style = contents[content_name].to(device), styles[style_name].to(device)
-        outputs = {name: timed_stylize(stylizer, content, style, device) for name, stylizer in stylizers.items()}
+        content, style = contents[content_name], styles[style_name]
+        outputs = {name: timed_stylize(stylizer, content, style) for name, stylizer in stylizers.items()}
         outputs |= {"content": (content, 0.0), "style": (style, 0.0)}
         with torch.no_grad():
             of_content, of_style = encoder(content), encoder(style)
             for name, (output, seconds) in outputs.items():
                 output = from_uint8(to_uint8(output))  # as a file has it
                 of_output = encoder(output)
-                scores: dict[str, Any] = dict(content_loss=float(content_loss(of_output, of_content)))
-                scores |= dict(style_loss=float(moments_loss(of_output, of_style)))
-                scores |= dict(gram=float(gram_distance(of_output, of_style)), edges=float(edge_ssim(output, content)))
-                scores |= dict(structure=structure_score(output, content, style)[0], seconds=seconds)
-                records[name].append(scores)
+                losses = dict(content_loss=content_loss(of_output, of_content), style_loss=moments_loss(of_output, of_style))
+                losses |= dict(gram=gram_distance(of_output, of_style), edges=edge_ssim(output, content))
+                structure = structure_score(output, content, style)[0]
+                records[name].append({k: float(v) for k, v in losses.items()} | dict(structure=structure, seconds=seconds))
         bar.update(i + 1)
     bar.close()
     return {name: means(rows) for name, rows in records.items()}
 
 
-def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor, device: torch.device):
+def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, float]:
     """-> the image, and seconds for both encoders and the decoder."""
     images = []
-    seconds = timed(lambda: images.append(whole(stylizer, content, style)), device)
+    seconds = timed(lambda: images.append(whole(stylizer, content, style)), content.device)
     return images[0], seconds
 
 
@@ -107,44 +104,25 @@ def means(rows: list[dict]) -> dict:
 
 
 def evaluation_table(results: dict[str, dict]) -> str:
-    lines = [f"| network | {' | '.join(COLUMNS.values())} |", "| --- " * (len(COLUMNS) + 1) + "|"]
-    for name, scores in results.items():
-        cells = [f"{scores[key]:.3f}" if scores[key] or key != "seconds" else "" for key in COLUMNS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    cell = lambda key, value: f"{value:.3f}" if value or key != "seconds" else ""
+    rows = [[name, *(cell(key, scores[key]) for key in COLUMNS)] for name, scores in results.items()]
+    return markdown(["network", *COLUMNS.values()], rows)
 
 
 @command()
-@click.option(
-    "--network",
-    "networks",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="snapshot of train_style.py; may be given several times",
-)
-@click.option(
-    "--encoder-weights",
-    type=click.Path(path_type=Path),
-    help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]",
-)
-@click.option("--content", type=click.Path(path_type=Path), help="folder or zip of held-out photographs")
-@click.option("--style", type=click.Path(path_type=Path), help="folder or zip of held-out styles")
+@click.option("--network", "networks", type=PATH, multiple=True, help="snapshot of train_style.py; may be given several times")
+@click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]")
+@click.option("--content", type=PATH, help="folder or zip of held-out photographs")
+@click.option("--style", type=PATH, help="folder or zip of held-out styles")
 @click.option("--size", type=click.IntRange(smallest_side(PERIODS)), default=256, help="of both images, cropped to squares")
 @click.option("--pairs", type=click.IntRange(1), default=100, help="at most this many, drawn at random")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
-@click.option(
-    "--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of the stripes-and-dots test"
-)
+@click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the stripes-and-dots test")
 @click.option("--speed", is_flag=True, help="time and memory of AdaConv : AdaIN, in the first network's or default widths")
-@click.option(
-    "--speed-size",
-    type=click.IntRange(8),
-    default=512,
-    help="of both images; styles of 256 for the paper's style encoder",
-)
+@click.option("--speed-size", type=click.IntRange(8), default=512, help="of both images; the paper's style encoder takes 256")
 @click.option("--seconds", type=float, default=60, help="for the repetitions of --speed")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/style"), help="OUT.json is written")
+@click.option("--out", type=PATH, default=Path("out/style"), help="OUT.json is written")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(**options):
     """Score trained style transfers, test what they can transfer at all, and time them."""
@@ -162,9 +140,9 @@ def main(**options):
         stylizers = {str(path): load_stylizer(path, o.encoder_weights, device) for path in o.networks}
         archives = Archive(o.content), Archive(o.style)
         pairs = pairs_of(archives[0].names, archives[1].names, o.pairs)
-        contents, styles = (read_images(a, sorted(set(names)), o.size) for a, names in zip(archives, zip(*pairs)))
+        contents, styles = (read_images(a, sorted(set(names)), o.size, device) for a, names in zip(archives, zip(*pairs)))
         try:
-            scores = evaluate(stylizers, contents, styles, pairs, device)
+            scores = evaluate(stylizers, contents, styles, pairs)
         except ValueError as error:  # the paper's style encoder takes one size only
             raise InputError(f"--size {o.size}: {error}") from None
         results["evaluation"] = dict(size=o.size, pairs=pairs, networks=scores)

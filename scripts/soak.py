@@ -17,6 +17,7 @@ import psutil
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.output import markdown
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import TEMPORARY, InputError
 from torch_utils.run_dir import LOG, METRICS, PAGE, RUNS, SNAPSHOTS, STATS
@@ -93,12 +94,10 @@ def main(outdir: Path, data: Path, steps: int):
 def report(samples: list[dict[str, float]]) -> bool:
     """Print samples, and what grew from the second tenth to the last; whether nothing did."""
     names = list(samples[0])
-    row = lambda values: print("| " + " | ".join(values) + " |")
-    row(name + " (MB)" * (name in ("memory", "disk", "kept")) for name in names)
-    row("---" for _ in names)
+    in_mb = ("memory", "disk", "kept")
     shown = [samples[round(i * (len(samples) - 1) / 10)] for i in range(11)]
-    for sample in shown:
-        row(f"{sample[name]:.0f}" if name in ("step", "open files", "threads") else f"{sample[name]:.2f}" for name in names)
+    rows = [[f"{sample[name]:.2f}" if name in in_mb else f"{sample[name]:.0f}" for name in names] for sample in shown]
+    print(markdown([name + " (MB)" * (name in in_mb) for name in names], rows))
     part, flat = max(len(samples) // 10, 1), True
     for name, most in MAX_GROWTH.items():
         early, late = (statistics.median(s[name] for s in some) for some in (samples[part : 2 * part], samples[-part:]))

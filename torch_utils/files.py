@@ -67,6 +67,15 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
         raise
 
 
+def make_folders(*folders: Path) -> None:
+    """With those around them; `InputError` where one cannot be made."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: {error.strerror}") from None
+
+
 def replace_by_copy(source: Path, target: Path) -> None:
     """Make `target` a copy of `source`, if there is a `source`; both are whole at every moment."""
     if source.exists():

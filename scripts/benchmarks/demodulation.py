@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from networks.modulation import Demodulation
 from scripts.benchmarks.timing import in_turns, ratio, timed
+from scripts.output import markdown, row
 from torch_utils.cli import command
 from torch_utils.platform import choose_device, keep_freed_memory
 
@@ -50,7 +51,7 @@ def main(device: str | None, seconds: float, tiny: bool):
     chosen = choose_device(device)
     keep_freed_memory()
     shapes = SHAPES if not tiny else ((16, 8),)
-    print("| channels | map | scaled activations, ms | fused : scaled |\n| --- | --- | --- | --- |")
+    print(markdown(["channels", "map", "scaled activations, ms", "fused : scaled"]))
     for channels, side in shapes:
         took, fused = measure(channels, side, chosen, seconds / len(shapes))
-        print(f"| {channels} | {side}×{side} | {1000 * took:.1f} | {fused:.2f} |", flush=True)
+        print(row([channels, f"{side}×{side}", f"{1000 * took:.1f}", f"{fused:.2f}"]), flush=True)

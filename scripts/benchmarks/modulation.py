@@ -5,7 +5,6 @@ a centre.
 """
 
 import copy
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -19,21 +18,11 @@ import torch
 
 from networks.adaconv import adaconv_plain
 from networks.modulation import AdaConv
+from scripts.benchmarks import timing
 from scripts.benchmarks.sides import step_of
-from scripts.benchmarks.timing import (
-    FORMATS,
-    PRECISION_HELP,
-    allow_tf32,
-    autocast,
-    formats_of,
-    in_turns,
-    machine,
-    peak_bytes,
-    ratio,
-    timed,
-)
+from scripts.benchmarks.timing import allow_tf32, autocast, in_turns, peak_bytes, ratio, timed
+from scripts.output import markdown, save_figure, write_report
 from torch_utils.cli import command
-from torch_utils.files import atomic_write, write_json
 from torch_utils.ops import upsample2x
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.gan.config import TrainingConfig
@@ -184,7 +173,7 @@ def table(results: list[dict]) -> str:
     heads = ["sweep", "px", "batch", "C/groups", "format", "work", "demod, s"]
     heads += [f"{a} : {b}, time" for a, b in COLUMNS] + ["adaconv : the same in fp32, time"]
     heads += [f"{a} : {b}, memory" for a, b in COLUMNS[:2]]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    rows = []
     for result in results:
         case, variants = result["case"], result["variants"]
         for work in WORK:
@@ -194,8 +183,8 @@ def table(results: list[dict]) -> str:
             to_fp32 = variants["adaconv"][work].get("time_to_fp32")
             cells += [f"{to_fp32:.2f}" if to_fp32 and result["format"] != "fp32" else ""]
             cells += [f"{variants[a][work]['memory_ratio'][b]:.2f}" for a, b in COLUMNS[:2]]
-            lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    return "\n".join(lines)
+            rows.append(cells)
+    return markdown(heads, rows)
 
 
 def growth_lines(results: list[dict]) -> list[str]:
@@ -203,7 +192,7 @@ def growth_lines(results: list[dict]) -> list[str]:
     lines = []
     by_pixels = lambda case: case["resolution"] ** 2
     for sweep, size in (("batch", lambda case: case["batch"]), ("resolution", by_pixels), ("headline", by_pixels)):
-        for number_format in FORMATS:
+        for number_format in timing.FORMATS:
             rows = [r for r in results if r["sweep"] == sweep and r["format"] == number_format]
             for variant in rows[0]["variants"] if len(rows) > 1 else ():
                 points = [(size(r["case"]), s["seconds"]) for r, s in step_points(rows, variant)]
@@ -221,13 +210,11 @@ def step_points(rows: list[dict], variant: str) -> list[tuple[dict, dict]]:
 
 
 def plot(results: list[dict], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     sweeps = list(dict.fromkeys(r["sweep"] for r in results))
-    figure, axes = plt.subplots(1, len(sweeps), figsize=(4.2 * len(sweeps), 3.4), squeeze=False, constrained_layout=True)
+    figure = Figure(figsize=(4.2 * len(sweeps), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(sweeps), squeeze=False)
     key = {"headline": "resolution", "resolution": "resolution", "batch": "batch", "channels per group": "per_group"}
     for axis, sweep in zip(axes[0], sweeps):
         for number_format in dict.fromkeys(r["format"] for r in results):
@@ -243,14 +230,13 @@ def plot(results: list[dict], path: Path) -> None:
         axis.set_xticks([r["case"][key[sweep]] for r in rows], [str(r["case"][key[sweep]]) for r in rows])
         axis.minorticks_off()
     axes[0][0].legend()
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 @command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench"), help="OUT.json, OUT.md and OUT.png are written")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-@click.option("--precision", type=click.Choice([*FORMATS, "both"]), default="both", help=PRECISION_HELP)
+@timing.PRECISION
 @click.option("--seconds", type=float, default=60, help="for the repetitions of each case, all formats together")
 @click.option(
     "--memory", type=float, default=16, help="GiB; the first case of a sweep whose baseline takes a quarter of it is its last"
@@ -263,23 +249,20 @@ def main(out: Path, device: str | None, precision: str, seconds: float, memory: 
     import matplotlib  # noqa: F401  an error now, and not when everything has been measured
 
     chosen = choose_device(device)
-    formats = formats_of(precision, chosen)
+    formats = timing.formats_of(precision, chosen)
     keep_freed_memory()
     out.parent.mkdir(parents=True, exist_ok=True)
-    results = []
+    facts, results = dict(machine=timing.machine(chosen), tiny=tiny), []
     for name in SWEEPS if sweep == "all" else [sweep]:
         for case in SWEEPS[name]:
             variants = VARIANTS if case.resolution <= loop_up_to else VARIANTS[:-1]
             measured = measure(case, variants, formats, chosen, seconds, tiny)
             rows: list[dict] = [dict(sweep=name, case=vars(case), format=f, variants=measured[f]) for f in formats]
             results += rows
-            write_json(out.with_suffix(".json"), dict(machine=machine(chosen), tiny=tiny, results=results))
+            write_report(out, facts, results, "\n".join([table(results), "", *growth_lines(results)]))
             print(table(rows), flush=True)
             if 4 * rows[0]["variants"][BASELINE]["training step"]["bytes"] > memory * 2**30:
                 print(f"note: larger cases of {name!r} are left out, for memory", file=sys.stderr)
                 break
-    text = "\n".join([json.dumps(machine(chosen)), "", table(results), "", *growth_lines(results), ""])
-    with atomic_write(out.with_suffix(".md"), "w") as file:
-        file.write(text)
     plot(results, out.with_suffix(".png"))
     print(f"{out}.json, {out}.md, {out}.png")

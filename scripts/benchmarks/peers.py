@@ -5,7 +5,6 @@ is there twice: as it is, and with freed memory kept in the process, as this pro
 """
 
 import contextlib
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import click
 import torch
 
-from scripts.benchmarks.timing import FORMATS, PRECISION_HELP, formats_of, in_turns, machine, ratio
+from scripts.benchmarks.timing import PRECISION, formats_of, in_turns, machine, ratio
 from scripts.benchmarks.turns import ROOT, Side, check_files
+from scripts.output import markdown, write_report
 from torch_utils.cli import command
-from torch_utils.files import atomic_write, write_json
 from torch_utils.platform import choose_device
 
 OURS = ("adaconv", "demod")
@@ -32,22 +31,16 @@ def measure(
     """Records of work, side and format, with seconds and ratios to both forms of theirs."""
     options: dict[str, Any] = dict(resolution=resolution, batch=batch, widths=TINY if tiny else WIDTHS)
     with contextlib.ExitStack() as stack:
-        sides = {}
+        found = {}
         for name, keep_memory in THEIRS.items():
             side = Side("stylegan2-ada", checkout, device, keep_memory=keep_memory, formats=["fp32"], **options)
-            sides[name] = stack.enter_context(side)
+            found[name] = stack.enter_context(side).jobs
         for name in OURS:
             side = Side("generator", ROOT, device, modulation=name, formats=list(formats), **options)
-            sides[name] = stack.enter_context(side)
-        jobs = {}
-        for work in WORK:
-            for name, side in sides.items():
-                for job in side.jobs:
-                    number_format, of = job.split(" ")
-                    if of == work:
-                        side.jobs[job]()  # warms up
-                        jobs[work, name, number_format] = side.jobs[job]
-        times = in_turns(jobs, seconds)
+            found[name] = stack.enter_context(side).jobs
+        keys = [(work, name, f) for work in WORK for name in found for f in (("fp32",) if name in THEIRS else formats)]
+        jobs = {(work, name, f): found[name][f"{f} {work}"] for work, name, f in keys}
+        times = in_turns(jobs, seconds, warm_up=True)
     return [
         dict(
             work=work,
@@ -63,26 +56,23 @@ def measure(
 
 def table(results: list[dict]) -> str:
     """Markdown."""
-    lines = [f"| work | generator | format | seconds | {' | '.join(f'time : {name}' for name in THEIRS)} |", "|" + " --- |" * 6]
-    for result in results:
-        cells = [result[key] for key in ("work", "side", "format")]
-        cells += [f"{result['seconds']:.3f}", *(f"{result['ratio'][name]:.2f}" for name in THEIRS)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [r["work"], r["side"], r["format"], f"{r['seconds']:.3f}", *(f"{r['ratio'][name]:.2f}" for name in THEIRS)]
+        for r in results
+    ]
+    return markdown(["work", "generator", "format", "seconds", *(f"time : {name}" for name in THEIRS)], rows)
 
 
 @command()
 @click.option("--stylegan2-ada", "checkout", required=True, type=click.Path(path_type=Path), help="a checkout of NVIDIA's")
 @click.option("--resolution", type=click.IntRange(8, 1024), default=64, help="of the images, a power of two")
 @click.option("--batch", type=click.IntRange(1), default=8)
-@click.option("--precision", type=click.Choice([*FORMATS, "both"]), default="both", help=f"ours; {PRECISION_HELP}")
+@PRECISION
 @click.option("--seconds", type=float, default=60, help="for the repetitions")
 @click.option("--device", help="cpu, cuda …  [default: the best there is]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench-peers"), help="OUT.json and OUT.md are written")
 @click.option("--tiny", is_flag=True, help="small networks, to try the script")
-def main(
-    checkout: Path, resolution: int, batch: int, precision: str, seconds: float, device: str | None, out: Path, tiny: bool
-):
+def main(checkout, resolution, batch, precision, seconds, device, out, tiny):
     """Compare generators, forward and forward + backward, with NVIDIA's stylegan2-ada-pytorch."""
     if resolution & (resolution - 1):
         raise click.UsageError(f"--resolution {resolution}: wanted a power of two, theirs draws no other")
@@ -91,8 +81,6 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     results = measure(checkout, formats_of(precision, chosen), resolution, batch, chosen, seconds, tiny)
     facts = dict(machine=machine(chosen), resolution=resolution, batch=batch, tiny=tiny)
-    write_json(out.with_suffix(".json"), dict(**facts, results=results))
-    with atomic_write(out.with_suffix(".md"), "w") as file:
-        file.write(f"{json.dumps(facts)}\n\n{table(results)}\n")
+    write_report(out, facts, results, table(results))
     print(table(results))
     print(f"{out}.json, {out}.md")

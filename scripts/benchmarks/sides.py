@@ -7,9 +7,12 @@ import dataclasses
 import functools
 import importlib
 import math
+import multiprocessing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 
 from scripts.benchmarks.timing import allow_tf32, autocast
@@ -40,11 +43,8 @@ def draws(G: torch.nn.Module, draw: Callable, formats: Sequence[str], device: to
             images = draw()
         images.float().square().mean().backward()
 
-    jobs: dict[str, Callable[[], None]] = {}
-    for number_format in formats:
-        jobs[f"{number_format} forward"] = functools.partial(forward, number_format)
-        jobs[f"{number_format} forward+backward"] = functools.partial(forward_backward, number_format)
-    return jobs
+    works = {"forward": forward, "forward+backward": forward_backward}
+    return {f"{form} {name}": functools.partial(work, form) for form in formats for name, work in works.items()}
 
 
 def generator(modulation: str, formats: list[str], resolution: int, batch: int, widths: dict, device: torch.device) -> Jobs:
@@ -64,17 +64,9 @@ def stylegan2_ada(formats: list[str], resolution: int, batch: int, widths: dict,
     from training.networks import Generator
 
     z_dim = widths.get("z_dim", 512)
+    sizes = dict(z_dim=z_dim, c_dim=0, w_dim=z_dim, img_resolution=resolution, img_channels=3)
     options = dict(num_fp16_res=0, channel_base=widths["channel_base"], channel_max=widths["channel_max"])
-    G = Generator(
-        z_dim=z_dim,
-        c_dim=0,
-        w_dim=z_dim,
-        img_resolution=resolution,
-        img_channels=3,
-        mapping_kwargs=dict(num_layers=2),
-        synthesis_kwargs=options,
-    )
-    G.to(device)
+    G = Generator(**sizes, mapping_kwargs=dict(num_layers=2), synthesis_kwargs=options).to(device)
     z, c = torch.randn(batch, z_dim, device=device), torch.zeros(batch, 0, device=device)
     return draws(G, lambda: G(z, c, noise_mode="random"), formats, device), {}
 
@@ -167,9 +159,58 @@ def known_fields(config: type, values: dict) -> tuple[dict, list[str]]:
     return {k: v for k, v in values.items() if k in names}, sorted(set(values) - names)
 
 
+def our_features(folder: str, network: str, workers: int, result: str, device: torch.device) -> Jobs:
+    """As in calc_metrics.py: threads read and resize, the network runs on batches of 32."""
+    from metrics.detectors import inception
+    from torch_utils.files import sha256
+    from torch_utils.prefetch import prefetch, prefetch_one, threads
+    from training.dataset import ImageDataset
+
+    inception.SHA256 = sha256(network)  # random weights stand in for the field's file, which would be refused otherwise
+    detector = inception.load(device, network)
+    dataset = ImageDataset(folder)
+
+    def extract() -> np.ndarray:
+        batches = [range(i, min(i + 32, len(dataset))) for i in range(0, len(dataset), 32)]
+        images = prefetch(lambda batch: torch.stack([dataset[i][0] for i in batch]), batches, workers, workers + 1)
+        with threads(workers) as pool:
+            return torch.cat([finish() for finish in prefetch_one(detector.start(batch, pool) for batch in images)]).numpy()
+
+    return extraction(extract, result)
+
+
+def clean_fid_features(folder: str, network: str, workers: int, result: str, device: torch.device) -> Jobs:
+    """clean-fid's `get_folder_features` with its own model class; batches of 32, its default for custom statistics."""
+    if "fork" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("fork", force=True)  # its resizer cannot be sent to a process that is spawned
+    else:
+        workers = 0
+    from torch_utils.torchvision_compat import import_torchvision
+
+    import_torchvision()
+    from cleanfid import fid
+    from cleanfid.inception_torchscript import InceptionV3W
+
+    model = InceptionV3W(str(Path(network).parent), download=False).to(device)
+    options = dict(num_workers=workers, batch_size=32, device=device, mode="clean", verbose=False)
+    return extraction(lambda: fid.get_folder_features(folder, model, **options), result)
+
+
+def extraction(extract: Callable[[], np.ndarray], result: str) -> Jobs:
+    """Jobs `extract`, and `save` for the last features, which go to the file `result`."""
+    found = {}
+
+    def work() -> None:
+        found["features"] = extract()
+
+    return {"extract": work, "save": lambda: np.save(result, found["features"])}, {}
+
+
 SIDES: dict[str, Callable[..., Jobs]] = {
     "generator": generator,
     "stylegan2-ada": stylegan2_ada,
     "training step": training_step,
     "style step": style_step,
+    "our features": our_features,
+    "clean-fid's features": clean_fid_features,
 }

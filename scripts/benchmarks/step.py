@@ -4,7 +4,7 @@ The other may be an older commit. Both get the same options, each in a process o
 penalty to the next.
 """
 
-import json
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any
 import click
 import torch
 
-from scripts.benchmarks.timing import FORMATS, PRECISION_HELP, formats_of, in_turns, machine, ratio
+from scripts.benchmarks.timing import PRECISION, formats_of, in_turns, machine, ratio
 from scripts.benchmarks.turns import ROOT, Side, check_files
+from scripts.output import markdown, write_report
 from torch_utils.cli import command
-from torch_utils.files import InputError, atomic_write, write_json
+from torch_utils.files import InputError
 from torch_utils.platform import choose_device
 from training.gan.presets import tiny_preset
 from training.style_transfer.config import small_preset
@@ -34,18 +35,8 @@ def small_style() -> dict[str, Any]:
     return dict(values=small_preset() | dict(crop=128, style_crop=128))
 
 
-C1024 = dict(
-    channel_base=1024,
-    d_channel_base=1024,
-    channel_max=512,
-    batch=16,
-    z_dim=512,
-    style_depth=64,
-    reg_interval=8,
-    gamma=1.0,
-    glr=0.001,
-    dlr=0.0016,
-)
+C1024: dict[str, Any] = dict(channel_base=1024, d_channel_base=1024, channel_max=512, batch=16, z_dim=512, style_depth=64)
+C1024 |= dict(reg_interval=8, gamma=1.0, glr=0.001, dlr=0.0016)
 SMALLEST = dict(channel_base=128, d_channel_base=128, channel_max=8, z_dim=8, style_depth=2, batch=2, reg_interval=2)
 PRESETS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "tiny": ("training step", lambda: gan({})),
@@ -72,43 +63,31 @@ def measure(against: Path, preset: str, formats: tuple[str, ...], device: torch.
         jobs = {(f, name): s.jobs[f] for f in formats for name, s in ((OURS, ours), (THEIRS, theirs)) if f in s.jobs}
         if not any(name == OURS for _, name in jobs):
             raise InputError(f"--preset {preset} has no {', '.join(formats)} here")
-        for job in jobs.values():
-            job()  # warms up
-        times = in_turns(jobs, seconds)
+        times = in_turns(jobs, seconds, warm_up=True)
         images = ours.told["images"]
-    records = []
+    records, fp32 = [], times.get(("fp32", THEIRS))
     for number_format in [f for f in formats if (f, OURS) in times]:
-        own, same, fp32 = (times.get(key) for key in ((number_format, OURS), (number_format, THEIRS), ("fp32", THEIRS)))
-        records.append(
-            dict(
-                format=number_format,
-                images_per_second={
-                    name: images * ratio([1.0] * len(found), found) if found else None
-                    for name, found in ((OURS, own), (THEIRS, same))
-                },
-                speed_ratio=ratio(same, own) if same else None,
-                speed_ratio_to_fp32=ratio(fp32, own) if fp32 else None,
-                rounds=len(own),
-            )
-        )
+        own, same = times[number_format, OURS], times.get((number_format, THEIRS))
+        speeds = {name: images / statistics.median(found) if found else None for name, found in ((OURS, own), (THEIRS, same))}
+        ratios = dict(speed_ratio=ratio(same, own) if same else None, speed_ratio_to_fp32=ratio(fp32, own) if fp32 else None)
+        records.append(dict(format=number_format, images_per_second=speeds, **ratios, rounds=len(own)))
     return records
 
 
 def table(results: list[dict]) -> str:
     """Markdown. Ratios are of speeds: above 1, this checkout is the faster one."""
     shown = lambda value, digits: "" if value is None else f"{value:.{digits}f}"
-    lines = ["| format | this, img/s | other, img/s | speed, this : other | speed, this : other in fp32 |", "|" + " --- |" * 5]
+    rows = []
     for result in results:
-        cells = [result["format"], *(shown(result["images_per_second"][name], 1) for name in (OURS, THEIRS))]
-        cells += [shown(result["speed_ratio"], 3), shown(result["speed_ratio_to_fp32"], 3)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        speeds = [shown(result["images_per_second"][name], 1) for name in (OURS, THEIRS)]
+        rows.append([result["format"], *speeds, *(shown(result[key], 3) for key in ("speed_ratio", "speed_ratio_to_fp32"))])
+    return markdown(["format", "this, img/s", "other, img/s", "speed, this : other", "speed, this : other in fp32"], rows)
 
 
 @command()
 @click.option("--against", required=True, type=click.Path(path_type=Path), help="another checkout of this project")
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", help="networks and recipe, the same for both")
-@click.option("--precision", type=click.Choice([*FORMATS, "both"]), default="both", help=PRECISION_HELP)
+@PRECISION
 @click.option("--seconds", type=float, default=60, help="for the repetitions")
 @click.option("--device", help="cpu, cuda …  [default: the best there is]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench-step"), help="OUT.json and OUT.md are written")
@@ -119,8 +98,6 @@ def main(against: Path, preset: str, precision: str, seconds: float, device: str
     out.parent.mkdir(parents=True, exist_ok=True)
     results = measure(against, preset, formats_of(precision, chosen), chosen, seconds)
     facts = dict(machine=machine(chosen), preset=preset)
-    write_json(out.with_suffix(".json"), dict(**facts, results=results))
-    with atomic_write(out.with_suffix(".md"), "w") as file:
-        file.write(f"{json.dumps(facts)}\n\n{table(results)}\n")
+    write_report(out, facts, results, table(results))
     print(table(results))
     print(f"{out}.json, {out}.md")

@@ -2,14 +2,14 @@
 
 import functools
 import statistics
-import time
 
 import torch
 
 from networks.style_transfer.network import PAPER_STYLE_SIDE, StyleTransfer
 from networks.style_transfer.stylizer import Stylizer
 from networks.style_transfer.vgg import VGG
-from scripts.benchmarks.timing import peak_bytes, timed
+from scripts.benchmarks.timing import in_turns, peak_bytes, ratio, timed
+from scripts.output import markdown
 
 
 def whole(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
@@ -34,26 +34,20 @@ def measure(stylizers: dict[str, Stylizer], side: int, seconds: float, device: t
     content, style = (torch.rand(1, 3, n, n, device=device) * 2 - 1 for n in (side, style_side))
     jobs = {name: functools.partial(whole, stylizer, content, style) for name, stylizer in stylizers.items()}
     memory = {name: peak_bytes(job, device) for name, job in jobs.items()}  # and warm-up
-    times, began = {name: [] for name in jobs}, time.monotonic()
-    while len(times["adain"]) < 3 or (time.monotonic() - began < seconds and len(times["adain"]) < 100):
-        for name in sorted(jobs, reverse=len(times["adain"]) % 2 == 1):
-            times[name].append(timed(jobs[name], device))
-    ratios = [a / b for a, b in zip(times["adaconv"], times["adain"])]
+    times = in_turns({name: functools.partial(timed, job, device) for name, job in jobs.items()}, seconds, most=100)
     return dict(
         side=side,
         style_side=style_side,
-        rounds=len(ratios),
+        rounds=len(times["adain"]),
         seconds={name: statistics.median(found) for name, found in times.items()},
         bytes=memory,
-        time_ratio=statistics.median(ratios),
+        time_ratio=ratio(times["adaconv"], times["adain"]),
         memory_ratio=memory["adaconv"] / memory["adain"],
     )
 
 
 def table(found: dict) -> str:
     """Markdown"""
-    lines = [f"| at {found['side']}×{found['side']} | seconds | peak memory, MiB |", "| --- | --- | --- |"]
-    for name in found["seconds"]:
-        lines.append(f"| {name} | {found['seconds'][name]:.3f} | {found['bytes'][name] / 2**20:.0f} |")
-    lines.append(f"| adaconv : adain | {found['time_ratio']:.3f} | {found['memory_ratio']:.3f} |")
-    return "\n".join(lines)
+    rows = [[name, f"{took:.3f}", f"{found['bytes'][name] / 2**20:.0f}"] for name, took in found["seconds"].items()]
+    rows.append(["adaconv : adain", f"{found['time_ratio']:.3f}", f"{found['memory_ratio']:.3f}"])
+    return markdown([f"at {found['side']}×{found['side']}", "seconds", "peak memory, MiB"], rows)

@@ -2,19 +2,26 @@
 
 import contextlib
 import gc
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
+import click
 import numpy as np
 import torch
 
 Key = TypeVar("Key", bound=Hashable)
 
 FORMATS = ("fp32", "tf32", "bf16")
-PRECISION_HELP = "number format; both: fp32 and bf16, and on CUDA tf32"
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice([*FORMATS, "both"]),
+    default="both",
+    help="number format of this project's networks; both: fp32 and bf16, and on CUDA tf32",
+)
 
 
 def formats_of(choice: str, device: torch.device) -> tuple[str, ...]:
@@ -44,11 +51,15 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def in_turns(jobs: Mapping[Key, Callable[[], float]], seconds: float, least: int = 3, most: int = 50) -> dict[Key, list[float]]:
+def in_turns(
+    jobs: Mapping[Key, Callable[[], float]], seconds: float, least: int = 3, most: int = 50, warm_up: bool = False
+) -> dict[Key, list[float]]:
     """What each job says it took, by round, within about `seconds`; every other round in reverse order.
 
-    So a machine whose speed drifts slows all of them. Jobs have been run before: nothing is thrown away here.
+    So a machine whose speed drifts slows all of them. Jobs have been run before, or `warm_up` runs each once.
     """
+    for job in jobs.values() if warm_up else ():
+        job()
     times, began, rounds = {key: [] for key in jobs}, time.monotonic(), 0
     while rounds < least or (time.monotonic() - began < seconds and rounds < most):
         for key in jobs if rounds % 2 == 0 else reversed(list(jobs)):
@@ -84,6 +95,7 @@ def machine(device: torch.device) -> dict:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
         cpu=torch.backends.cpu.get_cpu_capability(),
         bf16_units=units,
+        cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         python=platform.python_version(),

@@ -1,5 +1,6 @@
 """Sides of a comparison that cannot share a process: each is asked for one repetition at a time, see `child.py`."""
 
+import contextlib
 import functools
 import json
 import os
@@ -69,10 +70,8 @@ class Side:
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):
-            try:
+            with contextlib.suppress(OSError):
                 stream.close()
-            except OSError:
-                pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:

@@ -6,6 +6,7 @@ kept as a record of a few kilobytes beside the page, so that tables can grow lat
 Several of these may run at once on different `--data`; a last one, with all of the data, then only writes.
 """
 
+import itertools
 import json
 import shlex
 import shutil
@@ -31,6 +32,7 @@ from training.gan.loop import train
 from training.gan.state import TrainingState
 from training.run.saved_state import states
 
+PATH = click.Path(path_type=Path)
 EMOJI = Path(__file__).resolve().parents[2] / "datasets" / "emoji32.zip"
 
 
@@ -58,31 +60,16 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
 
 
 @command()
-@click.option("--data", type=click.Path(path_type=Path), multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
-@click.option("--outdir", type=click.Path(path_type=Path), default=Path("out/study"), help="where the runs go")
-@click.option(
-    "--docs",
-    type=click.Path(path_type=Path),
-    default=Path("out/study-docs"),
-    help="where ablation.md, its pictures and the records of runs go",
-)
+@click.option("--data", type=PATH, multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
+@click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
+@click.option("--docs", type=PATH, default=Path("out/study-docs"), help="for ablation.md, its pictures and the records of runs")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")
 @click.option("--kimg", type=click.IntRange(1), default=8, help="length of each run")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="runs of each configuration")
 @click.option("--snap", type=click.IntRange(1), default=4, help="kimg between two scores")
 @click.option("--write-only", is_flag=True, help="train nothing: write from the records, and leave out what they lack")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(
-    data: tuple[Path, ...],
-    outdir: Path,
-    docs: Path,
-    tables: tuple[str, ...],
-    kimg: int,
-    seeds: int,
-    snap: int,
-    write_only: bool,
-    device: str | None,
-):
+def main(data, outdir, docs, tables, kimg, seeds, snap, write_only, device):
     """Train a table of configurations unattended, and write tables, curves and sample grids."""
     chosen = choose_device(device)
     keep_freed_memory()
@@ -90,14 +77,11 @@ def main(
         if not path.exists():
             raise InputError(f"--data {path}: there is no such file")
     tables = tables or tuple(TABLES)
-    runs = {}
-    for seed in range(seeds):
-        for table in tables:
-            for path in data:
-                side = ImageDataset(path).width
-                for changes in TABLES[table].values():
-                    config = configure(changes, path, side, kimg, snap, seed)
-                    runs[run_name(config)] = config
+    sides, runs = {path: ImageDataset(path).width for path in data}, {}
+    for seed, table, path in itertools.product(range(seeds), tables, data):
+        for changes in TABLES[table].values():
+            config = configure(changes, path, sides[path], kimg, snap, seed)
+            runs[run_name(config)] = config
     for folder in ("ablation", "images"):
         (docs / folder).mkdir(parents=True, exist_ok=True)
     for i, (name, config) in enumerate(runs.items(), 1):

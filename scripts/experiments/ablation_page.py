@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from scripts.experiments.ablation_tables import configure, parameters, run_name, settings
+from scripts.output import markdown, save_figure
 from torch_utils.files import atomic_write, write_json
 from torch_utils.stats import read_jsonl
 from training.dataset import ImageDataset
@@ -68,18 +69,13 @@ def read_record(config: TrainingConfig, records: Path) -> dict | None:
 
 def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int, docs: Path) -> list[str]:
     """Markdown of one table on one set of images: numbers, curves, samples. Rows without a record are left out."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
     dataset, records = ImageDataset(data), docs / "ablation"
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), constrained_layout=True, sharey=True)
-    lines = [
-        "| setting | G, parameters | distance by seed | mean | normalized distance | sec/kimg |",
-        "| --- " * 6 + "|",
-    ]
-    strips = []
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    lines, strips = [], []
     for i, (row, changes) in enumerate(rows.items()):
         configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
         runs = [record for config in configs if (record := read_record(config, records))]
@@ -89,11 +85,11 @@ def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int
         values, left = [end["value"] for end in ends], statistics.mean(end["way_left"] for end in ends)
         pace = min(seconds_at(record, end) / end["kimg"] for record, end in zip(runs, ends))
         cells = [row, f"{parameters(configs[0], dataset.width, dataset.channels):,}", ", ".join(f"{v:.1f}" for v in values)]
-        lines.append(f"| {' | '.join(cells)} | {statistics.mean(values):.1f} | {left:.2f} | {pace:.1f} |")
+        lines.append([*cells, f"{statistics.mean(values):.1f}", f"{left:.2f}", f"{pace:.1f}"])
         for axis, progress in zip(axes, (lambda record, point: point["kimg"], seconds_at)):
             for j, record in enumerate(runs):
                 x, y = zip(*((progress(record, point), point["value"]) for point in record["points"]))
-                axis.plot(x, y, "o-", ms=3, lw=1.2, color=plt.cm.tab20(i % 20), label=None if j else row)
+                axis.plot(x, y, "o-", ms=3, lw=1.2, color=colormaps["tab20"](i % 20), label=None if j else row)
             axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
         strips.append(strip_of(configs[0], kimg, records))
     if not strips:
@@ -103,22 +99,16 @@ def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int
     axes[0].set_ylim(0, 1.05 * axes[0].dataLim.ymax)
     axes[0].legend(fontsize=8)
     stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
-    with atomic_write(docs / "images" / f"{stem}.png") as file:
-        figure.savefig(file, format="png", dpi=80)
-    plt.close(figure)
+    save_figure(figure, docs / "images" / f"{stem}.png")
     save_sheet([path for path in strips if path.exists()], docs / "images" / f"{stem}-samples.png")
-    return [
+    paragraphs = [
         f"#### {data.name}, {kimg} kimg",
-        "",
-        *lines,
-        "",
+        markdown(["setting", "G, parameters", "distance by seed", "mean", "normalized distance", "sec/kimg"], lines),
         f"Floor (dashed below): {ends[0]['floor']:.1f}.",
-        "",
         f"![curves](images/{stem}.png)",
-        "",
         f"Samples of seed 0 from the same latents, a strip for each row of the table: ![samples](images/{stem}-samples.png)",
-        "",
     ]
+    return [line for paragraph in paragraphs for line in (paragraph, "")]
 
 
 def save_sheet(paths: list[Path], picture: Path) -> None:

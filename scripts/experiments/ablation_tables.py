@@ -1,7 +1,9 @@
 """The tables of the ablation: what each row changes in the `tiny` preset, and what its run is called."""
 
 import dataclasses
+import functools
 from pathlib import Path
+from typing import Any
 
 from training.gan.config import TrainingConfig, resolve
 from training.gan.state import TrainingState
@@ -11,15 +13,14 @@ def adaconv(**options) -> dict:
     return dict(modulation="adaconv", modulation_options=options or None)
 
 
-def adain(lr: float, **more) -> dict:
-    return dict(modulation="adain", modulation_options={"lr_multiplier": lr}, **more)
+def with_lr(lr: float, modulation: str, **more) -> dict:
+    return dict(modulation=modulation, modulation_options={"lr_multiplier": lr}, **more)
 
 
-def demod(lr: float, **more) -> dict:
-    return dict(modulation="demod", modulation_options={"lr_multiplier": lr}, **more)
+adain, demod = (functools.partial(with_lr, modulation=name) for name in ("adain", "demod"))
 
 
-STYLEGAN2_LOSS = dict(loss="logistic", pl_weight=2.0, style_mixing=0.9)
+STYLEGAN2_LOSS: dict[str, Any] = dict(loss="logistic", pl_weight=2.0, style_mixing=0.9)
 
 # table -> row -> what differs from the `tiny` preset. An empty row is the preset itself.
 TABLES: dict[str, dict[str, dict]] = {
@@ -28,16 +29,8 @@ TABLES: dict[str, dict[str, dict]] = {
         "adaconv, style lr ×4": dict(),
         "adaconv, style lr ×16": adaconv(lr_multiplier=16.0),
         "adaconv, style lr ×64": adaconv(lr_multiplier=64.0),
-        "adain, style lr ×1": adain(1.0),
-        "adain, style lr ×4": adain(4.0),
-        "adain, style lr ×16": adain(16.0),
-        "adain, style lr ×64": adain(64.0),
-        "adain, style lr ×256": adain(256.0),
-        "demod, style lr ×1": demod(1.0),
-        "demod, style lr ×4": demod(4.0),
-        "demod, style lr ×16": demod(16.0),
-        "demod, style lr ×64": demod(64.0),
-        "demod, style lr ×256": demod(256.0),
+        **{f"adain, style lr ×{lr}": adain(float(lr)) for lr in (1, 4, 16, 64, 256)},
+        **{f"demod, style lr ×{lr}": demod(float(lr)) for lr in (1, 4, 16, 64, 256)},
     },
     "modulation": {  # each at its best style learning rate
         "adaconv": dict(),
@@ -56,26 +49,15 @@ TABLES: dict[str, dict[str, dict]] = {
         "demodulated kernels": adaconv(demodulate=True),
         "demodulated kernels, plain": adaconv(demodulate=True, identity=0.0),
     },
-    "kernel size": {
-        "k = 3": dict(),
-        "k = 1": adaconv(kernel_size=1),
-        "k = 5": adaconv(kernel_size=5),
-    },
+    "kernel size": {"k = 3": dict(), "k = 1": adaconv(kernel_size=1), "k = 5": adaconv(kernel_size=5)},
     "groups": {
         "paper's schedule (here 8 channels a group)": dict(),
         "1 channel a group": adaconv(per_group=1),
         "2 channels a group": adaconv(per_group=2),
         "4 channels a group": adaconv(per_group=4),
     },
-    "descriptor": {
-        "s_d = 16": dict(),
-        "s_d = 4": dict(style_depth=4),
-        "s_d = 64": dict(style_depth=64),
-    },
-    "noise": {
-        "noise": dict(),
-        "no noise": dict(noise=False),
-    },
+    "descriptor": {"s_d = 16": dict(), "s_d = 4": dict(style_depth=4), "s_d = 64": dict(style_depth=64)},
+    "noise": {"noise": dict(), "no noise": dict(noise=False)},
     "loss": {
         "relativistic": dict(),
         "logistic": dict(loss="logistic"),

@@ -21,8 +21,9 @@ from metrics.evaluation.metric_name import DEFAULT_DETECTOR
 from metrics.evaluation.scores import Sample, score
 from metrics.jackknife import GROUPS, FrechetJackknife
 from metrics.statistics import FeatureStatistics
+from scripts.output import markdown, save_figure
 from torch_utils.cli import Progress, command, run
-from torch_utils.files import atomic_write, write_json
+from torch_utils.files import write_json
 from torch_utils.platform import choose_device
 from training.dataset import ImageDataset
 
@@ -35,10 +36,8 @@ STRENGTHS = {  # damage -> how much of it
 }
 MAX_IMAGES = 300  # in a damaged set
 COUNTS = (400, 800, 1600)
-SHOWN = {"fd": "distance", "kid": "distance", "pr precision": "precision", "pr recall": "recall"} | {
-    "dc density": "density",
-    "dc coverage": "coverage",
-}
+SHOWN = {"fd": "distance", "kid": "distance", "pr precision": "precision", "pr recall": "recall"}
+SHOWN |= {"dc density": "density", "dc coverage": "coverage"}
 
 
 def noisy(images: torch.Tensor, deviation: float) -> torch.Tensor:
@@ -141,12 +140,10 @@ def moments(features: np.ndarray) -> FeatureStatistics:
 
 def draw(responses: dict[str, list[dict]], path: Path) -> None:
     """A column for each damage: distances as shares of the largest, above; precision, recall, density and coverage, below."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, len(responses), figsize=(12, 5), constrained_layout=True, sharey="row")
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    axes = figure.subplots(2, len(responses), sharey="row")
     for column, (damage, records) in zip(axes.T, responses.items()):
         x = [record["strength"] for record in records]
         for name in SHOWN:
@@ -158,9 +155,7 @@ def draw(responses: dict[str, list[dict]], path: Path) -> None:
     axes[0, 0].set_ylabel("share of the strongest damage's")
     axes[0, 0].legend(fontsize=8)
     axes[1, 0].legend(fontsize=8)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=80)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 @command()
@@ -190,9 +185,8 @@ def main(data, out, detector, subset, device):
 
 def print_rows(title: str, names: list[str], records: list[dict]) -> None:
     """A Markdown table."""
-    print(f"\n{title}\n\n| {' | '.join(names)} |\n{'| --- ' * len(names)}|", flush=True)
-    for record in records:
-        print(f"| {' | '.join(f'{record[name]:.4g}' for name in names)} |", flush=True)
+    rows = [[f"{record[name]:.4g}" for name in names] for record in records]
+    print(f"\n{title}\n\n{markdown(names, rows)}", flush=True)
 
 
 if __name__ == "__main__":

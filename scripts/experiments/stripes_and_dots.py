@@ -14,6 +14,7 @@ import torch
 from metrics.style_transfer.structure import StructureScore, between, from_distances, mean_score, slices, stroke_descriptors
 from scripts.experiments.textures import KINDS, Texture, field_batch, texture_batch
 from scripts.experiments.tiny_transfer import TRANSFERS, TinyTransfer, train
+from scripts.output import markdown
 from torch_utils.images import from_uint8, save_grid, to_uint8
 
 PERIODS = (4, 8, 16)  # of the structure score
@@ -88,11 +89,9 @@ def run_test(steps: int, seed: int, picture: Path) -> dict[str, Examined]:
 
 def table(results: dict[str, Examined]) -> str:
     """Markdown"""
-    lines = ["| transfer | structure score | stripes | dots | recognised |", "| --- | --- | --- | --- | --- |"]
-    for name, examined in results.items():
-        scores = " | ".join(f"{part.score:.3f}" for part in (examined.score, examined.stripes, examined.dots))
-        lines.append(f"| {name} | {scores} | {examined.recognised:.0%} |")
-    return "\n".join(lines)
+    heads = ["transfer", "structure score", "stripes", "dots", "recognised"]
+    scores = {name: [f"{part.score:.3f}" for part in (e.score, e.stripes, e.dots)] for name, e in results.items()}
+    return markdown(heads, [[name, *scores[name], f"{e.recognised:.0%}"] for name, e in results.items()])
 
 
 def record(steps: int, seed: int, results: dict[str, Examined]) -> dict:

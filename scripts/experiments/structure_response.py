@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 from metrics.style_transfer.structure import distance, stroke_descriptors
 from scripts.experiments.textures import smooth_field, texture
+from scripts.output import markdown
 from torch_utils.cli import command, run
 
 SIDE = 256
@@ -30,10 +31,7 @@ def changes() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         "half the contrast, lighter": (stripes, stripes / 2 + 0.3),
         "another colour of the same luminance": (stripes, recoloured(stripes)),
         "128×128 pixels": (stripes, draw(size=128, seed=2)),
-        "turned by 7.5°": (stripes, draw(degrees=7.5)),
-        "turned by 22.5°": (stripes, draw(degrees=22.5)),
-        "turned by 45°": (stripes, draw(degrees=45)),
-        "turned by 90°": (stripes, draw(degrees=90)),
+        **{f"turned by {angle}°": (stripes, draw(degrees=angle)) for angle in (7.5, 22.5, 45, 90)},
         "1.2 times the period": (stripes, draw(period=12)),
         "twice the period": (stripes, draw(period=20)),
         "stripes → dots": (stripes, draw("dots")),
@@ -57,9 +55,7 @@ def responses() -> dict[str, float]:
 @command()
 def main():
     """Distances between synthetic textures, as a Markdown table. Two textures with nothing in common are √2 apart."""
-    print("| change | distance |\n| --- | --- |")
-    for name, value in responses().items():
-        print(f"| {name} | {value:.3f} |", flush=True)
+    print(markdown(["change", "distance"], [[name, f"{value:.3f}"] for name, value in responses().items()]))
 
 
 if __name__ == "__main__":
