@@ -1,7 +1,6 @@
 """The configuration of a generator's training run: one field for each option."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from networks.generator import LIMITS
@@ -11,7 +10,7 @@ from torch_utils.precision import AUTO, PRECISIONS
 from training.gan.augment import AUGPIPES
 from training.gan.losses import LOSSES
 from training.gan.presets import LOSS_SETTINGS, PRESETS
-from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, check, option
+from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, option
 
 
 def _within(name: str) -> dict[str, int]:
@@ -21,7 +20,7 @@ def _within(name: str) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(RunConfig):
     """Options after presets and defaults have been resolved. Plain values only: it is written as JSON."""
 
     data: str = option(REQUIRED, DATA, "folder or zip of images; needed unless --resume RUN_DIR has it", path=True)
@@ -112,16 +111,8 @@ class TrainingConfig:
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
 
-    BEFORE = {"padding": "replicate"}  # what runs had that were begun before there was a choice
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"metrics": list(self.metrics)}
-
-    @staticmethod
-    def from_json(values: Any, where: str | Path = "options") -> "TrainingConfig":
-        """`InputError`, which names the place, for an option, a type or a number that no training run has."""
-        check(TrainingConfig, values, where)
-        return TrainingConfig(**values | {"metrics": tuple(values.get("metrics", ()))})
+    BEFORE = {"padding": "replicate"}
+    FOR_CPUS = "tiny"
 
 
 def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:

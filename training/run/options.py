@@ -7,7 +7,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import click
 
@@ -49,6 +49,41 @@ def options_of(kind: type) -> dict[str, Option]:
 
 
 # ---------------------------------------------------------------- files
+
+
+class RunConfig:
+    """What the configurations of all training runs, which are frozen dataclasses, have in common."""
+
+    BEFORE: ClassVar[dict[str, str]]  # what runs had that were begun before there was a choice
+    FOR_CPUS: ClassVar[str]  # a preset
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    cfg: str
+    batch: int
+    precision: str
+    threads: int | None
+    kimg: float
+    tick: float
+    snap: int
+    save_every: float
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def way_out(self) -> str:
+        """What to do on a CPU that is too slow for this run."""
+        fewer = "fewer --kimg, or a GPU"
+        return fewer if self.cfg == self.FOR_CPUS else f"--cfg {self.FOR_CPUS} is made for CPUs; or {fewer}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Any, where: str | Path = "options") -> Self:
+        """`InputError`, which names the place, for an option, a type or a number that no training run has."""
+        check(cls, values, where)
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def check(kind: type, values: Any, where: str | Path) -> None:

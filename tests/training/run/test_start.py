@@ -192,9 +192,11 @@ def test_a_run_that_would_take_days_says_so_after_its_first_steps(tmp_path):
 
     class Quiet(Reporter):
         first_pictures = lambda self: None
-        way_out = lambda self: "do less"
 
-    config, state = TrainingConfig(data="", kimg=25000), State()
+    class Config(TrainingConfig):
+        way_out = "do less"
+
+    config, state = Config(data="", kimg=25000), State()
     with contextlib.closing(Quiet(config, state, tmp_path, CPU, StopRequest())) as reporter:
         reporter.begin()
         for seconds in (500.0, *[32.0] * 10):  # the first step warms up
