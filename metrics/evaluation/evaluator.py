@@ -72,10 +72,8 @@ class Evaluator:
         if self.metrics and real_count < 2:
             raise InputError(f"a distance needs two real images at least, and the data has {real_count}")
         for metric in self.metrics:
-            if real_count < MIN_IMAGES.get(metric.kind, 0):
-                raise InputError(
-                    f"{metric} needs {MIN_IMAGES[metric.kind]} real images at least, and the data has {real_count}"
-                )
+            if real_count < (least := MIN_IMAGES.get(metric.kind, 0)):
+                raise InputError(f"{metric} needs {least} real images at least, and the data has {real_count}")
         self.device, self.batch_size = device, batch_size
         self.inception_path, self.inception_resizing, self.detector_file = inception_path, inception_resizing, detector_file
         self.interval, self.extrapolate = interval, extrapolate
@@ -215,7 +213,7 @@ class Evaluator:
             statistics[name] = PrefixStatistics(detector.dim, splits)
             kept = max((metric.count for metric in metrics if metric.kind not in BY_MOMENTS), default=0)
             features[name] = np.empty((kept, detector.dim), dtype=np.float32)
-        bar = Progress("generated images", count, "img") if progress and self.real.shards.first else None
+        bar = Progress("generated images", count, "img", shown=progress and self.real.shards.first)
         seen = 0
         with threads(self.real.workers) as pool:
 
@@ -240,10 +238,8 @@ class Evaluator:
                     statistics[name].update(position[counted], rows[counted])
                     features[name][position[stored]] = rows[stored]
                 seen += n
-                if bar:
-                    bar.update(min(seen, count))
-        if bar:
-            bar.close()
+                bar.update(min(seen, count))
+        bar.close()
         if seen < count and self.real.shards.first:
             names = ", ".join(str(metric) for metric in self.metrics if metric.count > seen)
             raise InputError(f"{names}: found {seen} of the {count} images to score")
@@ -259,16 +255,10 @@ class Evaluator:
         for metric in self._metrics_on(detector.name):
             if metric.kind not in BY_MOMENTS:
                 continue
-            smaller = min(metric.count, self.references[metric].sample.count)
+            smaller, smallest = min(metric.count, self.references[metric].sample.count), metric.count // GROUPS
+            fewer = f"by {detector.dim} features each; with fewer images than features"
             if smaller <= detector.dim:
-                print(
-                    f"note: {metric} compares {smaller} images by {detector.dim} features each; "
-                    "with fewer images than features a distance is biased upwards",
-                    file=sys.stderr,
-                )
-            if self.extrapolate and metric.count // GROUPS <= detector.dim:
-                print(
-                    f"note: {metric} is extrapolated from {metric.count // GROUPS} images and up, by {detector.dim} features "
-                    "each; with fewer images than features the line is bent, and the estimate too high",
-                    file=sys.stderr,
-                )
+                print(f"note: {metric} compares {smaller} images {fewer} a distance is biased upwards", file=sys.stderr)
+            if self.extrapolate and smallest <= detector.dim:
+                what = f"note: {metric} is extrapolated from {smallest} images and up, {fewer}"
+                print(f"{what} the line is bent, and the estimate too high", file=sys.stderr)

@@ -41,7 +41,7 @@ class RealImages:
         fewer images than `count`.
         """
         positions = np.argsort(self.order())  # of each image
-        bar = Progress(f"real images through {detector.name}", self.count, "img") if progress and self.shards.first else None
+        bar = Progress(f"real images through {detector.name}", self.count, "img", shown=progress and self.shards.first)
         with threads(self.workers) as pool:
 
             def started():
@@ -63,10 +63,8 @@ class RealImages:
                 inside = position < end
                 if inside.any():
                     yield position[inside], features[torch.from_numpy(inside)]
-                if bar:
-                    bar.update(seen)
-        if bar:
-            bar.close()
+                bar.update(seen)
+        bar.close()
         if self.shards.first and seen != self.count:
             raise InputError(f"the data should have {self.count} images and gave {'more' if seen > self.count else seen}")
 
