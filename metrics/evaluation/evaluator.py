@@ -88,7 +88,7 @@ class Evaluator:
 
     def prepare(self, progress: bool = True) -> None:
         """Load detectors and references; measures real images where the cache has no result. Scoring calls this, too."""
-        for name in self._detector_names():
+        for name in dict.fromkeys(metric.detector for metric in self.metrics):
             if name not in self.detectors:
                 detector = load_detector(
                     name, self.device, self.inception_path, self.batch_size, self.detector_file, self.inception_resizing
@@ -244,9 +244,6 @@ class Evaluator:
             names = ", ".join(str(metric) for metric in self.metrics if metric.count > seen)
             raise InputError(f"{names}: found {seen} of the {count} images to score")
         return statistics, features
-
-    def _detector_names(self) -> list[str]:
-        return list(dict.fromkeys(metric.detector for metric in self.metrics))
 
     def _metrics_on(self, name: str) -> list[MetricName]:
         return [metric for metric in self.metrics if metric.detector == name]

@@ -6,11 +6,11 @@ from typing import Any
 from networks.generator import LIMITS
 from networks.modulation import MODULATIONS
 from torch_utils.ops import PADDINGS
-from torch_utils.precision import AUTO, PRECISIONS
+from torch_utils.precision import PRECISIONS
 from training.gan.augment import AUGPIPES
 from training.gan.losses import LOSSES
 from training.gan.presets import LOSS_SETTINGS, PRESETS
-from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, option
+from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 
 
 def _within(name: str) -> dict[str, int]:
@@ -53,13 +53,7 @@ class TrainingConfig(RunConfig):
     batch_gpu: int | None = option(
         None, RECIPE, "images of a process at once, to save memory", min=1, max=2**16, shown="its share of the batch"
     )
-    precision: str = option(
-        "fp32",
-        RECIPE,
-        "number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
-        choices=PRECISIONS,
-        auto=AUTO,
-    )
+    precision: str = number_format(PRECISIONS)
     glr: float = option(0.002, RECIPE, "learning rate of the generator", above=0)
     dlr: float = option(0.002, RECIPE, "learning rate of the discriminator", above=0)
     beta2: float = option(0.99, None, "of Adam; beta1 is 0", min=0, below=1)

@@ -13,6 +13,7 @@ import click
 
 from torch_utils.cli import BOOL, NAMES, GroupedOption
 from torch_utils.files import InputError
+from torch_utils.precision import AUTO
 
 REQUIRED = dataclasses.MISSING
 DATA, NETWORKS, RECIPE = "Data and results", "Networks", "Recipe"  # headings of --help
@@ -42,6 +43,11 @@ class Option:
 def option(default: Any, group: str | None, help: str, **limits: Any) -> Any:
     """A field of a configuration; `default` may be REQUIRED. The rest as in `Option`."""
     return dataclasses.field(default=default, metadata={"option": Option(help, group, **limits)})
+
+
+def number_format(choices: Collection[str]) -> Any:
+    rule = "auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has"
+    return option("fp32", RECIPE, f"number format of the networks; {rule}", choices=choices, auto=AUTO)
 
 
 def options_of(kind: type) -> dict[str, Option]:

@@ -6,8 +6,8 @@ from typing import Any
 from networks.style_transfer.feature_losses import STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, TRANSFERS
 from networks.style_transfer.vgg import CONVOLUTIONS
-from torch_utils.precision import AUTO, UNSCALED
-from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, option
+from torch_utils.precision import UNSCALED
+from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 
 DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards
 
@@ -70,11 +70,7 @@ class StyleConfig(RunConfig):
     transfer: str = option("adaconv", NETWORKS, "predicted kernels, or a scale and a shift", choices=TRANSFERS)
     encoder: str = option("vgg19", NETWORKS, "VGG whose features describe contents and styles", choices=CONVOLUTIONS)
     encoder_weights: str | None = option(
-        None,
-        NETWORKS,
-        "file with its weights, as torchvision has them",
-        path=True,
-        shown="pretrained/, or fetched",
+        None, NETWORKS, "file with its weights, as torchvision has them", path=True, shown="pretrained/, or fetched"
     )
     style_depth: int = option(512, NETWORKS, "s_d of the descriptor", min=1, max=4096)
     style_width: int = option(512, NETWORKS, "channels of the style encoder", min=1, max=4096)
@@ -85,13 +81,7 @@ class StyleConfig(RunConfig):
     )
 
     batch: int = option(8, RECIPE, "pairs per step", min=1, max=2**16)
-    precision: str = option(
-        "fp32",
-        RECIPE,
-        "number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
-        choices=UNSCALED,
-        auto=AUTO,
-    )
+    precision: str = number_format(UNSCALED)
     lr: float = option(0.002, RECIPE, "learning rate of Adam", above=0)
     beta2: float = option(0.99, None, "of Adam", min=0, below=1)
     content_weight: float = option(1.0, RECIPE, "weight of the content loss", min=0)
