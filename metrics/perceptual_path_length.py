@@ -55,7 +55,6 @@ def path_distances(
     classes: Sequence[int] | None = None,  # to draw from evenly, e.g. the labels of the training images; conditional G only
     batch: int = 8,  # paths at a time
     epsilon: float = EPSILON,
-    progress: bool = True,
     shards: Shards = ALONE,  # processes that do it together
 ) -> np.ndarray:
     """‖embed(G(w₀)) − embed(G(w₀ + ε(w₁ − w₀)))‖² / ε² of each path, float64 [count]; of several processes in the first.
@@ -65,7 +64,7 @@ def path_distances(
     device = next(G.parameters()).device
     z = normal((count, 2, G.z_dim), "path", seed)
     labels = draw_labels(count, G.c_dim, seed, classes)
-    bar = Progress("paths", count, "path", shown=progress and shards.first)
+    bar = Progress("paths", count, "path", shown=shards.first)
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
     def measured() -> Iterator[np.ndarray]:
@@ -114,7 +113,6 @@ def path_record(
     lpips: Lpips,
     seed: int,
     classes: Sequence[int] | None,
-    progress: bool = True,
     shards: Shards = ALONE,
 ) -> dict | None:
     """A record like those of `Evaluator`: the score and what is needed to measure it again.
@@ -124,7 +122,7 @@ def path_record(
     if metric.detector != lpips.name:
         raise ValueError(f"{metric} is measured on {metric.detector}, not on {lpips.name}")
     began = time.monotonic()
-    distances = path_distances(G, lpips.embed, metric.count, seed, classes, progress=progress, shards=shards)
+    distances = path_distances(G, lpips.embed, metric.count, seed, classes, shards=shards)
     if not shards.first:
         return None
     value = path_length(distances)

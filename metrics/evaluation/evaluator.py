@@ -86,7 +86,7 @@ class Evaluator:
         self.detectors: dict[str, Detector] = {}
         self.references: dict[MetricName, Reference] = {}
 
-    def prepare(self, progress: bool = True) -> None:
+    def prepare(self) -> None:
         """Load detectors and references; measures real images where the cache has no result. Scoring calls this, too."""
         for name in dict.fromkeys(metric.detector for metric in self.metrics):
             if name not in self.detectors:
@@ -99,12 +99,12 @@ class Evaluator:
                 if self.reference_file:
                     self.references |= self.reference_file.references_for(metrics, detector)
                 else:
-                    self.references |= references(metrics, detector, self.real, progress)
+                    self.references |= references(metrics, detector, self.real)
                 self.detectors[name] = detector
                 if self.real.shards.first:
                     self._note_small_counts(detector)
 
-    def __call__(self, fake_batches: Callable[[int], Iterable[torch.Tensor]], progress: bool = True) -> list[dict]:
+    def __call__(self, fake_batches: Callable[[int], Iterable[torch.Tensor]]) -> list[dict]:
         """One record per metric, in the order of the names.
 
         `fake_batches(count)` gives uint8 [N, C, H, W], at least `count` images in all, of which the first `count` are scored;
@@ -113,9 +113,9 @@ class Evaluator:
         """
         if not self.metrics:
             return []
-        self.prepare(progress)
+        self.prepare()
         began = time.monotonic()
-        statistics, features = self._measure(fake_batches, progress)
+        statistics, features = self._measure(fake_batches)
         if not self.real.shards.first:
             return []
         drawn = time.monotonic() - began
@@ -127,16 +127,14 @@ class Evaluator:
             records.append({"metric": str(metric)} | scores | self._setting(metric) | {"seconds": round(seconds, 3)})
         return records
 
-    def nearest(self, images: torch.Tensor, k: int, progress: bool = True) -> Neighbours:
+    def nearest(self, images: torch.Tensor, k: int) -> Neighbours:
         """The k real images nearest to each of uint8 [N, C, H, W], by the detector of the first metric."""
-        self.prepare(progress)
-        return neighbours(images, self.detectors[self.metrics[0].detector], self.real, k, progress)
+        self.prepare()
+        return neighbours(images, self.detectors[self.metrics[0].detector], self.real, k)
 
-    def save_reference(
-        self, path: Path, mirror: bool, shape: tuple[int, int, int], labels: list[int] | None, progress: bool = True
-    ) -> None:
+    def save_reference(self, path: Path, mirror: bool, shape: tuple[int, int, int], labels: list[int] | None) -> None:
         """Write the references to a file that another evaluator takes as `reference_file`."""
-        self.prepare(progress)
+        self.prepare()
         if not self.real.shards.first:
             return
         references = {metric: self.references[metric] for metric in self.metrics if metric in self.references}
@@ -202,7 +200,7 @@ class Evaluator:
         return [metric.count * i // groups for i in range(1, groups + 1)]
 
     def _measure(
-        self, fake_batches: Callable[[int], Iterable[torch.Tensor]], progress: bool
+        self, fake_batches: Callable[[int], Iterable[torch.Tensor]]
     ) -> tuple[dict[str, PrefixStatistics], dict[str, np.ndarray]]:
         """Moments, and features where a metric needs them, of the generated images on every detector, in one pass."""
         count = max(metric.count for metric in self.metrics)
@@ -213,7 +211,7 @@ class Evaluator:
             statistics[name] = PrefixStatistics(detector.dim, splits)
             kept = max((metric.count for metric in metrics if metric.kind not in BY_MOMENTS), default=0)
             features[name] = np.empty((kept, detector.dim), dtype=np.float32)
-        bar = Progress("generated images", count, "img", shown=progress and self.real.shards.first)
+        bar = Progress("generated images", count, "img", shown=self.real.shards.first)
         seen = 0
         with threads(self.real.workers) as pool:
 

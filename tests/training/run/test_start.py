@@ -223,6 +223,17 @@ def test_pauses_are_no_time_of_the_work(monkeypatch, capsys):
     assert capsys.readouterr().err == "work: 2/10 kimg, 10 s/kimg, 1m 20s left\n"
 
 
+def test_a_bar_that_is_not_shown_says_nothing(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("torch_utils.cli.time.monotonic", lambda: clock[0])
+    for shown in (True, False):
+        progress = Progress("work", 10, "kimg", shown=shown)
+        clock[0] += 1000.0
+        progress.update(2)
+        progress.close()
+        assert bool(capsys.readouterr().err) == shown
+
+
 def test_counts_in_words():
     assert [counted(1, "class"), counted(2, "class"), counted(0, "image")] == [
         "1 class",
