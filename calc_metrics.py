@@ -25,35 +25,30 @@ from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.dataset import ImageDataset
 
+PATH = click.Path(path_type=Path)
 NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compared, and shown; real ones beside each
 
 
 @command()
 @click.option("--metrics", type=NAMES, help=f"NAME,… such as kid50k_full, pr50k_full, is50k  [default: {DEFAULT_METRIC}]")
-@click.option("--network", type=click.Path(path_type=Path), help="network-snapshot-….safetensors, or a run directory")
-@click.option("--images", type=click.Path(path_type=Path), help="folder or zip of generated images, instead of a network")
-@click.option("--data", type=click.Path(path_type=Path), help="real images  [default: those the network was trained on]")
-@click.option("--reference", type=click.Path(path_type=Path), help="FILE that --save-reference wrote, instead of real images")
-@click.option(
-    "--save-reference", type=click.Path(path_type=Path), help="FILE.safetensors: write one that replaces the real images"
-)
+@click.option("--network", type=PATH, help="network-snapshot-….safetensors, or a run directory")
+@click.option("--images", type=PATH, help="folder or zip of generated images, instead of a network")
+@click.option("--data", type=PATH, help="real images  [default: those the network was trained on]")
+@click.option("--reference", type=PATH, help="FILE that --save-reference wrote, instead of real images")
+@click.option("--save-reference", type=PATH, help="FILE.safetensors: write one that replaces the real images")
 @click.option("--mirror", type=BOOL, help="also compare with the real images flipped  [default: as the network was trained]")
 @click.option("--detector", default=DEFAULT_DETECTOR, help="for an fd that names none: a name, or a TorchScript file")
-@click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights")
+@click.option("--inception", type=PATH, help="file with Inception's weights")
 @click.option("--resizing", type=click.Choice(list(RESIZINGS)), default="clean", help="how images are resized for Inception")
-@click.option("--vgg", type=click.Path(path_type=Path), help="NVIDIA's vgg16.pt, for ppl2_wend")
+@click.option("--vgg", type=PATH, help="NVIDIA's vgg16.pt, for ppl2_wend")
 @click.option("--extrapolate", is_flag=True, help="also estimate Fréchet distances of infinitely many generated images")
-@click.option("--nearest", type=click.Path(path_type=Path), help="FILE.png: generated images beside the most similar real ones")
+@click.option("--nearest", type=PATH, help="FILE.png: generated images beside the most similar real ones")
 @click.option(
     *("--baselines", "--yardsticks", "baselines"),
     is_flag=True,
     help="also score the untrained generator, and the real images blurred to 8×8",
 )
-@click.option(
-    "--outdir",
-    type=click.Path(path_type=Path),
-    help="folder of metric-….jsonl, to which scores are added  [default: the network's run]",
-)
+@click.option("--outdir", type=PATH, help="folder of metric-….jsonl, to which scores are added  [default: the network's run]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of generated images and of all subsets")
 @click.option("--gpus", type=click.IntRange(1), default=1, help="number of processes, one per GPU")
 @click.option("--workers", type=click.IntRange(0, 256), help="threads that read and resize images  [default: one a core]")
@@ -64,10 +59,7 @@ def main(device: str | None, gpus: int, **options):
     Beside each distance stand its 95 % interval and the distance of real images to other real images.
     """
     chosen = choose_device(device)
-    if gpus > 1 and (chosen.type not in ("cpu", "cuda") or chosen.index is not None):
-        raise InputError(f"--gpus {gpus} goes with --device cpu or cuda, not {chosen}")
-    if chosen.type == "cuda" and gpus > torch.cuda.device_count():
-        raise InputError(f"--gpus {gpus}: there are {torch.cuda.device_count()}")
+    distributed.check_gpus(gpus, chosen)
     if gpus > 1 and options["nearest"]:
         raise InputError("--nearest is drawn by one process: leave out --gpus")
     request = Request(**options)

@@ -146,10 +146,7 @@ def check_processes(config: TrainingConfig, device: torch.device) -> None:
         raise InputError(f"--batch {config.batch} cannot be shared out evenly to --gpus {config.gpus}")
     if config.batch_gpu and config.batch // config.gpus % config.batch_gpu:
         raise InputError(f"--batch-gpu {config.batch_gpu} does not divide a process's {config.batch // config.gpus} images")
-    if config.gpus > 1 and (device.type not in ("cpu", "cuda") or device.index is not None):
-        raise InputError(f"--gpus {config.gpus} goes with --device cpu or cuda, not {device}")
-    if device.type == "cuda" and config.gpus > torch.cuda.device_count():
-        raise InputError(f"--gpus {config.gpus}: there are {torch.cuda.device_count()}")
+    distributed.check_gpus(config.gpus, device)
     if device.type == "cpu" and config.gpus > (cores := os.cpu_count() or 1):
         there_are = f"this machine has no GPU to use and {counted(cores, 'core')}"
         print(f"warning: --gpus {config.gpus}: {there_are}; more processes than that make it slower", file=sys.stderr)

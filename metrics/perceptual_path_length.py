@@ -18,7 +18,7 @@ from metrics.evaluation.metric_name import MetricName
 from metrics.evaluation.shards import ALONE, Shards
 from metrics.jackknife import GROUPS, jackknife_interval
 from networks.generator import Generator
-from networks.sampling import one_hot
+from networks.sampling import draw_labels
 from torch_utils.cli import Progress
 from torch_utils.rng import normal
 
@@ -55,7 +55,6 @@ def path_distances(
     classes: Sequence[int] | None = None,  # to draw from evenly, e.g. the labels of the training images; conditional G only
     batch: int = 8,  # paths at a time
     epsilon: float = EPSILON,
-    progress: bool = True,
     shards: Shards = ALONE,  # processes that do it together
 ) -> np.ndarray:
     """‖embed(G(w₀)) − embed(G(w₀ + ε(w₁ − w₀)))‖² / ε² of each path, float64 [count]; of several processes in the first.
@@ -64,12 +63,8 @@ def path_distances(
     """
     device = next(G.parameters()).device
     z = normal((count, 2, G.z_dim), "path", seed)
-    labels = None
-    if G.c_dim:
-        classes = range(G.c_dim) if classes is None else classes
-        picks = torch.randint(len(classes), (count,), generator=torch.Generator().manual_seed(seed))
-        labels = one_hot([classes[i] for i in picks.tolist()], G.c_dim)
-    bar = Progress("paths", count, "path") if progress and shards.first else None
+    labels = draw_labels(count, G.c_dim, seed, classes)
+    bar = Progress("paths", count, "path", shown=shards.first)
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
     def measured() -> Iterator[np.ndarray]:
@@ -86,10 +81,8 @@ def path_distances(
     with torch.inference_mode(), exact:
         for distances in shards.gathered(measured()):
             lengths.append(distances)
-            if bar:
-                bar.update(sum(map(len, lengths)))
-    if bar:
-        bar.close()
+            bar.update(sum(map(len, lengths)))
+    bar.close()
     return np.concatenate(lengths or [np.empty(0)])
 
 
@@ -120,7 +113,6 @@ def path_record(
     lpips: Lpips,
     seed: int,
     classes: Sequence[int] | None,
-    progress: bool = True,
     shards: Shards = ALONE,
 ) -> dict | None:
     """A record like those of `Evaluator`: the score and what is needed to measure it again.
@@ -130,26 +122,14 @@ def path_record(
     if metric.detector != lpips.name:
         raise ValueError(f"{metric} is measured on {metric.detector}, not on {lpips.name}")
     began = time.monotonic()
-    distances = path_distances(G, lpips.embed, metric.count, seed, classes, progress=progress, shards=shards)
+    distances = path_distances(G, lpips.embed, metric.count, seed, classes, shards=shards)
     if not shards.first:
         return None
     value = path_length(distances)
     low, high = (value + offset for offset in interval(distances))
-    return {
-        "metric": str(metric),
-        "value": value,
-        "value_is": "path_length",
-        "floor": None,
-        "floor_counts": None,
-        "interval": [max(low, 0.0), high],
-        "generated": metric.count,
-        "real": 0,
-        "real_content": None,
-        "detector": lpips.name,
-        "detector_hash": lpips.hash,
-        "resizing": f"averaged down by whole factors to no less than {MAX_SIDE} pixels",
-        "epsilon": EPSILON,
-        "seed": seed,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "seconds": round(time.monotonic() - began, 3),
-    }
+    record = dict(metric=str(metric), value=value, value_is="path_length", floor=None, floor_counts=None)
+    record |= dict(interval=[max(low, 0.0), high], generated=metric.count, real=0, real_content=None)
+    resizing = f"averaged down by whole factors to no less than {MAX_SIDE} pixels"
+    record |= dict(detector=lpips.name, detector_hash=lpips.hash, resizing=resizing, epsilon=EPSILON, seed=seed)
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return record | dict(versions=versions, seconds=round(time.monotonic() - began, 3))

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import math
 import re
 import shlex
 import sys
@@ -152,9 +153,10 @@ def counted(number: int, noun: str) -> str:
 class Progress:
     """Pace and remaining time of a long piece of work: a bar on a terminal, plain lines now and then elsewhere."""
 
-    def __init__(self, what: str, total: float, unit: str, start: float = 0, quiet: float = 15):
-        self.what, self.total, self.unit, self.first, self.quiet = what, total, unit, start, quiet
-        terminal = sys.stderr.isatty()
+    def __init__(self, what: str, total: float, unit: str, start: float = 0, quiet: float = 15, shown: bool = True):
+        self.what, self.total, self.unit, self.first = what, total, unit, start
+        self.quiet = quiet if shown else math.inf
+        terminal = shown and sys.stderr.isatty()
         shape = "{desc} {percentage:3.0f}% |{bar}| {n:.5g}/{total:.5g} {unit}{postfix}"
         self.bar = tqdm(desc=what, total=total, unit=unit, initial=start, leave=False, bar_format=shape, disable=not terminal)
         self.began = self.shown = time.monotonic()

@@ -20,6 +20,14 @@ from torch_utils.files import InputError, disk_trouble, first_line
 from torch_utils.interrupt import StopRequest
 
 
+def check_gpus(gpus: int, device: torch.device) -> None:
+    """`InputError` where a command cannot start this many processes, one per GPU."""
+    if gpus > 1 and (device.type not in ("cpu", "cuda") or device.index is not None):
+        raise InputError(f"--gpus {gpus} goes with --device cpu or cuda, not {device}")
+    if device.type == "cuda" and gpus > torch.cuda.device_count():
+        raise InputError(f"--gpus {gpus}: there are {torch.cuda.device_count()}")
+
+
 def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
     """Run worker(rank, world, device, *args) in `world` processes; in this one where world is 1.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torch_utils.checkpoint import read_snapshot
-from torch_utils.files import InputError, remove_unfinished
+from torch_utils.files import InputError, read_json, remove_unfinished
 
 OPTIONS = "training_options.json"
 LOG = "log.txt"  # what was printed
@@ -20,6 +20,15 @@ PAGE = "report.html"
 LOCK = ".lock"
 SNAPSHOTS, METRICS = "network-snapshot-*.safetensors", "metric-*.jsonl"
 RUNS = "[0-9]" * 5 + "-*"  # in OUTDIR
+
+
+def read_options(run_dir: Path) -> dict:
+    """The options of a run; {} where there are none, or none that can be read."""
+    try:
+        options = read_json(run_dir / OPTIONS)
+    except InputError:
+        return {}
+    return options if isinstance(options, dict) else {}
 
 
 def snapshot_name(nimg: int) -> str:

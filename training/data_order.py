@@ -43,7 +43,7 @@ def batches(
     loader = DataLoader(
         _Batches(dataset),
         batch_size=None,  # the order hands out whole batches
-        sampler=_Order(n, batch_size, seed, start + rank * batch_size, batch_size * world, positions),
+        sampler=_order(n, batch_size, seed, start + rank * batch_size, batch_size * world, positions),
         num_workers=workers,  # they persist: an endless order has one epoch only, to the loader
         pin_memory=pin_memory,
         generator=torch.Generator(),  # else the loader draws from the global one
@@ -53,25 +53,19 @@ def batches(
     return _iterate(loader)
 
 
-class _Order:
-    """Iterates over lists of indices, one for each batch of one rank."""
-
-    def __init__(self, n: int, batch_size: int, seed: int, first: int, step: int, positions: bool):
-        self.n, self.batch_size, self.seed, self.first, self.step = n, batch_size, seed, first, step
-        self.positions = positions
-
-    def __iter__(self) -> Iterator[list]:
-        epoch, order, first = -1, None, self.first
-        while True:
-            batch = []
-            for position in range(first, first + self.batch_size):
-                if position // self.n != epoch:
-                    epoch = position // self.n
-                    order = permutation(self.n, self.seed, epoch)
-                index = int(order[position % self.n])
-                batch.append((index, position) if self.positions else index)
-            yield batch
-            first += self.step
+def _order(n: int, batch_size: int, seed: int, first: int, step: int, positions: bool) -> Iterator[list]:
+    """Lists of indices, one for each batch of one rank."""
+    epoch, order = -1, None
+    while True:
+        batch = []
+        for position in range(first, first + batch_size):
+            if position // n != epoch:
+                epoch = position // n
+                order = permutation(n, seed, epoch)
+            index = int(order[position % n])
+            batch.append((index, position) if positions else index)
+        yield batch
+        first += step
 
 
 class _Batches(Dataset):

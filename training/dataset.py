@@ -69,20 +69,9 @@ class ImageDataset(Dataset):
         self._files = ""  # fingerprint of what `check()` has looked at
         self._content_hash: str | None = None
         self._shape = self._first_shape()
+        self.channels, self.height, self.width = self._shape
         self._keep = keep
         self._kept = self._room()
-
-    @property
-    def channels(self) -> int:
-        return self._shape.channels
-
-    @property
-    def height(self) -> int:
-        return self._shape.height
-
-    @property
-    def width(self) -> int:
-        return self._shape.width
 
     @property
     def resolution(self) -> tuple[int, int]:

@@ -17,10 +17,7 @@ from torch_utils.tensor_file import digest
 DIM, SIZE = 1024, 224
 REPOSITORY = "facebookresearch/dinov2"
 RESIZING = "antialiased bicubic to 224x224, not rounded"
-MEAN, DEVIATION = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet; the network was trained on images normalised by them
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which its training images were normalised
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from metrics.detectors import torchscript
 from metrics.detectors.base import Detector
 from metrics.detectors.names import INCEPTION
-from metrics.detectors.torchscript import is_torchscript
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, atomic_write, cache_dir, sha256
 from torch_utils.platform import keep_freed_memory
@@ -36,11 +36,11 @@ def clean_fid_folder() -> Path:
 def find(path: str | Path | None = None) -> Path:
     """`path`, or else the file in the cache or clean-fid's folder, or a download into the cache. Raises `InputError`."""
     if path is not None:
-        return checked(Path(path), "--inception ")
-    places = [cache_dir() / FILE, clean_fid_folder() / FILE]
+        return torchscript.find(Path(path), "--inception ", f"; wanted {FILE}")
+    places, advice = [cache_dir() / FILE, clean_fid_folder() / FILE], "; delete it, or pass --inception FILE"
     for place in places:
         if place.is_file():
-            return checked(place)
+            return torchscript.find(place, "", advice)
     try:
         from cleanfid.downloads_helper import inception_url
     except ImportError as error:
@@ -52,16 +52,7 @@ def find(path: str | Path | None = None) -> Path:
             f"no Inception weights: not at {places[0]}, not at {places[1]}, and the download failed ({error}). "
             f"Fetch {inception_url} by hand and pass --inception FILE"
         ) from None
-    return checked(places[0])
-
-
-def checked(path: Path, option: str = "") -> Path:
-    """Returns the path of a TorchScript file; `InputError` for anything else. Quick: reads only the archive's index."""
-    if not path.is_file():
-        raise InputError(f"{option}{path}: no such file")
-    if is_torchscript(path):
-        return path
-    raise InputError(f"{option}{path} is no TorchScript file, and so not {FILE}; delete it, or pass --inception FILE")
+    return torchscript.find(places[0], "", advice)
 
 
 def download(url: str, target: Path) -> None:

@@ -9,6 +9,8 @@ from metrics.detectors.base import Detector
 from metrics.detectors.names import DETECTORS, DINOV2, EFFICIENTNET, INCEPTION, VGG16, detector_name
 from torch_utils.files import InputError
 
+WITHOUT_OPTIONS = {EFFICIENTNET: efficientnet, VGG16: vgg16, DINOV2: dinov2}  # modules with find() and load()
+
 
 def require_detector(name: str, inception_path: str | Path | None = None, file: Path | None = None) -> None:
     """Raises `InputError`, with a way to get the file, where `load_detector` would not find one.
@@ -21,12 +23,8 @@ def require_detector(name: str, inception_path: str | Path | None = None, file: 
         torchscript.find(file)
     elif name == INCEPTION:
         inception.find(inception_path)
-    elif name == EFFICIENTNET:
-        efficientnet.find()
-    elif name == VGG16:
-        vgg16.find()
-    elif name == DINOV2:
-        dinov2.find()
+    elif name in WITHOUT_OPTIONS:
+        WITHOUT_OPTIONS[name].find()
     else:
         raise InputError(f"no detector is called {name!r}; there are {', '.join(DETECTORS)}")
 
@@ -44,10 +42,6 @@ def load_detector(
     device = torch.device(device)
     if name == INCEPTION:
         return inception.load(device, inception_path, batch_size, inception_resizing)
-    if name == EFFICIENTNET:
-        return efficientnet.load(device, batch_size)
-    if name == VGG16:
-        return vgg16.load(device, batch_size)
-    if name == DINOV2:
-        return dinov2.load(device, batch_size)
+    if name in WITHOUT_OPTIONS:
+        return WITHOUT_OPTIONS[name].load(device, batch_size)
     return torchscript.load(file, device, batch_size)

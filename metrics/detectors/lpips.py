@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from metrics.detectors import torchscript
 from metrics.detectors.names import VGG16, detector_name
-from metrics.detectors.torchscript import is_torchscript
 from torch_utils.files import InputError, first_line, sha256
 
 URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt"
@@ -29,11 +29,7 @@ def find(path: Path | None, official: bool) -> str:
     """sha256 of the file. With `official`, `InputError` for any but NVIDIA's, the one that `ppl2_wend` is measured on."""
     if path is None:
         raise InputError(f"perceptual path lengths need NVIDIA's vgg16.pt: fetch {URL} (553 MB) and pass --vgg FILE")
-    if not path.is_file():
-        raise InputError(f"--vgg {path}: no such file; fetch {URL} (553 MB)")
-    if not is_torchscript(path):
-        raise InputError(f"--vgg {path} is no TorchScript file; fetch {URL} (553 MB)")
-    digest = sha256(path)
+    digest = sha256(torchscript.find(path, "--vgg ", f"; fetch {URL} (553 MB)"))
     if official and digest != SHA256:
         raise InputError(
             f"--vgg {path} is not the file that ppl2_wend means (sha256 {digest}, wanted {SHA256}): fetch {URL}, "

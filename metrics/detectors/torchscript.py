@@ -20,12 +20,12 @@ def is_torchscript(path: Path) -> bool:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
-def find(path: Path) -> Path:
-    """Returns the path of a TorchScript file; `InputError` for anything else."""
+def find(path: Path, option: str = "--detector ", advice: str = "") -> Path:
+    """Returns the path of a TorchScript file; `InputError` for anything else, which names the option and ends in the advice."""
     if not path.is_file():
-        raise InputError(f"--detector {path}: no such file")
+        raise InputError(f"{option}{path}: no such file{advice}")
     if not is_torchscript(path):
-        raise InputError(f"--detector {path} is no TorchScript file")
+        raise InputError(f"{option}{path} is no TorchScript file{advice}")
     return path
 
 

@@ -72,10 +72,8 @@ class Evaluator:
         if self.metrics and real_count < 2:
             raise InputError(f"a distance needs two real images at least, and the data has {real_count}")
         for metric in self.metrics:
-            if real_count < MIN_IMAGES.get(metric.kind, 0):
-                raise InputError(
-                    f"{metric} needs {MIN_IMAGES[metric.kind]} real images at least, and the data has {real_count}"
-                )
+            if real_count < (least := MIN_IMAGES.get(metric.kind, 0)):
+                raise InputError(f"{metric} needs {least} real images at least, and the data has {real_count}")
         self.device, self.batch_size = device, batch_size
         self.inception_path, self.inception_resizing, self.detector_file = inception_path, inception_resizing, detector_file
         self.interval, self.extrapolate = interval, extrapolate
@@ -88,9 +86,9 @@ class Evaluator:
         self.detectors: dict[str, Detector] = {}
         self.references: dict[MetricName, Reference] = {}
 
-    def prepare(self, progress: bool = True) -> None:
+    def prepare(self) -> None:
         """Load detectors and references; measures real images where the cache has no result. Scoring calls this, too."""
-        for name in self._detector_names():
+        for name in dict.fromkeys(metric.detector for metric in self.metrics):
             if name not in self.detectors:
                 detector = load_detector(
                     name, self.device, self.inception_path, self.batch_size, self.detector_file, self.inception_resizing
@@ -101,12 +99,12 @@ class Evaluator:
                 if self.reference_file:
                     self.references |= self.reference_file.references_for(metrics, detector)
                 else:
-                    self.references |= references(metrics, detector, self.real, progress)
+                    self.references |= references(metrics, detector, self.real)
                 self.detectors[name] = detector
                 if self.real.shards.first:
                     self._note_small_counts(detector)
 
-    def __call__(self, fake_batches: Callable[[int], Iterable[torch.Tensor]], progress: bool = True) -> list[dict]:
+    def __call__(self, fake_batches: Callable[[int], Iterable[torch.Tensor]]) -> list[dict]:
         """One record per metric, in the order of the names.
 
         `fake_batches(count)` gives uint8 [N, C, H, W], at least `count` images in all, of which the first `count` are scored;
@@ -115,9 +113,9 @@ class Evaluator:
         """
         if not self.metrics:
             return []
-        self.prepare(progress)
+        self.prepare()
         began = time.monotonic()
-        statistics, features = self._measure(fake_batches, progress)
+        statistics, features = self._measure(fake_batches)
         if not self.real.shards.first:
             return []
         drawn = time.monotonic() - began
@@ -129,16 +127,14 @@ class Evaluator:
             records.append({"metric": str(metric)} | scores | self._setting(metric) | {"seconds": round(seconds, 3)})
         return records
 
-    def nearest(self, images: torch.Tensor, k: int, progress: bool = True) -> Neighbours:
+    def nearest(self, images: torch.Tensor, k: int) -> Neighbours:
         """The k real images nearest to each of uint8 [N, C, H, W], by the detector of the first metric."""
-        self.prepare(progress)
-        return neighbours(images, self.detectors[self.metrics[0].detector], self.real, k, progress)
+        self.prepare()
+        return neighbours(images, self.detectors[self.metrics[0].detector], self.real, k)
 
-    def save_reference(
-        self, path: Path, mirror: bool, shape: tuple[int, int, int], labels: list[int] | None, progress: bool = True
-    ) -> None:
+    def save_reference(self, path: Path, mirror: bool, shape: tuple[int, int, int], labels: list[int] | None) -> None:
         """Write the references to a file that another evaluator takes as `reference_file`."""
-        self.prepare(progress)
+        self.prepare()
         if not self.real.shards.first:
             return
         references = {metric: self.references[metric] for metric in self.metrics if metric in self.references}
@@ -204,7 +200,7 @@ class Evaluator:
         return [metric.count * i // groups for i in range(1, groups + 1)]
 
     def _measure(
-        self, fake_batches: Callable[[int], Iterable[torch.Tensor]], progress: bool
+        self, fake_batches: Callable[[int], Iterable[torch.Tensor]]
     ) -> tuple[dict[str, PrefixStatistics], dict[str, np.ndarray]]:
         """Moments, and features where a metric needs them, of the generated images on every detector, in one pass."""
         count = max(metric.count for metric in self.metrics)
@@ -215,7 +211,7 @@ class Evaluator:
             statistics[name] = PrefixStatistics(detector.dim, splits)
             kept = max((metric.count for metric in metrics if metric.kind not in BY_MOMENTS), default=0)
             features[name] = np.empty((kept, detector.dim), dtype=np.float32)
-        bar = Progress("generated images", count, "img") if progress and self.real.shards.first else None
+        bar = Progress("generated images", count, "img", shown=self.real.shards.first)
         seen = 0
         with threads(self.real.workers) as pool:
 
@@ -240,17 +236,12 @@ class Evaluator:
                     statistics[name].update(position[counted], rows[counted])
                     features[name][position[stored]] = rows[stored]
                 seen += n
-                if bar:
-                    bar.update(min(seen, count))
-        if bar:
-            bar.close()
+                bar.update(min(seen, count))
+        bar.close()
         if seen < count and self.real.shards.first:
             names = ", ".join(str(metric) for metric in self.metrics if metric.count > seen)
             raise InputError(f"{names}: found {seen} of the {count} images to score")
         return statistics, features
-
-    def _detector_names(self) -> list[str]:
-        return list(dict.fromkeys(metric.detector for metric in self.metrics))
 
     def _metrics_on(self, name: str) -> list[MetricName]:
         return [metric for metric in self.metrics if metric.detector == name]
@@ -259,16 +250,10 @@ class Evaluator:
         for metric in self._metrics_on(detector.name):
             if metric.kind not in BY_MOMENTS:
                 continue
-            smaller = min(metric.count, self.references[metric].sample.count)
+            smaller, smallest = min(metric.count, self.references[metric].sample.count), metric.count // GROUPS
+            fewer = f"by {detector.dim} features each; with fewer images than features"
             if smaller <= detector.dim:
-                print(
-                    f"note: {metric} compares {smaller} images by {detector.dim} features each; "
-                    "with fewer images than features a distance is biased upwards",
-                    file=sys.stderr,
-                )
-            if self.extrapolate and metric.count // GROUPS <= detector.dim:
-                print(
-                    f"note: {metric} is extrapolated from {metric.count // GROUPS} images and up, by {detector.dim} features "
-                    "each; with fewer images than features the line is bent, and the estimate too high",
-                    file=sys.stderr,
-                )
+                print(f"note: {metric} compares {smaller} images {fewer} a distance is biased upwards", file=sys.stderr)
+            if self.extrapolate and smallest <= detector.dim:
+                what = f"note: {metric} is extrapolated from {smallest} images and up, {fewer}"
+                print(f"{what} the line is bent, and the estimate too high", file=sys.stderr)

@@ -25,9 +25,9 @@ class Neighbours:
         return float(np.median(self.distances[:, 0]) / self.between_real) if self.between_real else float("inf")
 
 
-def neighbours(images: torch.Tensor, detector: Detector, real: RealImages, k: int, progress: bool = True) -> Neighbours:
+def neighbours(images: torch.Tensor, detector: Detector, real: RealImages, k: int) -> Neighbours:
     """For uint8 images [N, C, H, W]. Raises `ValueError` for fewer than k real images, or fewer than two."""
-    features = as_features(real.features(detector, real.count, progress))
+    features = as_features(real.features(detector, real.count))
     indices, distances = nearest(as_features(detector(images)), features, k)
     _, apart = nearest(features[:MAX_COMPARED], features, 2)  # the first of the two is the image itself
     return Neighbours(

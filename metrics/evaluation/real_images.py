@@ -34,14 +34,14 @@ class RealImages:
         measured_by = dict(detector=detector.name, hash=detector.hash, resizing=detector.resizing)
         return array_file.cache_path(folder, content=self.key, real_count=self.count, seed=self.seed, **measured_by, **key)
 
-    def measure(self, detector: Detector, end: int, progress: bool = True) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    def measure(self, detector: Detector, end: int) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Positions [N] and features [N, D] of the images at the positions 0 .. end - 1, in batches; looks at no other image.
 
         Each process measures its own batches, and the first is given all of them. Raises `InputError` where there are more or
         fewer images than `count`.
         """
         positions = np.argsort(self.order())  # of each image
-        bar = Progress(f"real images through {detector.name}", self.count, "img") if progress and self.shards.first else None
+        bar = Progress(f"real images through {detector.name}", self.count, "img", shown=self.shards.first)
         with threads(self.workers) as pool:
 
             def started():
@@ -63,20 +63,18 @@ class RealImages:
                 inside = position < end
                 if inside.any():
                     yield position[inside], features[torch.from_numpy(inside)]
-                if bar:
-                    bar.update(seen)
-        if bar:
-            bar.close()
+                bar.update(seen)
+        bar.close()
         if self.shards.first and seen != self.count:
             raise InputError(f"the data should have {self.count} images and gave {'more' if seen > self.count else seen}")
 
-    def features(self, detector: Detector, end: int, progress: bool = True) -> np.ndarray | None:
+    def features(self, detector: Detector, end: int) -> np.ndarray | None:
         """float32 [end, D] by position, from the cache or else measured; of several processes only the first gets them."""
         kept = self.kept_features(detector, end) if self.shards.first else None
         if self.shards.from_first(kept is not None):
             return kept
         features = np.empty((end, detector.dim), dtype=np.float32)
-        for position, batch in self.measure(detector, end, progress):
+        for position, batch in self.measure(detector, end):
             features[position] = batch.numpy()
         if not self.shards.first:
             return None

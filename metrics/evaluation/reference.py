@@ -37,9 +37,7 @@ def splits(metric: MetricName, real_count: int) -> tuple[int, int, int]:
     return min(metric.count, real_count), first, min(first + metric.count, real_count)
 
 
-def references(
-    metrics: list[MetricName], detector: Detector, real: RealImages, progress: bool = True
-) -> dict[MetricName, Reference]:
+def references(metrics: list[MetricName], detector: Detector, real: RealImages) -> dict[MetricName, Reference]:
     """The reference of each metric that has one, all on `detector`; at most one pass over the real images.
 
     Of several processes only the first gets any; the others help it to measure.
@@ -49,27 +47,27 @@ def references(
     features = None
     if len(by_moments) < len(metrics):
         end = max(max(splits(metric, real.count)) for metric in metrics)
-        features = real.features(detector, end, progress)
+        features = real.features(detector, end)
     parse = lambda arrays, header: moments(arrays, header, detector.dim)
     first = real.shards.first
     kept = {metric: array_file.load(_cache_path(metric, detector, real), parse) for metric in by_moments if first}
     missing = real.shards.from_first([metric for metric, reference in kept.items() if reference is None])
     if missing:
-        kept |= _measure_moments(missing, features, detector, real, progress)
+        kept |= _measure_moments(missing, features, detector, real)
     if not first:
         return {}
     return {m: kept[m] if m.kind in BY_MOMENTS else _by_features(m, features, detector, real) for m in metrics}
 
 
 def _measure_moments(
-    metrics: list[MetricName], features: np.ndarray | None, detector: Detector, real: RealImages, progress: bool
+    metrics: list[MetricName], features: np.ndarray | None, detector: Detector, real: RealImages
 ) -> dict[MetricName, Reference]:
     """From features where they are known; else by a pass over the real images, which keeps none. Saves them in the cache."""
     statistics = PrefixStatistics(detector.dim, [split for metric in metrics for split in splits(metric, real.count)])
     if features is None and real.shards.first:
         features = real.kept_features(detector, statistics.end)
     if real.shards.from_first(features is None):
-        for position, rows in real.measure(detector, statistics.end, progress):
+        for position, rows in real.measure(detector, statistics.end):
             statistics.update(position, rows)
     if not real.shards.first:
         return {}

@@ -70,28 +70,14 @@ def save(
             arrays |= {f"{name}.{sample.count}.{key}": value for key, value in sample.statistics.state_dict().items()}
         elif sample.count > len(arrays.get(f"{name}.features", ())):
             arrays[f"{name}.features"] = sample.features  # shorter ones are the beginning of these
-        metrics[str(metric)] = dict(
-            kind=metric.kind,
-            detector=name,
-            used=sample.count,
-            floor=reference.distance,
-            floor_counts=reference.counts,
-            between_reals=None if metric.kind in BY_MOMENTS else reference.real_vs_real,
-        )
+        real_vs_real = None if metric.kind in BY_MOMENTS else reference.real_vs_real  # of these the distance says it all
+        entry = dict(kind=metric.kind, detector=name, used=sample.count, floor=reference.distance)
+        metrics[str(metric)] = entry | dict(floor_counts=reference.counts, between_reals=real_vs_real)
     if labels is not None:
         arrays["labels"] = np.array(labels, dtype=np.int32)
-    array_file.write(
-        path,
-        arrays,
-        format=FORMAT,
-        metrics=metrics,
-        detectors={name: dict(hash=d.hash, resizing=d.resizing) for name, d in detectors.items()},
-        real_count=real.count,
-        content=real.key,
-        seed=real.seed,
-        mirror=mirror,
-        shape=shape,
-    )
+    measured_by = {name: dict(hash=detector.hash, resizing=detector.resizing) for name, detector in detectors.items()}
+    images = dict(real_count=real.count, content=real.key, seed=real.seed, mirror=mirror, shape=shape)
+    array_file.write(path, arrays, format=FORMAT, metrics=metrics, detectors=measured_by, **images)
 
 
 def load(path: Path) -> ReferenceFile:

@@ -68,10 +68,7 @@ class Request:
             except InputError:
                 return DEFAULT_METRIC  # whose own message is the one to show
             name = DEFAULT_METRIC.replace("fid", "fd") + f"-{self.detector}"
-            print(
-                f"note: scoring {name} instead of {DEFAULT_METRIC}: {error}",
-                file=sys.stderr,
-            )
+            print(f"note: scoring {name} instead of {DEFAULT_METRIC}: {error}", file=sys.stderr)
             return name
         return DEFAULT_METRIC
 

@@ -1,6 +1,5 @@
 """One request to score something: everything that it needs is opened, then evaluated."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, sha256
 from torch_utils.prefetch import prefetch
-from torch_utils.run_dir import OPTIONS, newest_snapshot
+from torch_utils.run_dir import newest_snapshot, read_options
 
 BLURRED, UNTRAINED = "real images blurred to 8×8", "untrained generator"
 Fakes = Callable[[int], Iterable[torch.Tensor]]  # fakes(count) gives uint8 batches [N, C, H, W], this process's share
@@ -38,7 +37,7 @@ class Session:
         if request.network:
             self.network = newest_snapshot(request.network, "generator")
             self.G = load_generator(self.network, device)
-            self.training = training_options(self.network)
+            self.training = read_options(self.network.parent)
         self.reference = reference_file.load(request.reference) if request.reference else None
         self.real = self.labels = None
         if self.reference:
@@ -160,15 +159,6 @@ class Session:
         elif self.real:
             origin |= dict(data=str(request.data or self.training["data"]), mirror=self.real.mirror)
         return [trained | record | origin for record in records]
-
-
-def training_options(network: Path) -> dict:
-    """`training_options.json` beside a snapshot; {} where there is none, or one that cannot be read."""
-    try:
-        options = json.loads((network.parent / OPTIONS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return options if isinstance(options, dict) else {}
 
 
 def check_fit(path: Path, shape: tuple[int, int, int], labels: list[int] | None, G: Generator | None) -> None:

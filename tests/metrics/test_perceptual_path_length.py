@@ -62,7 +62,7 @@ def stand_in(tmp_path):
 def test_of_a_linear_generator_is_known(monkeypatch):
     """Squared distances of A w₀ and A (w₀ + ε d), over ε²: ‖A d‖², times 127.5² for the range of pixels."""
     G, epsilon = Linear(), 0.5
-    found = path_distances(G, plain, 400, seed=3, epsilon=epsilon, progress=False)
+    found = path_distances(G, plain, 400, seed=3, epsilon=epsilon)
     from torch_utils.rng import normal
 
     z = normal((400, 2, 4), "path", 3).double()
@@ -77,18 +77,18 @@ def test_depends_on_the_seed_and_not_on_the_batch():
     for name, parameter in G.named_parameters():
         if name.endswith("noise_strength"):
             torch.nn.init.constant_(parameter, 0.3)
-    one, other = (path_distances(G, plain, 12, batch=batch, epsilon=0.1, progress=False) for batch in (5, 12))
+    one, other = (path_distances(G, plain, 12, batch=batch, epsilon=0.1) for batch in (5, 12))
     np.testing.assert_allclose(one, other, rtol=1e-3)
-    assert not np.allclose(one, path_distances(G, plain, 12, seed=1, epsilon=0.1, progress=False), rtol=1e-2)
+    assert not np.allclose(one, path_distances(G, plain, 12, seed=1, epsilon=0.1), rtol=1e-2)
     buffers = [b.clone() for n, b in G.named_buffers() if n.endswith("noise_const")]
     assert all(torch.equal(a, b) for a, (n, b) in zip(buffers, [x for x in G.named_buffers() if x[0].endswith("noise_const")]))
 
 
 def test_classes_are_drawn_from_the_labels():
     """A class of 0 maps to one point, so that its paths have no length; the share of those is the labels'."""
-    found = path_distances(Linear(c_dim=2), plain, 400, classes=[0, 0, 0, 1], epsilon=0.5, progress=False)
+    found = path_distances(Linear(c_dim=2), plain, 400, classes=[0, 0, 0, 1], epsilon=0.5)
     assert 0.65 < (found == 0).mean() < 0.85
-    assert (path_distances(Linear(c_dim=2), plain, 50, classes=[1], epsilon=0.5, progress=False) > 0).all()
+    assert (path_distances(Linear(c_dim=2), plain, 50, classes=[1], epsilon=0.5) > 0).all()
 
 
 def test_the_extreme_hundredths_do_not_count():

@@ -1,17 +1,16 @@
 """The configuration of a generator's training run: one field for each option."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from networks.generator import LIMITS
 from networks.modulation import MODULATIONS
 from torch_utils.ops import PADDINGS
-from torch_utils.precision import AUTO, PRECISIONS
+from torch_utils.precision import PRECISIONS
 from training.gan.augment import AUGPIPES
 from training.gan.losses import LOSSES
 from training.gan.presets import LOSS_SETTINGS, PRESETS
-from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, check, option
+from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 
 
 def _within(name: str) -> dict[str, int]:
@@ -21,7 +20,7 @@ def _within(name: str) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(RunConfig):
     """Options after presets and defaults have been resolved. Plain values only: it is written as JSON."""
 
     data: str = option(REQUIRED, DATA, "folder or zip of images; needed unless --resume RUN_DIR has it", path=True)
@@ -54,13 +53,7 @@ class TrainingConfig:
     batch_gpu: int | None = option(
         None, RECIPE, "images of a process at once, to save memory", min=1, max=2**16, shown="its share of the batch"
     )
-    precision: str = option(
-        "fp32",
-        RECIPE,
-        "number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
-        choices=PRECISIONS,
-        auto=AUTO,
-    )
+    precision: str = number_format(PRECISIONS)
     glr: float = option(0.002, RECIPE, "learning rate of the generator", above=0)
     dlr: float = option(0.002, RECIPE, "learning rate of the discriminator", above=0)
     beta2: float = option(0.99, None, "of Adam; beta1 is 0", min=0, below=1)
@@ -112,16 +105,8 @@ class TrainingConfig:
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
 
-    BEFORE = {"padding": "replicate"}  # what runs had that were begun before there was a choice
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"metrics": list(self.metrics)}
-
-    @staticmethod
-    def from_json(values: Any, where: str | Path = "options") -> "TrainingConfig":
-        """`InputError`, which names the place, for an option, a type or a number that no training run has."""
-        check(TrainingConfig, values, where)
-        return TrainingConfig(**values | {"metrics": tuple(values.get("metrics", ()))})
+    BEFORE = {"padding": "replicate"}
+    FOR_CPUS = "tiny"
 
 
 def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:

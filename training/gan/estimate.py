@@ -83,9 +83,4 @@ def costs_in_words(costs: Estimate, config: TrainingConfig, device: torch.device
         lines.append(
             f"Scores:        {drawing:.2f} hours to draw {scored:,} images, about {times} times, and their features on top"
         )
-    return lines + too_long(costs.sec_per_kimg, left, device, way_out(config))
-
-
-def way_out(config: TrainingConfig) -> str:
-    """What to do on a CPU that is too slow."""
-    return "fewer --kimg, or a GPU" if config.cfg == "tiny" else "--cfg tiny is made for CPUs; or fewer --kimg, or a GPU"
+    return lines + too_long(costs.sec_per_kimg, left, device, config.way_out)

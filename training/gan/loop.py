@@ -1,16 +1,14 @@
 """One step of a generator's training run: discriminator, generator, moving average."""
 
-import contextlib
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from torch_utils.images import from_uint8
-from torch_utils.interrupt import StopRequest
 from torch_utils.precision import prepare
 from torch_utils.rng import reseed
-from training.dataset import ImageDataset, batches, readers_watched
+from training.dataset import ImageDataset, batches
 from training.gan.config import TrainingConfig
 from training.gan.ema import update_ema
 from training.gan.growth import growth_at, shrink
@@ -55,13 +53,5 @@ def train(
         seen = state.nimg + config.batch
         update_ema(state.ema, state.G, config.batch, seen, config.ema_kimg * 1000, config.ema_rampup)
 
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopRequest())
-        stack.enter_context(readers_watched())
-        stack.enter_context(contextlib.closing(data))
-        reporter = None
-        if rank == 0:
-            reporter = GeneratorReporter(config, dataset, state, run_dir, evaluate, device, stop)
-            stack.enter_context(contextlib.closing(reporter))
-            reporter.begin()
-        return run_steps(step, config, state, run_dir, reporter, stop, device)
+    make_reporter = lambda stop: GeneratorReporter(config, dataset, state, run_dir, evaluate, device, stop)
+    return run_steps(step, [data], config, state, run_dir, device, make_reporter if rank == 0 else None)

@@ -15,9 +15,8 @@ from torch_utils.rng import normal
 from torch_utils.run_dir import FAKES_INIT, REALS
 from training.dataset import ImageDataset
 from training.gan.config import TrainingConfig
-from training.gan.estimate import way_out
 from training.gan.state import TrainingState
-from training.run.health import diversity, warnings
+from training.run.health import diversity
 from training.run.report import Reporter
 
 # Scores generated images: evaluate(fakes) -> [{"metric", "value", "floor", …}], where fakes(count) gives uint8 batches.
@@ -63,22 +62,8 @@ class GeneratorReporter(Reporter):
             )
 
     def write_network(self, path: Path) -> None:
-        save_snapshot(
-            path,
-            "generator",
-            self.state.ema,
-            nimg=self.state.nimg,
-            dataset=self.dataset.name,
-            mirror=self.config.mirror,
-            seed=self.config.seed,
-            label_names=self.dataset.label_names,
-        )
-
-    def warnings(self, means: dict[str, float]) -> list[str]:
-        return warnings(means)
-
-    def way_out(self) -> str:
-        return way_out(self.config)
+        info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
+        save_snapshot(path, "generator", self.state.ema, half=False, **info, label_names=self.dataset.label_names)
 
     def scores(self) -> list[dict] | None:
         if self.evaluate is None:

@@ -14,18 +14,17 @@ from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError
 from torch_utils.precision import scaler
 from torch_utils.rng import mix
-from torch_utils.stats import Means
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
-from training.run.saved_state import SavedState, load_optimiser
-
-NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
-SCALARS = ("scaler_G", "scaler_D", "strength", "means")  # small objects with a state_dict of numbers
-COUNTERS = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores", "path_mean")
+from training.run.saved_state import SavedState
 
 
 class TrainingState(SavedState):
     """Networks, optimisers and counters."""
+
+    NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
+    SCALARS = ("scaler_G", "scaler_D", "strength", "means")
+    COUNTERS = (*SavedState.COUNTERS, "path_mean")
 
     def __init__(
         self,
@@ -36,6 +35,7 @@ class TrainingState(SavedState):
         device: torch.device | str = "cpu",
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
+        super().__init__()
         padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))
@@ -68,28 +68,6 @@ class TrainingState(SavedState):
         self.scaler_G, self.scaler_D = scaler(config.precision, device), scaler(config.precision, device)
         self.strength = AdaptiveStrength(config.p, config.target, config.ada_kimg)  # of the augmentation
         self.path_mean = 0.0  # moving average of the path lengths
-
-        self.nimg = 0  # images seen
-        self.step = 0  # updates done
-        self.snapshot_nimg = -1  # images seen at the last snapshot
-        self.means = Means()  # of the tick that is under way
-        self.seconds = 0.0  # of training, evaluation not counted
-        self.first_scores: dict[str, float] = {}  # metric -> distance of the untrained generator
-
-    def state_dict(self) -> dict:
-        return {name: getattr(self, name).state_dict() for name in NETWORKS + OPTIMISERS + SCALARS} | {
-            name: getattr(self, name) for name in COUNTERS
-        }
-
-    def load_state_dict(self, values: dict) -> None:
-        for name in NETWORKS + SCALARS:
-            getattr(self, name).load_state_dict(values[name])
-        for name in OPTIMISERS:
-            load_optimiser(getattr(self, name), values[name])
-        for name in COUNTERS:
-            if type(values[name]) is not type(getattr(self, name)):
-                raise ValueError(f"found {name} = {values[name]!r}")
-            setattr(self, name, values[name])
 
     def grow(self, growth: float | None) -> None:
         """Use the networks up to this level, see `training.gan.growth`."""

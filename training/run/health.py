@@ -29,18 +29,13 @@ def check_finite(
 
 def first_not_finite(networks: dict[str, torch.nn.Module], inputs: dict[str, torch.Tensor]) -> str | None:
     """Inputs first, then each network's weights, buffers and gradients in their order."""
-    for name, tensor in inputs.items():
-        if not tensor.isfinite().all():
-            return name
+    tensors = dict(inputs)
     for prefix, network in networks.items():
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                return f"{prefix}.{name}"
+        tensors |= {f"{prefix}.{name}": tensor for name, tensor in network.state_dict().items()}
     for prefix, network in networks.items():
-        for name, parameter in network.named_parameters():
-            if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return f"the gradient of {prefix}.{name}"
-    return None
+        gradients = ((name, parameter.grad) for name, parameter in network.named_parameters())
+        tensors |= {f"the gradient of {prefix}.{name}": grad for name, grad in gradients if grad is not None}
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
 
 
 def diversity(images: torch.Tensor) -> float:

@@ -1,30 +1,46 @@
 """A run: step after step, with a line now and then, a snapshot, a saved state, until the end or a signal."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import torch
 
 from torch_utils import distributed
 from torch_utils.interrupt import StopRequest
-from training.run.protocols import RunConfig, RunState
+from training.data_order import readers_watched
+from training.run.options import RunConfig
 from training.run.report import Reporter
+from training.run.saved_state import SavedState
 
 
 def run_steps(
     step: Callable[[], None],
+    data: Iterable[Generator],  # what `step` reads; closed at the end
     config: RunConfig,
-    state: RunState,
+    state: SavedState,
     run_dir: Path,
-    reporter: Reporter | None,  # of the one process that writes
-    stop: StopRequest,
     device: torch.device,
+    make_reporter: Callable[[StopRequest], Reporter] | None,  # of the one process that writes
 ) -> bool:
-    """Call `step` until `config.kimg` thousand images are seen.
+    """Call `step` until `config.kimg` thousand images are seen, and report.
 
     False where a signal ended it before: then the state is saved as of the last step.
     """
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(readers_watched())
+        for source in data:
+            stack.enter_context(contextlib.closing(source))
+        reporter = None
+        if make_reporter:
+            reporter = stack.enter_context(contextlib.closing(make_reporter(stop)))
+            reporter.begin()
+        return _run(step, config, state, run_dir, device, reporter, stop)
+
+
+def _run(step, config: RunConfig, state: SavedState, run_dir: Path, device, reporter: Reporter | None, stop) -> bool:
     end = max(round(config.kimg * 1000), 1)
     saved_at = time.monotonic()
     while state.nimg < end:

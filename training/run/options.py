@@ -7,12 +7,13 @@ import reprlib
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import click
 
 from torch_utils.cli import BOOL, NAMES, GroupedOption
 from torch_utils.files import InputError
+from torch_utils.precision import AUTO
 
 REQUIRED = dataclasses.MISSING
 DATA, NETWORKS, RECIPE = "Data and results", "Networks", "Recipe"  # headings of --help
@@ -44,11 +45,51 @@ def option(default: Any, group: str | None, help: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(help, group, **limits)})
 
 
+def number_format(choices: Collection[str]) -> Any:
+    rule = "auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has"
+    return option("fp32", RECIPE, f"number format of the networks; {rule}", choices=choices, auto=AUTO)
+
+
 def options_of(kind: type) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in dataclasses.fields(kind)}
 
 
 # ---------------------------------------------------------------- files
+
+
+class RunConfig:
+    """What the configurations of all training runs, which are frozen dataclasses, have in common."""
+
+    BEFORE: ClassVar[dict[str, str]]  # what runs had that were begun before there was a choice
+    FOR_CPUS: ClassVar[str]  # a preset
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    cfg: str
+    batch: int
+    precision: str
+    threads: int | None
+    kimg: float
+    tick: float
+    snap: int
+    save_every: float
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def way_out(self) -> str:
+        """What to do on a CPU that is too slow for this run."""
+        fewer = "fewer --kimg, or a GPU"
+        return fewer if self.cfg == self.FOR_CPUS else f"--cfg {self.FOR_CPUS} is made for CPUs; or {fewer}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Any, where: str | Path = "options") -> Self:
+        """`InputError`, which names the place, for an option, a type or a number that no training run has."""
+        check(cls, values, where)
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def check(kind: type, values: Any, where: str | Path) -> None:

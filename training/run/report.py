@@ -14,9 +14,10 @@ from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
 from torch_utils.run_dir import LOG, STATS, fakes_name, metric_file, snapshot_name
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes
-from training.run.health import too_long
+from training.run.health import too_long, warnings
 from training.run.html_report import write_html_report
-from training.run.protocols import RunConfig, RunState
+from training.run.options import RunConfig
+from training.run.saved_state import SavedState
 
 TIMED_STEPS = 4  # after which it is known how long a run takes
 
@@ -24,7 +25,7 @@ TIMED_STEPS = 4  # after which it is known how long a run takes
 class Reporter:
     LOGGED: Sequence[str] = ()  # means that the log shows
 
-    def __init__(self, config: RunConfig, state: RunState, run_dir: Path, device: torch.device, stop: StopRequest):
+    def __init__(self, config: RunConfig, state: SavedState, run_dir: Path, device: torch.device, stop: StopRequest):
         self.stop_request = stop
         self.config, self.state, self.run_dir, self.device = config, state, run_dir, device
         self.log = Log(run_dir / LOG)
@@ -48,13 +49,6 @@ class Reporter:
     def scores(self) -> list[dict] | None:
         """[{"metric", "value", "floor", …}]; None where a signal ended it before."""
         raise NotImplementedError
-
-    def way_out(self) -> str:
-        """What to do on a CPU that is too slow for this run."""
-        raise NotImplementedError
-
-    def warnings(self, means: dict[str, float]) -> list[str]:
-        return []
 
     # When it is written
 
@@ -80,7 +74,7 @@ class Reporter:
             self.warm = now
         elif now[0] == self.warm[0] + TIMED_STEPS:
             pace = (now[2] - self.warm[2]) / (now[1] - self.warm[1]) * 1000
-            for line in too_long(pace, self.config.kimg - now[1] / 1000, self.device, self.way_out()):
+            for line in too_long(pace, self.config.kimg - now[1] / 1000, self.device, self.config.way_out):
                 self.bar.close()
                 self.log(line)
 
@@ -100,11 +94,11 @@ class Reporter:
             f"left {duration(left):<12} memory {memory['resident_mb']:.0f} MB  "
             + "  ".join(f"{name} {means[name]:.3f}" for name in self.LOGGED if name in means)
         )
-        warnings = self.warnings(means)
-        for line in warnings:
+        lines = warnings(means)
+        for line in lines:
             if line.split("(")[0] not in self.warned:  # once, until it is over
                 self.log(line)
-        self.warned = [line.split("(")[0] for line in warnings]
+        self.warned = [line.split("(")[0] for line in lines]
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
         self.records.write(STATS, record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
 

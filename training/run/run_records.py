@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from networks.normalized_distance import normalized_distance
-from torch_utils.files import InputError, parse_json, read_json
+from torch_utils.files import InputError, parse_json
+from torch_utils.run_dir import read_options
 
 Notice = tuple[str, str]  # "warning" or "note", and its text
 Grid = tuple[int, str, Path]  # kimg, label, picture of generated images
@@ -23,7 +24,7 @@ class RunRecords:
     run_dir: Path
 
     def __post_init__(self):
-        self.options = read_options(self.run_dir / "training_options.json")
+        self.options = read_options(self.run_dir)
         self.stats = read_records(self.run_dir / "stats.jsonl")
         self.scores = read_scores(self.run_dir)
         lengths = [records[-1]["nimg"] for records in [self.stats, *self.scores.values()] if records]
@@ -47,14 +48,6 @@ class RunRecords:
     def planned_kimg(self) -> float | None:
         planned = self.options.get("kimg")
         return planned if is_finite(planned) and planned > 0 else None
-
-
-def read_options(path: Path) -> dict:
-    try:
-        options = read_json(path)
-    except InputError:
-        return {}
-    return options if isinstance(options, dict) else {}
 
 
 def read_records(path: Path) -> list[dict]:

@@ -1,46 +1,67 @@
 """The state of a training run on disk: whole or absent, the last two of them, each with a checksum."""
 
-import hashlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from torch_utils.files import InputError, atomic_write, replace_by_copy
 from torch_utils.run_dir import PREVIOUS_STATE, STATE, states
+from torch_utils.stats import Means
+from torch_utils.tensor_file import digest
 
 
 def checksum(values) -> str:
     """Of everything in nested tables of tensors and plain values. PyTorch's reader does not check the file's own sums."""
-    digest = hashlib.sha256()
+    return digest(_parts(values))
 
-    def add(value) -> None:
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype} {list(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(value, dict):
-            for key in value:
-                digest.update(repr(key).encode())
-                add(value[key])
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                add(item)
-        else:
-            digest.update(repr(value).encode())
 
-    add(values)
-    return digest.hexdigest()
+def _parts(value) -> Iterator[bytes | torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield f"{value.dtype} {list(value.shape)}".encode()
+        yield value
+    elif isinstance(value, dict):
+        for key in value:
+            yield repr(key).encode()
+            yield from _parts(value[key])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _parts(item)
+    else:
+        yield repr(value).encode()
 
 
 class SavedState:
-    """Subclasses say what the state is."""
+    """The counters of a run. Subclasses have networks and optimisers, too, and name all that is saved, in this order."""
+
+    NETWORKS: tuple[str, ...]
+    OPTIMISERS: tuple[str, ...]
+    SCALARS: tuple[str, ...] = ("means",)  # small objects with a state_dict of numbers
+    COUNTERS: tuple[str, ...] = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores")
+
+    def __init__(self):
+        self.nimg = 0  # images seen; of a style transfer, content images
+        self.step = 0  # updates done
+        self.snapshot_nimg = -1  # images seen at the last snapshot
+        self.means = Means()  # of the tick that is under way
+        self.seconds = 0.0  # of training, evaluation not counted
+        self.first_scores: dict[str, float] = {}  # metric -> score of the untrained network
 
     def state_dict(self) -> dict:
         """Of tensors and plain values."""
-        raise NotImplementedError
+        parts = {name: getattr(self, name).state_dict() for name in self.NETWORKS + self.OPTIMISERS + self.SCALARS}
+        return parts | {name: getattr(self, name) for name in self.COUNTERS}
 
     def load_state_dict(self, values: dict) -> None:
-        raise NotImplementedError
+        for name in self.NETWORKS + self.SCALARS:
+            getattr(self, name).load_state_dict(values[name])
+        for name in self.OPTIMISERS:
+            load_optimiser(getattr(self, name), values[name])
+        for name in self.COUNTERS:
+            if type(values[name]) is not type(getattr(self, name)):
+                raise ValueError(f"found {name} = {values[name]!r}")
+            setattr(self, name, values[name])
 
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""

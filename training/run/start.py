@@ -23,7 +23,8 @@ from torch_utils.precision import AUTO, resolve_precision
 from torch_utils.run_dir import LOG, OPTIONS, RUNS, SNAPSHOTS, new_run_dir, states
 from torch_utils.stats import Log
 from training.run.health import Diverged
-from training.run.protocols import RunConfig, RunState
+from training.run.options import RunConfig
+from training.run.saved_state import SavedState
 
 FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads"}  # how long, how chatty and how greedy a run is
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
@@ -154,7 +155,7 @@ def write_start(run_dir: Path, config: RunConfig, header: str) -> None:
 
 def print_config(
     start: Start,
-    state: RunState,
+    state: SavedState,
     data: Iterable[str],  # lines
     networks: Iterable[tuple[str, torch.nn.Module]],
     device: str,  # in words

@@ -1,14 +1,13 @@
 """All that the training of a style transfer is determined by, and its presets."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from networks.style_transfer.feature_losses import STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, TRANSFERS
 from networks.style_transfer.vgg import CONVOLUTIONS
-from torch_utils.precision import AUTO, UNSCALED
-from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, check, option
+from torch_utils.precision import UNSCALED
+from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 
 DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards
 
@@ -48,7 +47,7 @@ PRESETS = {"paper": paper_preset, "small": small_preset}
 
 
 @dataclass(frozen=True)
-class StyleConfig:
+class StyleConfig(RunConfig):
     """Options after presets have been resolved. Plain values only: it is written as JSON."""
 
     content: str = option(REQUIRED, DATA, "folder or zip of images, e.g. COCO", path=True)
@@ -71,11 +70,7 @@ class StyleConfig:
     transfer: str = option("adaconv", NETWORKS, "predicted kernels, or a scale and a shift", choices=TRANSFERS)
     encoder: str = option("vgg19", NETWORKS, "VGG whose features describe contents and styles", choices=CONVOLUTIONS)
     encoder_weights: str | None = option(
-        None,
-        NETWORKS,
-        "file with its weights, as torchvision has them",
-        path=True,
-        shown="pretrained/, or fetched",
+        None, NETWORKS, "file with its weights, as torchvision has them", path=True, shown="pretrained/, or fetched"
     )
     style_depth: int = option(512, NETWORKS, "s_d of the descriptor", min=1, max=4096)
     style_width: int = option(512, NETWORKS, "channels of the style encoder", min=1, max=4096)
@@ -86,13 +81,7 @@ class StyleConfig:
     )
 
     batch: int = option(8, RECIPE, "pairs per step", min=1, max=2**16)
-    precision: str = option(
-        "fp32",
-        RECIPE,
-        "number format of the networks; auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has",
-        choices=UNSCALED,
-        auto=AUTO,
-    )
+    precision: str = number_format(UNSCALED)
     lr: float = option(0.002, RECIPE, "learning rate of Adam", above=0)
     beta2: float = option(0.99, None, "of Adam", min=0, below=1)
     content_weight: float = option(1.0, RECIPE, "weight of the content loss", min=0)
@@ -110,6 +99,9 @@ class StyleConfig:
         "paper", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
     )
 
+    BEFORE = {"precision": "fp32"}
+    FOR_CPUS = "small"
+
     @property
     def metrics(self) -> tuple[str, ...]:
         return "style_loss", "content_loss"
@@ -120,14 +112,3 @@ class StyleConfig:
 
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight
-
-    BEFORE = {"precision": "fp32"}  # what runs had that were begun before there was a choice
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_json(values: Any, where: str | Path = "options") -> "StyleConfig":
-        """`InputError`, which names the place, for an option, a type or a number that no training run has."""
-        check(StyleConfig, values, where)
-        return StyleConfig(**values)

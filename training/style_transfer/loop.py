@@ -1,7 +1,5 @@
 """The training of a style transfer."""
 
-import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,10 +11,9 @@ from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
 from networks.style_transfer.stylizer import check_encoder
 from networks.style_transfer.vgg import VGG
 from torch_utils.images import from_uint8
-from torch_utils.interrupt import StopRequest
 from torch_utils.precision import autocast, float32, prepare
 from torch_utils.rng import reseed
-from training.dataset import batches, readers_watched
+from training.dataset import batches
 from training.run.health import check_finite
 from training.run.loop import run_steps
 from training.style_transfer.config import StyleConfig
@@ -59,15 +56,8 @@ def train_style(
         reseed(config.seed, 0, state.nimg)
         style_step(state, config, encoder, *(from_uint8(x).contiguous(memory_format=torch.channels_last) for x in images))
 
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopRequest())
-        stack.enter_context(readers_watched())
-        for source in data:
-            stack.enter_context(contextlib.closing(source))
-        reporter = StyleReporter(config, contents, styles, state, encoder, run_dir, device, stop)
-        stack.enter_context(contextlib.closing(reporter))
-        reporter.begin()
-        return run_steps(step, config, state, run_dir, reporter, stop, device)
+    make_reporter = lambda stop: StyleReporter(config, contents, styles, state, encoder, run_dir, device, stop)
+    return run_steps(step, data, config, state, run_dir, device, make_reporter)
 
 
 def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: torch.Tensor, style: torch.Tensor) -> None:
@@ -93,5 +83,5 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
 
 def _first_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
     for crops in sources:
-        for i in itertools.islice(range(len(crops)), MEASURED):
+        for i in range(min(len(crops), MEASURED)):
             yield from_uint8(crops[i, i][0][None].to(device))

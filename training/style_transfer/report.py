@@ -68,13 +68,6 @@ class StyleReporter(Reporter):
         info = dict(nimg=self.state.nimg, dataset=self.dataset, crop=self.config.crop, seed=self.config.seed)
         save_snapshot(path, "style_transfer", self.state.network, half=True, **info)
 
-    def way_out(self) -> str:
-        return (
-            "fewer --kimg, or a GPU"
-            if self.config.cfg == "small"
-            else "--cfg small is made for CPUs; or fewer --kimg, or a GPU"
-        )
-
     def scores(self) -> list[dict] | None:
         """Of all held-out pairs."""
         style_loss = STYLE_LOSSES[self.config.style_loss]

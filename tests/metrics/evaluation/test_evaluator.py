@@ -71,7 +71,7 @@ def build(reals: RealImages, names=("fd1k_full",), key: str = "content", **optio
 
 
 def score(evaluator: Evaluator, fakes: torch.Tensor, batch: int = 100) -> list[dict]:
-    return evaluator(lambda count: fakes.split(batch), progress=False)
+    return evaluator(lambda count: fakes.split(batch))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_record():
 def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
     images = pictures(1700)
     evaluator = build(RealImages(images), ["fd1k"], seed=5)
-    evaluator.prepare(progress=False)
+    evaluator.prepare()
     (found,) = evaluator.references.values()
     order = np.random.RandomState(5).permutation(1700)
     chosen, one, other = (cells(images[order[part]]).double().numpy() for part in (slice(1000), slice(850), slice(850, 1700)))
@@ -181,7 +181,7 @@ def test_several_metrics_share_one_pass_and_agree_with_each_alone():
         calls.append(count)
         return fakes.split(130)
 
-    together = build(reals, names)(fake_batches, progress=False)
+    together = build(reals, names)(fake_batches)
     assert [record["metric"] for record in together] == ["fd2k-efficientnet_lite0", "fd1k_full-efficientnet_lite0", "fid1k"]
     assert calls == [2000] and reals.reads == 2  # once per detector
     for record in together:
@@ -325,7 +325,7 @@ def test_other_numbers_of_images_than_promised():
     for images in (1400, 1600):
         evaluator = Evaluator(["fd1k_full"], RealImages(pictures(images)), 1500, f"short {images}", "cpu")
         with pytest.raises(InputError, match="1500 images"):
-            evaluator.prepare(progress=False)
+            evaluator.prepare()
 
 
 def test_no_metrics_no_work():
@@ -356,7 +356,7 @@ def test_every_metric_from_one_pass_over_either_side():
         drawn.append(count)
         return fakes.split(130)
 
-    records = build(source, EVERY, seed=4)(fake_batches, progress=False)
+    records = build(source, EVERY, seed=4)(fake_batches)
     assert drawn == [1000] and source.reads == 1
     order = np.random.RandomState(4).permutation(1500)
     real, fake = cells(reals[order]).numpy(), cells(fakes[:1000]).numpy()
@@ -455,7 +455,7 @@ def test_the_inception_score_needs_classes(monkeypatch):
     load = evaluator_module.load_detector
     monkeypatch.setattr(evaluator_module, "load_detector", lambda *a: dataclasses.replace(load(*a), logits=None))
     with pytest.raises(InputError, match="needs class probabilities"):
-        evaluator.prepare(progress=False)
+        evaluator.prepare()
 
 
 @pytest.mark.parametrize("name, count", [("pr1k_full", 3), ("dc1k_full", 5)])
@@ -485,12 +485,12 @@ class MeanColour(torch.nn.Module):
 def test_nearest_finds_copies():
     reals = pictures(300)
     fakes = torch.cat([pictures(5, seed=1), reals[[7, 250]], pictures(5, seed=2)])
-    found = build(RealImages(reals), seed=3).nearest(fakes, 4, progress=False)
+    found = build(RealImages(reals), seed=3).nearest(fakes, 4)
     assert set(found.order[:2]) == {5, 6} and found.real.shape == found.distances.shape == (12, 4)
     assert (found.real[[5, 6], 0] == [7, 250]).all() and (found.distances[[5, 6], 0] == 0).all()
     assert (np.diff(found.distances, axis=1) >= 0).all()
     expected = np.linalg.norm(cells(fakes)[:1].double() - cells(reals).double(), axis=1)
     assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-6) and found.real[0, 0] == expected.argmin()
     assert 0.5 < found.closeness < 2
-    copies = build(RealImages(reals)).nearest(reals[:50], 1, progress=False)
+    copies = build(RealImages(reals)).nearest(reals[:50], 1)
     assert copies.closeness == 0

@@ -21,7 +21,7 @@ SHAPE = (8, 8, 3)
 @pytest.fixture
 def file(tmp_path):
     evaluator = build(RealImages(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
-    evaluator.save_reference(tmp_path / "reals.safetensors", True, SHAPE, [0, 1] * 750, progress=False)
+    evaluator.save_reference(tmp_path / "reals.safetensors", True, SHAPE, [0, 1] * 750)
     return tmp_path / "reals.safetensors"
 
 
@@ -45,7 +45,7 @@ def test_every_score_is_the_same_without_the_real_images(file):
 def test_equal_references_are_equal_files(file, tmp_path):
     before = file.read_bytes()
     evaluator = build(RealImages(pictures(1500)), [*EVERY, "fid1k", "kid1k"], seed=4)
-    evaluator.save_reference(file, True, SHAPE, [0, 1] * 750, progress=False)
+    evaluator.save_reference(file, True, SHAPE, [0, 1] * 750)
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "reals.safetensors"}
 
@@ -172,10 +172,10 @@ def test_a_network_draws_by_the_labels_of_the_file(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing(file, tmp_path, monkeypatch):
     known = file.read_bytes()
     evaluator = build(RealImages(pictures(1500)), ["fid1k"])
-    evaluator.prepare(progress=False)
+    evaluator.prepare()
     monkeypatch.setattr(
         reference_file.array_file.safetensors.numpy, "save", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "full"))
     )
     with pytest.raises(OSError):
-        evaluator.save_reference(file, False, SHAPE, None, progress=False)
+        evaluator.save_reference(file, False, SHAPE, None)
     assert file.read_bytes() == known and {path.name for path in tmp_path.iterdir()} == {"cache", "reals.safetensors"}

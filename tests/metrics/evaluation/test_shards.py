@@ -33,7 +33,7 @@ def training_worker(rank, world, device, path):
     if rank == 0:  # as in a training: the other one waits elsewhere
         images = torch.arange(1100 * 192).view(1100, 3, 8, 8).remainder(251).to(torch.uint8)
         evaluator = Evaluator(["fd1k-cells"], lambda: images.split(64), 1100, "", device, detector_file=path / "cells.pt")
-        (record,) = evaluator(lambda count: images.split(64), progress=False)
+        (record,) = evaluator(lambda count: images.split(64))
         (path / "scored").write_text(record["metric"])
 
 

@@ -192,9 +192,11 @@ def test_a_run_that_would_take_days_says_so_after_its_first_steps(tmp_path):
 
     class Quiet(Reporter):
         first_pictures = lambda self: None
-        way_out = lambda self: "do less"
 
-    config, state = TrainingConfig(data="", kimg=25000), State()
+    class Config(TrainingConfig):
+        way_out = "do less"
+
+    config, state = Config(data="", kimg=25000), State()
     with contextlib.closing(Quiet(config, state, tmp_path, CPU, StopRequest())) as reporter:
         reporter.begin()
         for seconds in (500.0, *[32.0] * 10):  # the first step warms up
@@ -219,6 +221,17 @@ def test_pauses_are_no_time_of_the_work(monkeypatch, capsys):
         clock[0] = 1000.0
     progress.update(2)
     assert capsys.readouterr().err == "work: 2/10 kimg, 10 s/kimg, 1m 20s left\n"
+
+
+def test_a_bar_that_is_not_shown_says_nothing(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr("torch_utils.cli.time.monotonic", lambda: clock[0])
+    for shown in (True, False):
+        progress = Progress("work", 10, "kimg", shown=shown)
+        clock[0] += 1000.0
+        progress.update(2)
+        progress.close()
+        assert bool(capsys.readouterr().err) == shown
 
 
 def test_counts_in_words():
