@@ -20,6 +20,7 @@ from training.dataset import ImageDataset
 from training.gan import loop
 from training.gan.config import TrainingConfig
 from training.gan.state import TrainingState
+from training.run import loop as run_loop
 from training.run.saved_state import checksum
 
 CPU = torch.device("cpu")
@@ -81,7 +82,7 @@ def test_stopped_and_resumed_is_uninterrupted(image_folder, tmp_path, recipe, mo
     whole, first = make(folder, **RECIPES[recipe]), make(folder, **RECIPES[recipe])
     assert run(*whole, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "StopRequest", StopAt)
+        patch.setattr(run_loop, "StopRequest", StopAt)
         assert not run(*first, tmp_path / "parts")
     assert first[2].step == 4
     second = make(folder, **RECIPES[recipe])
@@ -115,7 +116,7 @@ def test_score_that_was_cut_off_is_made_after_all(image_folder, tmp_path, monkey
 
     (tmp_path / "run").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "StopRequest", During)
+        patch.setattr(run_loop, "StopRequest", During)
         assert not loop.train(config, dataset, state, tmp_path / "run", evaluate, CPU)
     assert [r["nimg"] for r in read_jsonl(tmp_path / "run" / f"metric-{metric}.jsonl")] == [0]
     state.load(tmp_path / "run")
