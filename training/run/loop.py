@@ -1,4 +1,4 @@
-"""A run: step after step, with a line now and then, a snapshot, a saved state, until the end or a signal."""
+"""The loop of a training run: steps, ticks, snapshots and saved states, until the end or a signal."""
 
 import contextlib
 import time

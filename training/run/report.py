@@ -34,7 +34,7 @@ class Reporter:
         self.last_nimg, self.last_seconds = state.nimg, state.seconds
         self.warm: tuple[int, int, float] | None = None  # step, images and seconds after the first step of this process
 
-    # What subclasses say
+    # What each kind of training run implements
 
     def first_pictures(self) -> None:
         """Of the data, and of the untrained network: REALS, FAKES_INIT."""
