@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Score a network, or a folder of somebody's samples, against real images."""
+"""Score a network, or a folder of somebody's samples, against real images.
+
+The way from here to a number stands at the top of `metrics/evaluation/__init__.py`.
+"""
 
 import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
 
