@@ -78,7 +78,6 @@ class Discriminator(nn.Module):
         return x
 
 
-@in_float32
 def minibatch_std(x: torch.Tensor, group_size: int, batches: int = 1) -> torch.Tensor:
     """Append one channel: the standard deviation over a group of samples, averaged over everything else.
 
@@ -87,7 +86,13 @@ def minibatch_std(x: torch.Tensor, group_size: int, batches: int = 1) -> torch.T
     total, c, h, w = x.shape
     n = total // batches
     group = group_size if n % group_size == 0 else n
-    y = x.reshape(batches, group, n // group, c, h, w)
-    y = (y - y.mean(dim=1, keepdim=True)).square().mean(dim=1)  # [batches, N/group, C, H, W]
-    y = (y + 1e-8).sqrt().mean(dim=(2, 3, 4))  # [batches, N/group]
-    return torch.cat([x, y.repeat(1, group).view(-1, 1, 1, 1).expand(total, 1, h, w)], dim=1)
+    y = _group_std(x.reshape(batches, group, n // group, c, h, w))  # [batches, N/group]
+    y = y.to(x.dtype).repeat(1, group).view(-1, 1, 1, 1).expand(total, 1, h, w)
+    return torch.cat([x, y.contiguous(memory_format=torch.channels_last)], dim=1)
+
+
+@in_float32
+def _group_std(y: torch.Tensor) -> torch.Tensor:
+    """[batches, group, N/group, C, H, W] -> [batches, N/group]"""
+    y = (y - y.mean(dim=1, keepdim=True)).square().mean(dim=1)
+    return (y + 1e-8).sqrt().mean(dim=(2, 3, 4))

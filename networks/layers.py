@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from networks.conv import conv2d
 from torch_utils.ops import in_float32
 
 
@@ -49,4 +50,4 @@ class Conv2d(nn.Module):
     def forward(self, x: torch.Tensor, gain: float = 1) -> torch.Tensor:
         """`gain` multiplies the result."""
         bias = self.bias if self.bias is None or gain == 1 else self.bias * gain
-        return F.conv2d(x, self.scaled_weight(gain), bias, padding=self.weight.shape[-1] // 2)
+        return conv2d(x, self.scaled_weight(gain), bias)

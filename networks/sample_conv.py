@@ -4,12 +4,12 @@ It is linear in the map and linear in the kernels, and so are its derivatives. T
 order: the convolution, and the correlation of a map with a gradient, which is the kernels' gradient.
 """
 
-import contextlib
 import math
 
 import torch
 import torch.nn.functional as F
 
+from networks.conv import no_autocast
 from torch_utils.ops import widen
 from torch_utils.platform import has_amx
 
@@ -33,14 +33,14 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx, x, kernel, bias, padding):
         ctx.save_for_backward(x, kernel)
         ctx.padding = padding
-        with _no_autocast(x):
+        with no_autocast(x):
             return _form(x, kernel).convolve(x, kernel, bias, padding)
 
     @staticmethod
     def backward(ctx, gradient):
         (x, kernel), needed = ctx.saved_tensors, ctx.needs_input_grad[:3]
         if not torch.is_grad_enabled():
-            with _no_autocast(x):
+            with no_autocast(x):
                 return *_form(x, kernel).gradients(x, kernel, gradient, ctx.padding, needed), None
         return (
             _transposed(gradient, kernel, x.shape[1], ctx.padding) if needed[0] else None,
@@ -57,7 +57,7 @@ class _Correlation(torch.autograd.Function):
     def forward(ctx, x, kernel, y, padding):
         ctx.save_for_backward(x, y)
         ctx.padding = padding
-        with _no_autocast(x):
+        with no_autocast(x):
             return _form(x, kernel).gradients(x, kernel, y, padding, (False, True, False))[1]
 
     @staticmethod
@@ -76,12 +76,6 @@ def _transposed(y: torch.Tensor, kernel: torch.Tensor, channels: int, padding: i
     n, c_out, in_per_group, k, _ = kernel.shape
     kernel = kernel.view(n, channels // in_per_group, -1, in_per_group, k, k).transpose(2, 3).flip(4, 5)
     return _Convolution.apply(y, kernel.reshape(n, channels, -1, k, k), None, k - 1 - padding)
-
-
-def _no_autocast(x: torch.Tensor) -> contextlib.AbstractContextManager:
-    """Without autocast, which would change the types that a form has chosen."""
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
 
 
 def _form(x: torch.Tensor, kernel: torch.Tensor):
