@@ -34,7 +34,9 @@ class _Centre(torch.autograd.Function):
         scale = torch.empty_like(flat[:, :1], dtype=widen(flat[:0]).dtype)
         for x, result, s in _parts(flat, centred, scale):
             torch.sub(x, x.mean(dim=1, keepdim=True), out=result)
-            torch.mean(widen(result).square(), dim=1, keepdim=True, out=s)
+            wide = widen(result)
+            squares = wide.square() if wide is result else wide.square_()  # in place where it is a copy anyway
+            torch.mean(squares, dim=1, keepdim=True, out=s)
         scale.add_(eps).rsqrt_()
         ctx.save_for_backward(centred, scale)
         ctx.set_materialize_grads(False)
