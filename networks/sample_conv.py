@@ -14,7 +14,7 @@ from torch_utils.ops import widen
 from torch_utils.platform import has_amx
 
 SMALL_MAP = 2**14  # numbers in one sample's map; up to here, calls cost more than a change of memory order
-DENSE = 128  # channels; up to here, with AMX, a dense convolution of mostly zeros costs less than groups in float32
+LARGE_MAP = 2**11  # positions; with AMX, 32 channels a group are the fastest from here on, and 16 below
 
 Needed = tuple[bool, bool, bool]  # whether the gradients by map, kernels and bias are needed
 Gradients = tuple[torch.Tensor | None, ...]  # by each of the three
@@ -84,20 +84,21 @@ def _form(x: torch.Tensor, kernel: torch.Tensor):
     if x.device.type != "cpu" or n == 0:
         return Together()
     groups = channels // in_per_group
-    merged = math.gcd(groups, 8 // in_per_group) if 1 < in_per_group < 8 else 1  # CPUs' library is fast at 8 channels a group
+    wide = lambda channels: math.gcd(groups, max(channels // in_per_group, 1)) if in_per_group > 1 else 1  # groups to merge
     if channels * height * width <= SMALL_MAP:
-        return Together(merged)
-    if in_per_group <= 2 and c_out == channels:
+        return Together(wide(8))
+    with_amx = x.dtype == torch.bfloat16 and has_amx()
+    if in_per_group <= (1 if with_amx else 2) and c_out == channels:
         return Diagonals()
-    if x.dtype in (torch.bfloat16, torch.float16) and has_amx():
-        return Each(groups) if channels <= DENSE else Together(merged)
-    return Each(merged)
+    if with_amx:
+        return Each(wide(32 if height * width >= LARGE_MAP else 16))
+    return Each(wide(8))  # the library is fast at 8 channels a group
 
 
 class Together:
     """All samples as groups of one convolution, for which a map in channels_last has to change its memory order.
 
-    CPUs do it in float32: in sixteen bits they are slow at groups, with AMX more than ten times slower. `merged` groups are
+    CPUs do it in float32: in sixteen bits they are slow at groups of 8, with AMX more than ten times slower. `merged` groups are
     made into one, with zeros between them.
     """
 

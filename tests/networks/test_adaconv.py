@@ -279,8 +279,9 @@ def test_forms_are_chosen_by_shape_type_and_device(monkeypatch):
     assert form(512, 1, 32) == form(256, 2, 64) == ("Diagonals", None)
     assert form(128, 4, 64) == ("Each", 2)
     assert form(64, 8, 64) == ("Each", 1)
-    assert form(64, 8, 64, torch.bfloat16, amx=True) == ("Each", 8)  # dense
-    assert form(512, 8, 64, torch.bfloat16, amx=True) == ("Together", 1)  # in float32
+    assert form(64, 8, 64, torch.bfloat16, amx=True) == ("Each", 4)  # 32 channels a group
+    assert form(64, 8, 32, torch.bfloat16, amx=True) == ("Each", 2)  # 16
+    assert form(256, 2, 64, torch.bfloat16, amx=True) == ("Each", 16)
     assert form(512, 1, 64, torch.bfloat16, amx=True) == ("Diagonals", None)
 
 
