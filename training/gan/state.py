@@ -73,6 +73,14 @@ class TrainingState(SavedState):
         """Use the networks up to this level, see `training.gan.growth`."""
         self.G.growth = self.ema.growth = self.D.growth = growth
 
+    def follow(self, config: TrainingConfig) -> None:
+        """Use its learning rates, beta2 and fixed p from the next step on, see `training.gan.schedule`."""
+        for optimiser, lr in ((self.opt_G, config.glr), (self.opt_D, config.dlr)):
+            for group in optimiser.param_groups:
+                group.update(lr=lr, betas=(0.0, config.beta2))
+        if config.aug == "fixed":
+            self.strength.p = float(config.p)
+
     def warm_start(self, snapshot: str | Path) -> str:
         """Take from a network file what fits the generator; everything else stays new. Says what that was.
 
