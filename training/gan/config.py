@@ -109,6 +109,7 @@ class TrainingConfig(RunConfig):
     tick: float = option(4, RUN, "kimg between two log lines", min=1e-6, max=1e9)
     snap: int = option(50, RUN, "ticks between two snapshots", min=1)
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
+    posthoc_ema: bool = option(False, RUN, "keep averages from which scripts/ema.py makes one of any width afterwards")
     metrics: tuple[str, ...] = option((), RUN, "scores at each snapshot: NAME,… or none")
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     cfg: str = option(

@@ -11,7 +11,8 @@ from torch_utils.precision import prepare
 from torch_utils.rng import reseed
 from training.dataset import ImageDataset, batches
 from training.gan.config import TrainingConfig
-from training.gan.ema import update_ema
+from training.gan.ema import update_ema, update_power_average
+from training.gan.ema_profile import WIDTHS
 from training.gan.growth import growth_at, shrink
 from training.gan.report import Evaluate, GeneratorReporter
 from training.gan.schedule import scheduled
@@ -58,6 +59,8 @@ def train(
         generator_step(state, now, real, c, state.means)
         seen = state.nimg + config.batch
         update_ema(state.ema, state.G, config.batch, seen, config.ema_kimg * 1000, config.ema_rampup)
+        for average, width in zip(state.averages, WIDTHS):
+            update_power_average(average, state.G, config.batch, seen, width)
 
     make_reporter = lambda stop: GeneratorReporter(config, dataset, state, run_dir, evaluate, device, stop)
     return run_steps(step, [data], config, state, run_dir, device, make_reporter if rank == 0 else None)
