@@ -19,6 +19,7 @@ STATE, PREVIOUS_STATE = "training-state.pt", "training-state.previous.pt"
 PAGE = "report.html"
 LOCK = ".lock"
 SNAPSHOTS, METRICS = "network-snapshot-*.safetensors", "metric-*.jsonl"
+EMA = "ema"  # folder of averages
 RUNS = "[0-9]" * 5 + "-*"  # in OUTDIR
 
 
@@ -37,6 +38,18 @@ def snapshot_name(nimg: int) -> str:
 
 def fakes_name(nimg: int) -> str:
     return f"fakes{nimg // 1000:06d}.png"
+
+
+def average_name(nimg: int, width: float) -> str:
+    """In EMA. Unlike other names it has all digits: two averages of one kimg are different ones."""
+    return f"{nimg:010d}-{width:.3f}.safetensors"
+
+
+def averages(run_dir: Path) -> list[tuple[int, float, Path]]:
+    """(images seen, width, file) of the averages that a run directory has, in the order of time."""
+    paths = sorted((run_dir / EMA).glob("*.safetensors"))
+    matches = ((re.fullmatch(r"(\d{10})-(\d\.\d{3})", path.stem), path) for path in paths)
+    return [(int(match[1]), float(match[2]), path) for match, path in matches if match]
 
 
 def metric_file(name: str) -> str:
@@ -90,6 +103,7 @@ def only_trainer(run_dir: Path) -> Iterator[None]:
         raise InputError(f"{run_dir}: another training run is writing there") from None
     try:
         remove_unfinished(run_dir)
+        remove_unfinished(run_dir / EMA)
         yield
     finally:
         lock.release()

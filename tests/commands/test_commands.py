@@ -165,6 +165,15 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
         ("--save-every", "save_every", 2.5),
         ("--skip-bad", "skip_bad", True),
         ("--grow", "grow", True),
+        ("--lr-warmup-kimg", "lr_warmup_kimg", 3.0),
+        ("--lr-decay-kimg", "lr_decay_kimg", 3.0),
+        ("--lr-end", "lr_end", 0.25),
+        ("--beta2", "beta2", 0.9),
+        ("--beta2-end", "beta2_end", 0.9),
+        ("--gamma-end", "gamma_end", 0.2),
+        ("--p-end", "p_end", 0.5),
+        ("--ramp-kimg", "ramp_kimg", 3.0),
+        ("--posthoc-ema", "posthoc_ema", True),
         ("--cbase", "channel_base", 300),
         ("--cmax", "channel_max", 20),
         ("--d-cbase", "d_channel_base", 200),
@@ -172,7 +181,7 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
     + [("--modulation", "modulation", "adain"), ("--seed", "seed", 4), ("--tick", "tick", 2.0), ("--snap", "snap", 7)],
 )
 def test_options_arrive(image_folder, option, key, value):
-    """What each then does is seen in test_recipe.py, in test_dataset.py or below."""
+    """What each then does is seen in tests/training/gan, in test_dataset.py or below."""
     options = parse_options(["--outdir", "o", "--data", str(image_folder()), "--cfg", "tiny", option, str(value)])
     config = train.resolve_config(options)
     assert getattr(config, key) == value

@@ -56,8 +56,18 @@ class TrainingConfig(RunConfig):
     precision: str = number_format(PRECISIONS)
     glr: float = option(0.002, RECIPE, "learning rate of the generator", above=0)
     dlr: float = option(0.002, RECIPE, "learning rate of the discriminator", above=0)
-    beta2: float = option(0.99, None, "of Adam; beta1 is 0", min=0, below=1)
+    lr_warmup_kimg: float = option(0, RECIPE, "kimg in which both learning rates rise from 0", min=0, max=1e9)
+    lr_decay_kimg: float | None = option(
+        None, RECIPE, "after so many kimg they fall as 1 / √images", min=1e-6, max=1e9, shown="never"
+    )
+    lr_end: float = option(1.0, RECIPE, "what is left of them after --ramp-kimg, as a factor", min=0)
+    beta2: float = option(0.99, RECIPE, "of Adam; beta1 is 0", min=0, below=1)
+    beta2_end: float | None = option(None, RECIPE, "beta2 after --ramp-kimg", min=0, below=1, shown="--beta2")
     gamma: float = option(1.0, RECIPE, "weight of R1 (and of R2, if relativistic)", min=0)
+    gamma_end: float | None = option(None, RECIPE, "gamma after --ramp-kimg", min=0, shown="--gamma")
+    ramp_kimg: float = option(
+        200, RECIPE, "kimg of the half cosine in which options move to their -end, where one is given", min=1e-6, max=1e9
+    )
     reg_interval: int = option(8, None, "R1 and R2 are added to every n-th step's loss, n times as strong", min=1)
     pl_weight: float = option(
         0.0, RECIPE, "weight of path-length regularisation; StyleGAN2 has 2", min=0, shown="by preset and loss"
@@ -79,6 +89,7 @@ class TrainingConfig(RunConfig):
         max=1,
         shown="0.2 with fixed, 0 with ada",
     )
+    p_end: float | None = option(None, AUGMENTATION, "p after --ramp-kimg, with --aug fixed", min=0, max=1, shown="--p")
     target: float = option(
         0.6,
         AUGMENTATION,
@@ -98,6 +109,7 @@ class TrainingConfig(RunConfig):
     tick: float = option(4, RUN, "kimg between two log lines", min=1e-6, max=1e9)
     snap: int = option(50, RUN, "ticks between two snapshots", min=1)
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
+    posthoc_ema: bool = option(False, RUN, "keep averages from which scripts/ema.py makes one of any width afterwards")
     metrics: tuple[str, ...] = option((), RUN, "scores at each snapshot: NAME,… or none")
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     cfg: str = option(

@@ -1,5 +1,6 @@
 """One step of a generator's training run: discriminator, generator, moving average."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -10,9 +11,11 @@ from torch_utils.precision import prepare
 from torch_utils.rng import reseed
 from training.dataset import ImageDataset, batches
 from training.gan.config import TrainingConfig
-from training.gan.ema import update_ema
+from training.gan.ema import update_ema, update_power_average
+from training.gan.ema_profile import WIDTHS
 from training.gan.growth import growth_at, shrink
 from training.gan.report import Evaluate, GeneratorReporter
+from training.gan.schedule import scheduled
 from training.gan.state import TrainingState
 from training.gan.steps import discriminator_step, generator_step
 from training.run.loop import run_steps
@@ -48,10 +51,16 @@ def train(
         real = real.contiguous(memory_format=torch.channels_last)
         c = F.one_hot(labels.to(device), dataset.c_dim).float() if dataset.c_dim else None
 
-        discriminator_step(state, config, real, c, state.means)
-        generator_step(state, config, real, c, state.means)
+        values = scheduled(config, state.nimg)
+        now = dataclasses.replace(config, **values)
+        state.follow(now)
+        state.means.add(**values)
+        discriminator_step(state, now, real, c, state.means)
+        generator_step(state, now, real, c, state.means)
         seen = state.nimg + config.batch
         update_ema(state.ema, state.G, config.batch, seen, config.ema_kimg * 1000, config.ema_rampup)
+        for average, width in zip(state.averages, WIDTHS):
+            update_power_average(average, state.G, config.batch, seen, width)
 
     make_reporter = lambda stop: GeneratorReporter(config, dataset, state, run_dir, evaluate, device, stop)
     return run_steps(step, [data], config, state, run_dir, device, make_reporter if rank == 0 else None)

@@ -8,13 +8,15 @@ import torch
 from networks.sampling import one_hot, sample
 from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
+from torch_utils.files import make_folders
 from torch_utils.images import save_grid, to_uint8
 from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.rng import normal
-from torch_utils.run_dir import FAKES_INIT, REALS
+from torch_utils.run_dir import EMA, FAKES_INIT, REALS, average_name, averages
 from training.dataset import ImageDataset
 from training.gan.config import TrainingConfig
+from training.gan.ema_profile import WIDTHS
 from training.gan.state import TrainingState
 from training.run.health import diversity
 from training.run.report import Reporter
@@ -46,6 +48,9 @@ class GeneratorReporter(Reporter):
         self.dataset, self.evaluate = dataset, evaluate
         self.columns, self.reals = self._choose_reals()
         self.real_spread = diversity(self.reals)
+        for nimg, _, path in averages(run_dir):
+            if nimg > state.nimg:  # of a future that a resume has undone
+                path.unlink()
 
     def first_pictures(self) -> None:
         save_grid(self.run_dir / REALS, self.reals, self.columns)
@@ -63,7 +68,12 @@ class GeneratorReporter(Reporter):
 
     def write_network(self, path: Path) -> None:
         info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
-        save_snapshot(path, "generator", self.state.ema, half=False, **info, label_names=self.dataset.label_names)
+        info |= dict(label_names=self.dataset.label_names)
+        save_snapshot(path, "generator", self.state.ema, half=False, **info)
+        for width, average in zip(WIDTHS, self.state.averages):
+            make_folders(self.run_dir / EMA)
+            file = self.run_dir / EMA / average_name(self.state.nimg, width)
+            save_snapshot(file, "generator", average, half=True, **info, width=width)
 
     def scores(self) -> list[dict] | None:
         if self.evaluate is None:

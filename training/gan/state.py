@@ -16,13 +16,15 @@ from torch_utils.precision import scaler
 from torch_utils.rng import mix
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
+from training.gan.ema_profile import WIDTHS
 from training.run.saved_state import SavedState
 
 
 class TrainingState(SavedState):
     """Networks, optimisers and counters."""
 
-    NETWORKS, OPTIMISERS = ("G", "D", "ema"), ("opt_G", "opt_D")
+    NETWORKS: tuple[str, ...] = ("G", "D", "ema")  # and "averages", where there are any
+    OPTIMISERS = ("opt_G", "opt_D")
     SCALARS = ("scaler_G", "scaler_D", "strength", "means")
     COUNTERS = (*SavedState.COUNTERS, "path_mean")
 
@@ -60,6 +62,11 @@ class TrainingState(SavedState):
         self.D.to(device=device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
 
+        # Power functions, see `training.gan.ema_profile`
+        self.averages = torch.nn.ModuleList(copy.deepcopy(self.ema) for _ in WIDTHS if config.posthoc_ema)
+        if config.posthoc_ema:
+            self.NETWORKS = (*self.NETWORKS, "averages")
+
         device = torch.device(device)
         fused = device.type in ("cpu", "cuda")  # one pass over all parameters instead of a dozen
         self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.glr, betas=(0.0, config.beta2), fused=fused)
@@ -69,9 +76,22 @@ class TrainingState(SavedState):
         self.strength = AdaptiveStrength(config.p, config.target, config.ada_kimg)  # of the augmentation
         self.path_mean = 0.0  # moving average of the path lengths
 
+    def load_state_dict(self, values: dict) -> None:
+        if "averages" in self.NETWORKS and "averages" not in values:
+            raise ValueError("it has no averages for --posthoc-ema, which begins with a run or not at all")
+        super().load_state_dict(values)
+
     def grow(self, growth: float | None) -> None:
         """Use the networks up to this level, see `training.gan.growth`."""
         self.G.growth = self.ema.growth = self.D.growth = growth
+
+    def follow(self, config: TrainingConfig) -> None:
+        """Use its learning rates, beta2 and fixed p from the next step on, see `training.gan.schedule`."""
+        for optimiser, lr in ((self.opt_G, config.glr), (self.opt_D, config.dlr)):
+            for group in optimiser.param_groups:
+                group.update(lr=lr, betas=(0.0, config.beta2))
+        if config.aug == "fixed":
+            self.strength.p = float(config.p)
 
     def warm_start(self, snapshot: str | Path) -> str:
         """Take from a network file what fits the generator; everything else stays new. Says what that was.

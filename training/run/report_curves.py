@@ -14,6 +14,7 @@ TITLES = {  # charts of means in their order, and the names that belong to them;
     "Mean logits": ".*_logits",
     "Signs of overfitting": "signs",
     "Strength of augmentation": "p",
+    "Learning rates": "[gd]lr",
     "Path lengths": "path_length",
     "Gradient norms": "gradient_.*",
     "Seconds per kimg": "sec_per_kimg",

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import torch
@@ -29,6 +29,7 @@ from training.run.saved_state import SavedState
 FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads"}  # how long, how chatty and how greedy a run is
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named
+Config = TypeVar("Config", bound=RunConfig)
 
 
 @dataclasses.dataclass
@@ -98,7 +99,7 @@ def decide(options: dict, device: torch.device) -> tuple[set[str], str]:
     return undecided, why
 
 
-def stored_options(kind: type[RunConfig], run_dir: Path) -> RunConfig:
+def stored_options(kind: type[Config], run_dir: Path) -> Config:
     """The options of an earlier run."""
     values = read_json(run_dir / OPTIONS)
     return kind.from_json(kind.BEFORE | values if isinstance(values, dict) else values, run_dir / OPTIONS)
