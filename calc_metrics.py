@@ -34,7 +34,7 @@ NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compa
 
 @command()
 @click.option("--metrics", type=NAMES, help=f"NAME,… such as kid50k_full, pr50k_full, is50k  [default: {DEFAULT_METRIC}]")
-@click.option("--network", type=PATH, help="network-snapshot-….safetensors, or a run directory")
+@click.option("--network", type=PATH, help="name in pretrained/, snapshot, run directory, or --outdir of runs")
 @click.option("--images", type=PATH, help="folder or zip of generated images, instead of a network")
 @click.option("--data", type=PATH, help="real images  [default: those the network was trained on]")
 @click.option("--reference", type=PATH, help="FILE that --save-reference wrote, instead of real images")

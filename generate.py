@@ -19,9 +19,8 @@ from torch_utils.cli import SEEDS, Progress, command, counted, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.run_dir import newest_snapshot
+from torch_utils.pretrained import find_network
 
-PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -31,9 +30,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--network",
     type=click.Path(path_type=Path),
-    default=PRETRAINED,
-    show_default="pretrained/emoji32.safetensors",
-    help="snapshot, run directory, or --outdir of runs",
+    default="emoji32",
+    help="name in pretrained/, snapshot, run directory, or --outdir of runs",
 )
 @click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
@@ -49,7 +47,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
     """
     chosen = choose_device(device)
     keep_freed_memory()
-    network = newest_snapshot(network, "generator")
+    network = find_network(network, "generator")
     G = load_generator(network, chosen)
     if show_kernels and len(seeds) > 1:
         raise InputError(f"--show-kernels: found {len(seeds)} seeds, wanted one")
