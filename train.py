@@ -83,7 +83,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     classes = f", {counted(dataset.c_dim, 'class')}" if dataset.c_dim else ""
     data = f"Data:          {counted(len(dataset), 'image')}, {size}{classes}{memory_in_words(dataset.nbytes)}{left_out}"
     networks = ("Generator", state.G), ("Discriminator", state.D)
-    header = print_config(start, state, [data], networks, f"{chosen}, {counted(config.gpus, 'process')}", notes)
+    header = print_config(start, state, [data], networks, chosen, counted(config.gpus, "process"), notes)
     if dry_run:
         print_costs(config, dataset, chosen, state.nimg / 1000, scored)
         return
