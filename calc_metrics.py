@@ -16,6 +16,7 @@ import torch
 
 from metrics.detectors.inception import RESIZINGS
 from metrics.detectors.names import DEFAULT_DETECTOR
+from metrics.evaluation.nearest import rows
 from metrics.evaluation.request import DEFAULT_METRIC, Request
 from metrics.evaluation.session import Session
 from metrics.evaluation.shards import Shards
@@ -23,7 +24,7 @@ from metrics.evaluation.table import print_table
 from torch_utils import distributed
 from torch_utils.cli import BOOL, NAMES, command, run
 from torch_utils.files import InputError, append_jsonl
-from torch_utils.images import save_grid, to_rgb
+from torch_utils.images import save_grid
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.dataset import ImageDataset
@@ -34,7 +35,7 @@ NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compa
 
 @command()
 @click.option("--metrics", type=NAMES, help=f"NAME,… such as kid50k_full, pr50k_full, is50k  [default: {DEFAULT_METRIC}]")
-@click.option("--network", type=PATH, help="network-snapshot-….safetensors, or a run directory")
+@click.option("--network", type=PATH, help="name in pretrained/, snapshot, run directory, or --outdir of runs")
 @click.option("--images", type=PATH, help="folder or zip of generated images, instead of a network")
 @click.option("--data", type=PATH, help="real images  [default: those the network was trained on]")
 @click.option("--reference", type=PATH, help="FILE that --save-reference wrote, instead of real images")
@@ -103,10 +104,7 @@ def show_nearest(session: Session, path: Path) -> None:
     fakes, real = next(iter(session.fakes().values())), session.real
     drawn = torch.cat([batch.cpu() for batch in fakes(NEAREST_DRAWN)])[:NEAREST_DRAWN]
     neighbours = session.evaluator.nearest(drawn, min(NEAREST_REAL, len(real)))
-    cells = []
-    for i in neighbours.order[:NEAREST_ROWS]:
-        cells += [to_rgb(drawn[i][None]), *(to_rgb(real[int(j)][0][None]) for j in neighbours.real[i])]
-    save_grid(path, torch.cat(cells), 1 + neighbours.real.shape[1])
+    save_grid(path, rows(drawn, neighbours, real, NEAREST_ROWS), 1 + neighbours.real.shape[1])
     print(
         f"\n{path}: the {min(NEAREST_ROWS, len(drawn))} of {len(drawn)} generated images that are closest to a real one, "
         f"each beside its nearest {neighbours.real.shape[1]}.\n"

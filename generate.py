@@ -9,19 +9,17 @@ import math
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 
-from networks.sampling import one_hot
+from networks.sampling import draw_seed, one_hot, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, counted, run
 from torch_utils.files import InputError, make_folders
-from torch_utils.images import save_grid, save_png, to_uint8
+from torch_utils.images import save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.run_dir import newest_snapshot
+from torch_utils.pretrained import find_network
 
-PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "emoji32.safetensors"
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -31,9 +29,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--network",
     type=click.Path(path_type=Path),
-    default=PRETRAINED,
-    show_default="pretrained/emoji32.safetensors",
-    help="snapshot, run directory, or --outdir of runs",
+    default="emoji32",
+    help="name in pretrained/, snapshot, run directory, or --outdir of runs",
 )
 @click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
@@ -49,7 +46,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
     """
     chosen = choose_device(device)
     keep_freed_memory()
-    network = newest_snapshot(network, "generator")
+    network = find_network(network, "generator")
     G = load_generator(network, chosen)
     if show_kernels and len(seeds) > 1:
         raise InputError(f"--show-kernels: found {len(seeds)} seeds, wanted one")
@@ -60,7 +57,7 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
 
     images, progress = [], Progress("generating", len(seeds), "img")
     for i, seed in enumerate(seeds):
-        image = draw(G, seed, c, psi, cutoff, noise_mode)
+        image = draw_seed(G, seed, c, psi, cutoff, noise_mode)
         save_png(outdir / f"seed{seed:04d}.png", image)
         if grid:
             images.append(image)
@@ -74,24 +71,9 @@ def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kern
 
 
 @torch.inference_mode()
-def draw(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None, noise_mode: str) -> torch.Tensor:
-    """uint8 [C, H, W]. One image a forward, with its own random numbers, so that no other seed can change it."""
-    ws = styles(G, seed, c, psi, cutoff)
-    torch.manual_seed(seed)  # of random noise
-    return to_uint8(G.synthesis(ws, noise_mode))[0]
-
-
-def styles(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
-    """ws [1, num_ws, w_dim] of a seed."""
-    device = next(G.parameters()).device
-    z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).float().to(device)
-    return G.mapping(z, None if c is None else c.to(device), psi, cutoff)
-
-
-@torch.inference_mode()
 def predicted_kernels(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> list[tuple[str, torch.Tensor]]:
     """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator."""
-    layers = zip(G.synthesis.layers, styles(G, seed, c, psi, cutoff).unbind(1))
+    layers = zip(G.synthesis.layers, seed_styles(G, seed, c, psi, cutoff).unbind(1))
     kernels = [layer.modulation.kernels(w).composed()[0] for layer, w in layers]
     return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
 

@@ -4,8 +4,6 @@ from pathlib import Path
 
 dependencies = ["torch", "numpy", "safetensors"]
 
-_PRETRAINED = Path(__file__).resolve().parent / "pretrained"
-
 
 def generator(name_or_path="emoji32", device="cpu"):
     """A generator in eval mode: `.mapping(z)` -> ws, `.synthesis(ws)` -> images [N, C, H, W], about [-1, 1].
@@ -13,8 +11,9 @@ def generator(name_or_path="emoji32", device="cpu"):
     name_or_path: the name of a network in `pretrained/`, a snapshot, a run directory, or a folder of run directories.
     """
     from torch_utils.checkpoint import load_generator
+    from torch_utils.pretrained import find_network
 
-    return load_generator(_find(name_or_path, "generator"), device)
+    return load_generator(find_network(name_or_path, "generator"), device)
 
 
 def stylizer(name_or_path="adaconv-style", encoder_weights=None, device="cpu", precision="fp32"):
@@ -24,12 +23,7 @@ def stylizer(name_or_path="adaconv-style", encoder_weights=None, device="cpu", p
     `pretrained/`, while VGG-19's are fetched once.
     """
     from networks.style_transfer.stylizer import load_stylizer
+    from torch_utils.pretrained import find_network
 
-    return load_stylizer(_find(name_or_path, "style_transfer"), encoder_weights and Path(encoder_weights), device, precision)
-
-
-def _find(name_or_path, kind) -> Path:
-    from torch_utils.run_dir import newest_snapshot
-
-    known = {path.stem: path for path in _PRETRAINED.glob("*.safetensors")}
-    return known.get(str(name_or_path)) or newest_snapshot(name_or_path, kind)
+    network = find_network(name_or_path, "style_transfer")
+    return load_stylizer(network, encoder_weights and Path(encoder_weights), device, precision)

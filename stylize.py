@@ -25,10 +25,9 @@ from torch_utils.files import InputError, make_folders
 from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
-from torch_utils.run_dir import newest_snapshot
+from torch_utils.pretrained import find_network
 from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
-PRETRAINED = Path(__file__).resolve().parent / "pretrained" / "adaconv-style.safetensors"
 MAX_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
 PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
 
@@ -56,9 +55,8 @@ class Style:
 @click.option(
     "--network",
     type=PATH,
-    default=PRETRAINED,
-    show_default="pretrained/adaconv-style.safetensors",
-    help="snapshot of train_style.py, run directory, or --outdir of runs",
+    default="adaconv-style",
+    help="name in pretrained/, snapshot of train_style.py, run directory, or --outdir of runs",
 )
 @click.option("--content", type=PATH, help="image, or folder or zip of images, for example the frames of a video")
 @click.option(
@@ -127,8 +125,6 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
         raise InputError("--content: wanted --output or --table with it" if o.content else "--output, --table: want --content")
     if math.isnan(o.strength):
         raise InputError("--strength nan: wanted a number")
-    if o.network == PRETRAINED and not o.network.is_file():
-        raise InputError(f"{o.network}: no such network file; give one that train_style.py wrote with --network")
 
 
 def open_stylizer(o: SimpleNamespace) -> Stylizer:
@@ -136,7 +132,7 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     precision, _ = resolve_precision(o.precision, device)
     prepare(precision)
     settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
-    stylizer = load_stylizer(newest_snapshot(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
+    stylizer = load_stylizer(find_network(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
     for option, path in (("--statistics", o.statistics), ("--show-kernels", o.show_kernels)):
         if path and stylizer.network.transfer != "adaconv":
             raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")

@@ -6,45 +6,52 @@ import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is 
 # isort: split
 
 import contextlib
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
 import click
 import torch
-import torch.nn.functional as F
 
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.metric_name import parse_metric
 from torch_utils import distributed
-from torch_utils.cli import Progress, command, counted, run
+from torch_utils.cli import GroupedOption, Progress, command, counted, run
 from torch_utils.cores import use_threads
 from torch_utils.files import InputError, read_json, write_json
-from torch_utils.images import from_uint8
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
-from torch_utils.precision import prepare
 from torch_utils.run_dir import CHECKED, only_trainer
-from training.dataset import ImageDataset, batches, evaluation_batches
+from training.dataset import ImageDataset, evaluation_batches
 from training.gan.config import TrainingConfig, resolve
-from training.gan.estimate import costs_in_words, estimate
+from training.gan.estimate import print_costs
 from training.gan.loop import train
 from training.gan.names_elsewhere import HINTS
+from training.gan.pace import find_pace
 from training.gan.presets import PRESETS
-from training.gan.state import TrainingState
-from training.image_memory import in_words
-from training.run.options import config_options, run_options
+from training.gan.state import build_state
+from training.image_memory import in_words as memory_in_words
+from training.run.options import RUN, config_options, run_options
+from training.run.pace import check_hours, in_words, kimg_within
 from training.run.start import begin, print_config, run_directory, warn_of_left_out, write_start
 
 
 @command(hints=HINTS)
 @run_options
 @config_options(TrainingConfig, lambda cfg, side: resolve(cfg, side, {}), PRESETS)
+@click.option(
+    "--hours",
+    type=float,
+    help="length by the clock, in place of --kimg, from the pace of a few steps; in a resumed run: from here on",
+    cls=GroupedOption,
+    group=RUN,
+)
 @click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
 @click.option(
     "--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this"
 )
-def main(outdir, resume, device, inception, desc, dry_run, **options):
+def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     """Train a generator on a folder or zip of images.
 
     Makes OUTDIR/00000-<data>-<cfg>-…/ with snapshots, pictures, statistics and scores. To go on after an interruption,
@@ -53,6 +60,7 @@ def main(outdir, resume, device, inception, desc, dry_run, **options):
     Example: train.py --outdir runs --data images.zip --cfg tiny
     """
     chosen = choose_device(device)
+    check_hours(hours, options["kimg"])
     start = begin(TrainingConfig, resolve_config, options, outdir, resume, chosen, snapshots=True)
     config: TrainingConfig = start.config
     check_processes(config, chosen)
@@ -63,13 +71,19 @@ def main(outdir, resume, device, inception, desc, dry_run, **options):
     left_out = check_images(dataset, start.run_dir)
     state = build_state(config, dataset, torch.device("cpu"), start.run_dir if start.saved else None)
     notes = [f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}"] if start.snapshot else []
-    if not dry_run:
+    if hours or not dry_run:
         build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
+    if hours:
+        pace = find_pace(config, dataset, chosen, start.run_dir if start.saved else None, inception, build_evaluator)
+        if pace is None:
+            sys.exit(STATUS)
+        config = start.config = dataclasses.replace(config, kimg=kimg_within(hours, pace, config, state))
+        notes.append(f"Length:        {in_words(hours, pace, config, state)}")
     size = f"{dataset.width}×{dataset.height}, {counted(dataset.channels, 'channel')}"
     classes = f", {counted(dataset.c_dim, 'class')}" if dataset.c_dim else ""
-    data = f"Data:          {counted(len(dataset), 'image')}, {size}{classes}{in_words(dataset.nbytes)}{left_out}"
+    data = f"Data:          {counted(len(dataset), 'image')}, {size}{classes}{memory_in_words(dataset.nbytes)}{left_out}"
     networks = ("Generator", state.G), ("Discriminator", state.D)
-    header = print_config(start, state, [data], networks, f"{chosen}, {counted(config.gpus, 'process')}", notes)
+    header = print_config(start, state, [data], networks, chosen, counted(config.gpus, "process"), notes)
     if dry_run:
         print_costs(config, dataset, chosen, state.nimg / 1000, scored)
         return
@@ -152,19 +166,6 @@ def check_processes(config: TrainingConfig, device: torch.device) -> None:
         print(f"warning: --gpus {config.gpus}: {there_are}; more processes than that make it slower", file=sys.stderr)
 
 
-def build_state(
-    config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None
-) -> TrainingState:
-    """A fresh state, or that of a run directory."""
-    try:
-        state = TrainingState(config, (dataset.height, dataset.width), dataset.channels, dataset.c_dim, device)
-    except (ValueError, TypeError, MemoryError) as error:
-        raise InputError(f"{config.data}: {error}") from None
-    if run_dir:
-        state.load(run_dir, device)
-    return state
-
-
 def build_evaluator(
     config: TrainingConfig, dataset: ImageDataset, device: torch.device, inception: Path | None
 ) -> Evaluator | None:
@@ -175,20 +176,6 @@ def build_evaluator(
         return Evaluator(list(config.metrics), real_batches, len(dataset), dataset.content_hash(), device, inception)
     except InputError as error:
         raise InputError(f"{error}; or train without scores, by --metrics none") from None
-
-
-def print_costs(config: TrainingConfig, dataset: ImageDataset, device: torch.device, done: float, scored: int) -> None:
-    """Of real steps on real images, with networks that are thrown away; `done` kimg are behind us."""
-    if done >= config.kimg:
-        print(f"Time:          none: the run is at its end of {config.kimg:g} kimg; a larger --kimg goes on")
-        return
-    prepare(config.precision)
-    keep_freed_memory()
-    state = build_state(config, dataset, device)
-    images, labels = next(batches(dataset, config.batch // config.gpus, config.seed))
-    c = F.one_hot(labels, dataset.c_dim).float().to(device) if dataset.c_dim else None
-    costs = estimate(state, config, from_uint8(images.to(device)), c, device)
-    print("\n".join(costs_in_words(costs, config, device, done, scored)))
 
 
 if __name__ == "__main__":

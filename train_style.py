@@ -53,7 +53,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
     state = build_state(config, chosen)
     if start.saved:
         state.load(start.run_dir, chosen)
-    header = print_config(start, state, data, state.network.named_children(), str(chosen))
+    header = print_config(start, state, data, state.network.named_children(), chosen)
     if dry_run:
         return
     traits = [contents.name, styles.name, config.cfg, config.transfer, config.encoder, *([desc] if desc else [])]

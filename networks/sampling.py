@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -41,3 +42,26 @@ def sample(
     for i in range(rank * batch, count, world * batch):
         labels = None if c is None else c[i : i + batch].to(device)
         yield to_uint8(G(z[i : i + batch].to(device), labels))
+
+
+@torch.inference_mode()
+def draw_seed(
+    G: Generator,
+    seed: int,
+    c: torch.Tensor | None = None,  # [1, c_dim]
+    psi: float = 1,  # truncation, of the layers below `cutoff`
+    cutoff: int | None = None,
+    noise_mode: str = "const",
+) -> torch.Tensor:
+    """uint8 [C, H, W], as `generate.py` draws it. One image a forward, with its own random numbers, so that no other seed can
+    change it."""
+    ws = seed_styles(G, seed, c, psi, cutoff)
+    torch.manual_seed(seed)  # of random noise
+    return to_uint8(G.synthesis(ws, noise_mode))[0]
+
+
+def seed_styles(G: Generator, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
+    """ws [1, num_ws, w_dim] of a seed."""
+    device = next(G.parameters()).device
+    z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).float().to(device)
+    return G.mapping(z, None if c is None else c.to(device), psi, cutoff)

@@ -34,6 +34,7 @@ from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, write_json
 from torch_utils.images import from_pil, from_uint8, to_rgb, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.pretrained import find_network
 
 PATH = click.Path(path_type=Path)
 COLUMNS = {
@@ -110,7 +111,7 @@ def evaluation_table(results: dict[str, dict]) -> str:
 
 
 @command()
-@click.option("--network", "networks", type=PATH, multiple=True, help="snapshot of train_style.py; may be given several times")
+@click.option("--network", "networks", type=PATH, multiple=True, help="as of stylize.py; may be given several times")
 @click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]")
 @click.option("--content", type=PATH, help="folder or zip of held-out photographs")
 @click.option("--style", type=PATH, help="folder or zip of held-out styles")
@@ -134,10 +135,11 @@ def main(**options):
     device = choose_device(o.device)
     keep_freed_memory()
     o.out.parent.mkdir(parents=True, exist_ok=True)
+    networks = {str(path): find_network(path, "style_transfer") for path in o.networks}
     results = dict(machine=dict(device=str(device), processor=platform.machine(), threads=torch.get_num_threads()))
 
     if o.content:
-        stylizers = {str(path): load_stylizer(path, o.encoder_weights, device) for path in o.networks}
+        stylizers = {name: load_stylizer(path, o.encoder_weights, device) for name, path in networks.items()}
         archives = Archive(o.content), Archive(o.style)
         pairs = pairs_of(archives[0].names, archives[1].names, o.pairs)
         contents, styles = (read_images(a, sorted(set(names)), o.size, device) for a, names in zip(archives, zip(*pairs)))
@@ -152,7 +154,7 @@ def main(**options):
         results["textures"] = stripes_and_dots.record(o.steps, o.seed, examined)
         print(f"\nheld-out stripes and dots of equal mean and variance\n\n{stripes_and_dots.table(examined)}", flush=True)
     if o.speed:
-        config = read_snapshot(o.networks[0], tensors=False).config if o.networks else dict(encoder="vgg16")
+        config = read_snapshot(next(iter(networks.values())), tensors=False).config if networks else dict(encoder="vgg16")
         stylizers = style_speed.default_stylizers(config, device)
         results["speed"] = style_speed.measure(stylizers, o.speed_size, o.seconds, device)
         print(f"\n{style_speed.table(results['speed'])}", flush=True)

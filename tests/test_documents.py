@@ -207,7 +207,7 @@ SHORT = {  # what makes the commands of the front page short
     "generate.py": "--device cpu",
     "stylize.py": "--device cpu",
 }
-LARGE = ("fid50k_full", "fd10k_full", "fd1k_full", "scripts.bench")  # thousands of images, or a download: these only parse
+LARGE = ("fid50k_full", "fd10k_full", "fd1k_full", "scripts.bench", "--hours")  # long, or a download: these only parse
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import platform
+import re
 import sys
 
 import torch
@@ -21,6 +23,25 @@ def choose_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"--device {name}: {first_line(error)}") from None
     return device
+
+
+def machine_in_words(device: torch.device) -> str:
+    """What a run's time depends on: the processor or GPU, the system, and the version of PyTorch."""
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = _cpu_name()
+    return f"{processor}, {platform.system()}, PyTorch {torch.__version__}"
+
+
+def _cpu_name() -> str:
+    """As its maker calls it, where the system knows; else its kind, such as arm64."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            named = re.search(r"^model name\s*: (.+)$", file.read(), re.M)
+    except OSError:  # not Linux
+        named = None
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def has_amx() -> bool:

@@ -127,6 +127,24 @@ class Evaluator:
             records.append({"metric": str(metric)} | scores | self._setting(metric) | {"seconds": round(seconds, 3)})
         return records
 
+    def seconds(self, fake_batches: Callable[[int], Iterable[torch.Tensor]]) -> float:
+        """About what one call takes, by the second of two batches that are drawn and looked at.
+
+        Loads detectors and references as a call would. The arithmetic of the measures themselves is not counted.
+        """
+        self.prepare()
+        counts = {name: max(metric.count for metric in self._metrics_on(name)) for name in self.detectors}
+        batches, seconds = iter(fake_batches(2 * self.batch_size)), 0.0
+        for _ in range(2):
+            began = time.monotonic()
+            images = next(batches).cpu()  # a GPU has drawn them when they are there
+            seconds = (time.monotonic() - began) * max(counts.values()) / len(images)
+            for name, detector in self.detectors.items():
+                began = time.monotonic()
+                detector(images)
+                seconds += (time.monotonic() - began) * counts[name] / len(images)
+        return seconds
+
     def nearest(self, images: torch.Tensor, k: int) -> Neighbours:
         """The k real images nearest to each of uint8 [N, C, H, W], by the detector of the first metric."""
         self.prepare()

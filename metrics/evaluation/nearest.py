@@ -1,6 +1,7 @@
 """Generated images and the real ones most similar to them on a detector: shows what was memorised."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from metrics.detectors.base import Detector
 from metrics.evaluation.real_images import RealImages
 from metrics.neighbours import as_features, nearest
+from torch_utils.images import to_rgb
 
 MAX_COMPARED = 2000  # real images whose own nearest neighbours are looked up
 
@@ -33,3 +35,14 @@ def neighbours(images: torch.Tensor, detector: Detector, real: RealImages, k: in
     return Neighbours(
         np.argsort(distances[:, 0], kind="stable"), real.order()[indices], distances, float(np.median(apart[:, 1]))
     )
+
+
+def rows(images: torch.Tensor, found: Neighbours, real: Any, count: int) -> torch.Tensor:
+    """The `count` of uint8 images [N, C, H, W] that are closest to a real one, each before its neighbours: [M, 3, H, W].
+
+    real[i] is (uint8 [C, H, W], label), as in an `ImageDataset`. In a grid of 1 + k columns each of them has a row.
+    """
+    cells = []
+    for i in found.order[:count]:
+        cells += [to_rgb(images[i][None]), *(to_rgb(real[int(j)][0][None]) for j in found.real[i])]
+    return torch.cat(cells)

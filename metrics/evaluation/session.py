@@ -21,7 +21,8 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, sha256
 from torch_utils.prefetch import prefetch
-from torch_utils.run_dir import newest_snapshot, read_options
+from torch_utils.pretrained import find_network
+from torch_utils.run_dir import read_options
 
 BLURRED, UNTRAINED = "real images blurred to 8×8", "untrained generator"
 Fakes = Callable[[int], Iterable[torch.Tensor]]  # fakes(count) gives uint8 batches [N, C, H, W], this process's share
@@ -35,7 +36,7 @@ class Session:
         self.request, self.open_images, self.device, self.shards = request, open_images, device, shards
         self.network, self.G, self.training = None, None, {}
         if request.network:
-            self.network = newest_snapshot(request.network, "generator")
+            self.network = find_network(request.network, "generator")
             self.G = load_generator(self.network, device)
             self.training = read_options(self.network.parent)
         self.reference = reference_file.load(request.reference) if request.reference else None

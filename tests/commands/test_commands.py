@@ -191,7 +191,7 @@ def test_options_arrive(image_folder, option, key, value):
 def parse_options(arguments: list[str]) -> dict:
     """What the command would get."""
     context = train.main.make_context("train.py", arguments)
-    own = ("outdir", "resume", "device", "inception", "desc", "dry_run")
+    own = ("outdir", "resume", "device", "inception", "hours", "desc", "dry_run")
     values = {name: value for name, value in context.params.items() if name not in own}
     return values | {"precision": resolve_precision(values["precision"] or "auto", torch.device("cpu"))[0]}
 
@@ -199,10 +199,8 @@ def parse_options(arguments: list[str]) -> dict:
 def test_every_option_has_a_test():
     """An option that is new must be added to one of these lists, and to a test that sees its effect."""
     arriving = {mark.args[1][i][0] for mark in test_options_arrive.pytestmark for i in range(len(mark.args[1]))}
-    elsewhere = (
-        "--outdir --data --cfg --desc --gpus --device --batch --kimg --metrics --inception --cond --resume --dry-run --help"
-    )
-    known = arriving | set(elsewhere.split())
+    elsewhere = "--outdir --data --cfg --desc --gpus --device --batch --kimg --hours --metrics --inception --cond --resume"
+    known = arriving | {*elsewhere.split(), "--dry-run", "--help"}
     assert {option.opts[-1] for option in train.main.params} <= known
 
 

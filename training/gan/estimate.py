@@ -4,10 +4,15 @@ import time
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
+from torch_utils.images import from_uint8
+from torch_utils.platform import keep_freed_memory
+from torch_utils.precision import prepare
 from torch_utils.stats import Means, resident_bytes
+from training.dataset import ImageDataset, batches
 from training.gan.config import TrainingConfig
-from training.gan.state import TrainingState
+from training.gan.state import TrainingState, build_state
 from training.gan.steps import discriminator_step, generator_step
 from training.run.health import too_long
 
@@ -65,6 +70,20 @@ def _timed(device: torch.device, work) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.monotonic() - began
+
+
+def print_costs(config: TrainingConfig, dataset: ImageDataset, device: torch.device, done: float, scored: int) -> None:
+    """Of real steps on real images, with networks that are thrown away; `done` kimg are behind us."""
+    if done >= config.kimg:
+        print(f"Time:          none: the run is at its end of {config.kimg:g} kimg; a larger --kimg goes on")
+        return
+    prepare(config.precision)
+    keep_freed_memory()
+    state = build_state(config, dataset, device)
+    images, labels = next(batches(dataset, config.batch // config.gpus, config.seed))
+    c = F.one_hot(labels, dataset.c_dim).float().to(device) if dataset.c_dim else None
+    costs = estimate(state, config, from_uint8(images.to(device)), c, device)
+    print("\n".join(costs_in_words(costs, config, device, done, scored)))
 
 
 def costs_in_words(costs: Estimate, config: TrainingConfig, device: torch.device, done: float, scored: int) -> list[str]:

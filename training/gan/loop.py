@@ -1,6 +1,7 @@
 """One step of a generator's training run: discriminator, generator, moving average."""
 
 import dataclasses
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import torch
@@ -21,19 +22,17 @@ from training.gan.steps import discriminator_step, generator_step
 from training.run.loop import run_steps
 
 
-def train(
+def make_step(
     config: TrainingConfig,
     dataset: ImageDataset,
     state: TrainingState,
-    run_dir: Path,
-    evaluate: Evaluate | None,
     device: torch.device,
     rank: int = 0,
     world: int = 1,
-) -> bool:
-    """Train `state` until `config.kimg` thousand images are seen. Only rank 0 writes to `run_dir`.
+) -> tuple[Callable[[], None], Generator]:
+    """A function that updates everything in `state` but its counters by one batch; and what it reads, to be closed.
 
-    False where a signal ended it before: then the state is saved as of the last step.
+    Sets number formats and cuDNN's search for this process.
     """
     torch.backends.cudnn.benchmark = True
     prepare(config.precision)
@@ -62,5 +61,23 @@ def train(
         for average, width in zip(state.averages, WIDTHS):
             update_power_average(average, state.G, config.batch, seen, width)
 
+    return step, data
+
+
+def train(
+    config: TrainingConfig,
+    dataset: ImageDataset,
+    state: TrainingState,
+    run_dir: Path,
+    evaluate: Evaluate | None,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
+) -> bool:
+    """Train `state` until `config.kimg` thousand images are seen. Only rank 0 writes to `run_dir`.
+
+    False where a signal ended it before: then the state is saved as of the last step.
+    """
+    step, data = make_step(config, dataset, state, device, rank, world)
     make_reporter = lambda stop: GeneratorReporter(config, dataset, state, run_dir, evaluate, device, stop)
     return run_steps(step, [data], config, state, run_dir, device, make_reporter if rank == 0 else None)

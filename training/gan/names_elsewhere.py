@@ -12,7 +12,7 @@ HINTS = {  # regular expression of a whole option -> what to do instead
     "--fp32|--allow-tf32|--fp16|--bf16|--amp|--mixed.*": "the number format is --precision",
     "--nobench|--nhwc|--cudnn.*": "it is chosen without an option",
     "--img-?dir|--dataset|--data-?dir|--train-?dir": "images are given by --data",
-    "--epochs?|--iters?|--steps|--max-steps|--duration|--total-kimg": "the length is --kimg, in thousands of images",
+    "--epochs?|--iters?|--steps|--max-steps|--duration|--total-kimg": "the length is --kimg, thousands of images, or --hours",
     "--batch-?size": "it is called --batch",
     "--transfer": "layers are chosen by --modulation, --resume SNAPSHOT fine-tunes, and train_style.py has --transfer",
     "--freeze|--freeze-.*": "it is called --freezed",

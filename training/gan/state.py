@@ -14,6 +14,7 @@ from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError
 from torch_utils.precision import scaler
 from torch_utils.rng import mix
+from training.dataset import ImageDataset
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import WIDTHS
@@ -113,3 +114,16 @@ class TrainingState(SavedState):
             + (f"; {left} of the file's tensors are not used" if left else "")
             + "; the discriminator and both optimisers are new"
         )
+
+
+def build_state(
+    config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None
+) -> TrainingState:
+    """A fresh state, or that of a run directory. `InputError` where the networks cannot be made, or it cannot be read."""
+    try:
+        state = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, device)
+    except (ValueError, TypeError, MemoryError) as error:
+        raise InputError(f"{config.data}: {error}") from None
+    if run_dir:
+        state.load(run_dir, device)
+    return state

@@ -40,15 +40,20 @@ def run_steps(
         return _run(step, config, state, run_dir, device, reporter, stop)
 
 
+def advance(step: Callable[[], None], config: RunConfig, state: SavedState) -> None:
+    """One step, counted and timed."""
+    began = time.monotonic()
+    step()
+    state.nimg += config.batch
+    state.step += 1
+    state.seconds += time.monotonic() - began
+
+
 def _run(step, config: RunConfig, state: SavedState, run_dir: Path, device, reporter: Reporter | None, stop) -> bool:
     end = max(round(config.kimg * 1000), 1)
     saved_at = time.monotonic()
     while state.nimg < end:
-        began = time.monotonic()
-        step()
-        state.nimg += config.batch
-        state.step += 1
-        state.seconds += time.monotonic() - began
+        advance(step, config, state)
 
         # A tick is done at every multiple of config.tick, so that what a run does never depends on where it will end.
         tick, before = (int(n / (config.tick * 1000)) for n in (state.nimg, state.nimg - config.batch))

@@ -31,13 +31,18 @@ class RunRecords:
         self.nimg: float | None = max(lengths, default=None)
         self.grids = list_grids(self.run_dir, self.nimg)
         self.reals = self.run_dir / "reals.png"
-        self.notices = logged_notices(self.run_dir / "log.txt") + not_finite(self.stats)
+        self._log = _lines(self.run_dir / "log.txt")
+        self.notices = logged_notices(self._log) + not_finite(self.stats)
         timed = [(record["nimg"], record["seconds"]) for record in self.stats if is_finite(record.get("seconds"))]
         self._clock = np.array([(0, 0), *timed], dtype=float).T.copy()
 
     def seconds(self, nimg: float) -> float:
         """Training time after `nimg` images, from the ticks: scores and pictures have no time of their own."""
         return round(float(np.interp(nimg, *self._clock)), 1)
+
+    def said(self, name: str) -> list[str]:
+        """What the log has behind "NAME:" at the beginning of a line, once each: a run that was resumed has said it again."""
+        return list(dict.fromkeys(line.partition(":")[2].strip() for line in self._log if line.startswith(f"{name}:")))
 
     @property
     def data_name(self) -> str:
@@ -94,9 +99,9 @@ def list_grids(run_dir: Path, nimg: float | None) -> list[Grid]:
     return sorted(grids, key=lambda grid: (grid[0], grid[1] != "untrained"))
 
 
-def logged_notices(path: Path) -> list[Notice]:
+def logged_notices(log: list[str]) -> list[Notice]:
     """The lines of the log that begin with "warning:" or "note:"."""
-    return [(match[1], match[2]) for line in _lines(path) if (match := re.match(r"(warning|note):\s*(.+)", line))]
+    return [(match[1], match[2]) for line in log if (match := re.match(r"(warning|note):\s*(.+)", line))]
 
 
 def not_finite(stats: list[dict]) -> list[Notice]:

@@ -19,6 +19,7 @@ import torch
 from torch_utils.cli import command_line, counted
 from torch_utils.cores import claimed_cores, threads_in_words
 from torch_utils.files import InputError, read_json, write_json
+from torch_utils.platform import machine_in_words
 from torch_utils.precision import AUTO, resolve_precision
 from torch_utils.run_dir import LOG, OPTIONS, RUNS, SNAPSHOTS, new_run_dir, states
 from torch_utils.stats import Log
@@ -159,14 +160,16 @@ def print_config(
     state: SavedState,
     data: Iterable[str],  # lines
     networks: Iterable[tuple[str, torch.nn.Module]],
-    device: str,  # in words
+    device: torch.device,
+    processes: str = "",  # in words
     notes: Iterable[str] = (),  # further lines
 ) -> str:
     """Print everything that the run is determined by; -> the same text, and the command line, for the log."""
     config = start.config
     lines = [json.dumps(config.to_json(), indent=2), *data]
     lines += [f"{name + ':':<14} {sum(p.numel() for p in network.parameters()):,} parameters" for name, network in networks]
-    lines.append(f"Device:        {device}{threads_in_words(config.threads)}")
+    lines.append(f"Device:        {device}{processes and f', {processes}'}{threads_in_words(config.threads)}")
+    lines.append(f"Machine:       {machine_in_words(device)}")
     lines.append(f"Precision:     {config.precision}{start.why and f' ({start.why})'}")
     if start.saved:
         lines.append(f"Resuming:      {start.run_dir} at {state.nimg / 1000:.3f} kimg")

@@ -10,6 +10,7 @@ import train
 import train_style
 from training.gan.config import TrainingConfig, resolve
 from training.gan.names_elsewhere import HINTS
+from training.gan.state import TrainingState
 from training.run.options import GROUPS, options_of
 from training.style_transfer.config import StyleConfig
 
@@ -87,7 +88,7 @@ def test_types_and_absolute_paths(tmp_path, monkeypatch):
 def test_widths_arrive_in_the_networks():
     given = {"channel_base": 320, "channel_max": 17, "d_channel_base": 160}
     config = TrainingConfig(data="x", **resolve("tiny", 32, given))
-    state = train.TrainingState(config, 32, 3, 0)
+    state = TrainingState(config, 32, 3, 0)
     widths = lambda network: {
         p.shape[0] for name, p in network.named_parameters() if name.endswith(("conv.weight", "conv1.weight"))
     }

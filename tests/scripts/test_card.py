@@ -1,0 +1,172 @@
+"""A card says what the run's records say, and shows what the network draws."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import generate
+import train
+from networks.generator import Generator
+from scripts import card
+from tests.commands.test_commands import NO_METRICS, SHORT
+from tests.conftest import ROOT
+from tests.training.run.test_start import call
+from torch_utils.checkpoint import load_generator, save_snapshot
+from torch_utils.files import InputError
+from torch_utils.platform import machine_in_words
+from training.run.run_records import RunRecords
+
+FD, PR = "fd1k_full-vgg16", "pr1k_full-vgg16"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(card, "COMPARED", card.SEEDS)
+
+
+@pytest.fixture
+def make_run(image_folder, tmp_path):
+    def make(**labels):
+        words = ["--data", image_folder(12, 16, **labels), *SHORT, *NO_METRICS, "--cond", int(bool(labels)), "--gamma", 2]
+        call(train.main, "--outdir", tmp_path / "runs", *words)
+        (run,) = (tmp_path / "runs").iterdir()
+        (snapshot,) = run.glob("network-snapshot-*")
+        G = load_generator(snapshot)
+        for kimg in (1, 2):
+            save_snapshot(run / f"network-snapshot-{kimg:06d}.safetensors", "generator", G, nimg=1000 * kimg)
+        return run
+
+    return make
+
+
+def score(run, metric, *values, **more):
+    """Records of the untrained network and of the snapshots after 1, 2, … kimg."""
+    for i, value in enumerate(values):
+        snapshot = f"network-snapshot-{i:06d}.safetensors" if i else None
+        record = dict(nimg=1000 * i, snapshot=snapshot, value=value, floor=10.0, floor_counts=[6, 6], generated=1000) | more
+        with open(run / f"metric-{metric}.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def make_card(run, *words):
+    printed = call(card.main, run, "--device", "cpu", *words)
+    (path,) = re.findall(r"^Card: +(.*)$", printed, re.M)
+    return printed, open(path, encoding="utf-8").read()
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def test_a_card_is_made_of_the_records(make_run, tmp_path):
+    run = make_run()
+    (run / "stats.jsonl").write_text("".join(json.dumps(dict(nimg=1000 * k, seconds=70.0 * k)) + "\n" for k in (1, 2)))
+    score(run, FD, 210, 60, 110, interval=[58.0, 62.0])
+    score(run, PR, 0.5, 0.5, precision=0.75, recall=0.25, floor=None, between_reals=dict(precision=0.9, recall=0.8))
+    printed, text = make_card(run)
+    assert "network-snapshot-000001.safetensors (the best of 2 by fd1k_full-vgg16)" in printed
+    for words in (
+        "| data | images: 12 images, 16×16, 3 channels |",
+        "| images seen | 1,000, in steps of 4 |",
+        "| time of training | 1m 10s, 70 s/kimg",
+        f"| machine | {machine_in_words(torch.device('cpu'))}; cpu, 1 process",
+        "| preset | `tiny`: ",
+        "60 (95 %: 58 to 62); real vs. real 10 (6 against 6); untrained 210; **normalized 0.25**",
+        "precision 0.75, recall 0.25; real vs. real precision 0.9, recall 0.8",
+        "![card-seeds](card-seeds.png)",
+        "8 that are closest to a training image",
+    ):
+        assert words in text, words
+    others = re.search(r"other options \| (.*) \|", text)[1].split(", ")
+    assert set(others) >= {"gamma 2", "batch 4", "kimg 0.016"} and not any(o.startswith(("z-dim", "data")) for o in others)
+    command = re.search(r"^python .*", text, re.M)[0]
+    assert "--outdir runs --data images --cfg tiny" in command and "--gamma 2" in command
+    assert str(tmp_path) not in text and str(ROOT) not in text  # a card is published
+
+
+def test_its_pictures_are_the_seeds_and_copies_are_seen(make_run, tmp_path):
+    run = make_run()
+    _, text = make_card(run, "--out", tmp_path / "card")
+    call(generate.main, "--network", run, "--seeds", "0-63", "--outdir", tmp_path / "o", "--grid", tmp_path / "g.png")
+    shown, plain = pixels(tmp_path / "card" / "card-seeds.png"), pixels(tmp_path / "g.png")
+    factor = len(shown) // len(plain)
+    assert shown.shape[1] >= card.WIDE and np.array_equal(shown[::factor, ::factor], plain)
+    beside = pixels(tmp_path / "card" / "card-nearest.png")
+    side = beside.shape[0] // card.ROWS
+    real = [np.asarray(Image.open(path)) for path in (tmp_path / "images").iterdir()]
+    cell = beside[:side, side : 2 * side][:: side // 16, :: side // 16]
+    assert any(np.array_equal(cell, image) for image in real)
+    apart = float(re.search(r"closest sample ([\d.]+) times", text)[1])
+    copies = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in real])
+    words = card.nearest(RunRecords(run), copies, tmp_path / "copies.png", torch.device("cpu"))
+    assert "closest sample 0.00 times" in words and apart > 0
+
+
+def test_which_network(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(card, "nearest", lambda *arguments: "")  # which takes the longest
+    run = make_run()
+    assert "000002.safetensors (the newest; none was scored" in make_card(run)[0]
+    score(run, "is1k", 1, 5, 3)  # the more, the better: no distance
+    assert "000002.safetensors (the newest" in make_card(run)[0]
+    printed, text = make_card(run, "--network", "network-snapshot-000000.safetensors")
+    assert "000000.safetensors (as asked for)" in printed and "| images seen | 16," in text
+    with pytest.raises(InputError, match="nothing.safetensors: .* has no such snapshot"):
+        make_card(run, "--network", "nothing.safetensors")
+    with pytest.raises(InputError, match="no network-snapshot"):
+        make_card(tmp_path / "runs")
+    with pytest.raises(InputError, match="there is no such run directory"):
+        make_card(tmp_path / "none")
+
+
+def test_packed_in_half_precision(make_run, tmp_path, monkeypatch):
+    run, file = make_run(labels=3), tmp_path / "packed" / "clothes16.safetensors"
+    printed, text = make_card(run, "--pack", file, "--out", tmp_path / "card")
+    size = f"{file.stat().st_size / 2**20:.2f} MB"
+    assert f"Packed:        {file}, {size}\n" in printed and f"in half precision, {size}" in text
+    assert text.startswith("# clothes16.safetensors\n") and "a column for each class" in text
+    assert {path.name for path in (tmp_path / "card").iterdir()} == {
+        "clothes16.md",
+        "clothes16-seeds.png",
+        "clothes16-nearest.png",
+    }
+    whole, packed = load_generator(run / "network-snapshot-000002.safetensors"), load_generator(file)
+    with safe_open(file, "pt") as stored:
+        assert {str(stored.get_slice(name).get_dtype()) for name, _ in whole.named_parameters()} == {"F16"}
+    assert packed.config == whole.config and {value.dtype for value in packed.parameters()} == {torch.float32}
+    z, c = torch.randn(3, whole.z_dim), torch.eye(3)
+    assert (whole(z, c) - packed(z, c)).abs().max() < 0.02
+    monkeypatch.setattr(card, "MAX_PACKED", 2**10)
+    assert "more than the 0.000976562 MB that the repository takes" in make_card(run, "--pack", file)[0]
+
+
+def test_numbers_that_half_precision_cannot_hold(tmp_path):
+    G = Generator(16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
+    G.synthesis.const.data[0] = 1e6
+    save_snapshot(tmp_path / "large.safetensors", "generator", G)
+    with pytest.raises(InputError, match="synthesis.const has numbers that half precision cannot hold"):
+        card.pack(tmp_path / "large.safetensors", tmp_path / "half.safetensors")
+    assert not (tmp_path / "half.safetensors").exists()
+
+
+def test_a_run_of_which_little_is_left(make_run, capsys):
+    """As of a version that wrote less, on another machine: what is not recorded is said to be so."""
+    run = make_run()
+    for name in ("training_options.json", "log.txt", "stats.jsonl"):
+        (run / name).unlink()
+    printed, text = make_card(run)
+    assert "note: no nearest training images" in printed and "nearest.png" not in text
+    assert "| machine | not recorded |" in text and "| time of training | not recorded |" in text and "# not recorded" in text
+
+
+def test_commands_without_the_places_of_a_machine():
+    shown = card.without_folders(f"python train.py --outdir /tmp/x/runs --data {ROOT}/datasets/emoji32.zip --desc 'a b'")
+    assert shown == "python train.py --outdir runs --data datasets/emoji32.zip --desc 'a b'"
+    assert card.shorter("C:\\data\\photos64.zip") == "photos64.zip" and card.shorter("photos/x.zip") == "photos/x.zip"
+    assert card.without_folders("broken 'quote") == "broken 'quote"
+    assert math.isclose(card.MAX_PACKED, 12 * 1024**2)
