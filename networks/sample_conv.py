@@ -98,8 +98,8 @@ def _form(x: torch.Tensor, kernel: torch.Tensor):
 class Together:
     """All samples as groups of one convolution, for which a map in channels_last has to change its memory order.
 
-    CPUs do it in float32: in sixteen bits they are slow at groups of 8, with AMX more than ten times slower. `merged` groups are
-    made into one, with zeros between them.
+    CPUs do it in float32: in sixteen bits they are slow at groups of 8, with AMX more than ten times slower. `merged` groups
+    are made into one, with zeros between them.
     """
 
     def __init__(self, merged: int = 1):
