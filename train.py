@@ -29,7 +29,7 @@ from training.gan.estimate import print_costs
 from training.gan.loop import train
 from training.gan.names_elsewhere import HINTS
 from training.gan.pace import find_pace
-from training.gan.presets import PRESETS
+from training.gan.presets import AUTO, PRESETS, auto_choice
 from training.gan.state import build_state
 from training.image_memory import in_words as memory_in_words
 from training.run.options import RUN, config_options, run_options
@@ -61,7 +61,9 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     """
     chosen = choose_device(device)
     check_hours(hours, options["kimg"])
-    start = begin(TrainingConfig, resolve_config, options, outdir, resume, chosen, snapshots=True)
+    by_device = options["cfg"] in (None, AUTO)
+    options["cfg"] = None if by_device else options["cfg"]  # a run that goes on has its own
+    start = begin(TrainingConfig, lambda given: resolve_config(given, chosen), options, outdir, resume, chosen, snapshots=True)
     config: TrainingConfig = start.config
     check_processes(config, chosen)
     scored = max((parse_metric(name).count for name in config.metrics), default=0)  # `InputError` for what is no metric
@@ -71,6 +73,8 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     left_out = check_images(dataset, start.run_dir)
     state = build_state(config, dataset, torch.device("cpu"), start.run_dir if start.saved else None)
     notes = [f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}"] if start.snapshot else []
+    if by_device and not start.run_dir and config.cfg != AUTO:
+        notes.append(f"Preset:        {config.cfg} (auto: there is no GPU of NVIDIA to use; --help names others)")
     if hours or not dry_run:
         build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
     if hours:
@@ -122,12 +126,13 @@ def work(
         return train(config, dataset, state, run_dir, evaluator, device, rank, world)
 
 
-def resolve_config(options: dict) -> TrainingConfig:
-    """Options given, over the preset for this data's resolution, over the defaults of `TrainingConfig`."""
+def resolve_config(options: dict, device: torch.device) -> TrainingConfig:
+    """Options given, over the preset for this device and this data's resolution, over the defaults of `TrainingConfig`."""
     if not options["data"]:
         raise InputError("--data is missing: a folder or zip of images")
     side = max(ImageDataset(options["data"], skip_bad=bool(options["skip_bad"])).resolution)
-    values = resolve(options["cfg"] or TrainingConfig.cfg, side, options)
+    cfg = options["cfg"] or auto_choice(device)
+    values = resolve(cfg, side, options) | dict(cfg=cfg)
     if values.get("aug") == "fixed":
         values.setdefault("p", 0.2)
     return TrainingConfig.from_json(values)  # what could not be resumed does not start

@@ -183,9 +183,18 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
 def test_options_arrive(image_folder, option, key, value):
     """What each then does is seen in tests/training/gan, in test_dataset.py or below."""
     options = parse_options(["--outdir", "o", "--data", str(image_folder()), "--cfg", "tiny", option, str(value)])
-    config = train.resolve_config(options)
+    config = train.resolve_config(options, torch.device("cpu"))
     assert getattr(config, key) == value
-    assert getattr(train.resolve_config(options | {key: None, "seed": 0}), key) != value or key == "seed"
+    assert getattr(train.resolve_config(options | {key: None, "seed": 0}, torch.device("cpu")), key) != value or key == "seed"
+
+
+@pytest.mark.parametrize("device, preset, batch", [("cpu", "small", 16), ("mps", "small", 16), ("cuda", "auto", 32)])
+def test_auto_looks_at_the_machine(image_folder, device, preset, batch):
+    options = parse_options(["--outdir", "o", "--data", str(image_folder())])
+    config = train.resolve_config(options | dict(cfg=None), torch.device(device))
+    assert (config.cfg, config.batch) == (preset, batch)
+    config = train.resolve_config(options | dict(cfg="stylegan2"), torch.device(device))
+    assert (config.cfg, config.batch) == ("stylegan2", 32)
 
 
 def parse_options(arguments: list[str]) -> dict:

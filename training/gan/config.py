@@ -9,7 +9,7 @@ from torch_utils.ops import PADDINGS
 from torch_utils.precision import PRECISIONS
 from training.gan.augment import AUGPIPES
 from training.gan.losses import LOSSES
-from training.gan.presets import LOSS_SETTINGS, PRESETS
+from training.gan.presets import AUTO, LOSS_SETTINGS, PRESETS
 from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 
 
@@ -113,12 +113,12 @@ class TrainingConfig(RunConfig):
     metrics: tuple[str, ...] = option((), RUN, "scores at each snapshot: NAME,… or none")
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     cfg: str = option(
-        "auto", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
+        AUTO, RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
 
     BEFORE = {"padding": "replicate"}
-    FOR_CPUS = "tiny"
+    FOR_CPUS = "small"
 
 
 def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,21 @@
 
 from typing import Any
 
+import torch
+
+AUTO = "auto"
+
 # What goes with a loss, unless a preset or the user says otherwise.
 LOSS_SETTINGS: dict[str, dict[str, Any]] = {
     # R3GAN (Huang et al. 2024): R1, R2, nothing else. The target is 0.6 of logistic in other terms, see ada.py
     "relativistic": dict(pl_weight=0.0, style_mixing=0.0, target=0.77),
     "logistic": dict(pl_weight=2.0, style_mixing=0.9, target=0.6),  # StyleGAN2 (Karras et al. 2020, appendix B)
 }
+
+
+def auto_choice(device: torch.device) -> str:
+    """The preset that `--cfg auto` stands for: its own numbers are for GPUs, and would take a CPU months."""
+    return AUTO if device.type == "cuda" else "small"
 
 
 def auto_preset(side: int) -> dict[str, Any]:
@@ -134,7 +143,7 @@ def stylegan2_preset(side: int) -> dict[str, Any]:
 
 
 PRESETS = {
-    "auto": auto_preset,
+    AUTO: auto_preset,
     "tiny": tiny_preset,
     "small": small_preset,
     "fashion32": fashion32_preset,

@@ -65,10 +65,17 @@ def test_options_given_again_are_accepted(arguments, tmp_path):
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert run_dir.name.endswith("-seed0-first_try")
     assert f"Resuming:      {run_dir} at 0.016 kimg" in call(train.main, *arguments, "--resume", run_dir, "-n")
-    with pytest.raises(InputError, match="--cfg auto: presets are for new runs; .* was begun with tiny"):
-        call(train.main, *arguments, "--resume", run_dir, "--cfg", "auto", "-n")
+    assert "Preset:" not in call(train.main, *arguments, "--resume", run_dir, "--cfg", "auto", "-n")  # it has one
+    with pytest.raises(InputError, match="--cfg cifar: presets are for new runs; .* was begun with tiny"):
+        call(train.main, *arguments, "--resume", run_dir, "--cfg", "cifar", "-n")
     with pytest.raises(InputError, match="options: found beta2|batch"):
         call(train.main, *arguments, "--resume", run_dir, "--batch", 5, "--gpus", 2, "-n")
+
+
+def test_auto_says_which_preset_it_is_on_this_machine(arguments):
+    at = arguments.index("--cfg")
+    told = call(train.main, *arguments[:at], *arguments[at + 2 :], "--device", "cpu", "-n")
+    assert "Preset:        small (auto:" in told and '"cfg": "small"' in told
 
 
 def test_style_options_given_again_are_accepted(pictures, encoder_file, tmp_path):  # noqa: F811  fixtures
@@ -177,7 +184,7 @@ def test_an_estimate_has_a_limit(monkeypatch):
     fast = estimate(state, config, images, None, CPU, limit=10000)
     assert seen[:4] == [2] * 4 and set(seen[4:]) == {32} and not fast.least and fast.sec_per_kimg == pytest.approx(2000)
     words = " ".join(costs_in_words(slow, config, CPU, 0, 0))
-    assert "at least" in words and "13,889 hours on this CPU: --cfg tiny is made for CPUs" in words
+    assert "at least" in words and "13,889 hours on this CPU: --cfg small is made for CPUs" in words
 
 
 def test_too_long_is_for_cpus_and_days():
