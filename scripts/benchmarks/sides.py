@@ -114,8 +114,10 @@ def step_of(config, state, real: torch.Tensor) -> Callable[[int], None]:
     def step(number: int) -> None:
         allow_tf32(config.precision)
         state.step, means = number, Means()
-        steps.discriminator_step(state, config, real, None, means)
-        steps.generator_step(state, config, real, None, means)
+        # Older commits make images for each update.
+        generated = [steps.generate(state, config, real, None)] if hasattr(steps, "generate") else []
+        steps.discriminator_step(state, config, real, None, means, *generated)
+        steps.generator_step(state, config, real, None, means, *generated)
         update_ema(state.ema, state.G, config.batch, 10**6, config.ema_kimg * 1000, config.ema_rampup)
 
     return step

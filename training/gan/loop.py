@@ -18,7 +18,7 @@ from training.gan.growth import growth_at, shrink
 from training.gan.report import Evaluate, GeneratorReporter
 from training.gan.schedule import scheduled
 from training.gan.state import TrainingState
-from training.gan.steps import discriminator_step, generator_step
+from training.gan.steps import discriminator_step, generate, generator_step
 from training.run.loop import run_steps
 
 
@@ -54,8 +54,9 @@ def make_step(
         now = dataclasses.replace(config, **values)
         state.follow(now)
         state.means.add(**values)
-        discriminator_step(state, now, real, c, state.means)
-        generator_step(state, now, real, c, state.means)
+        generated = generate(state, now, real, c)
+        discriminator_step(state, now, real, c, state.means, generated)
+        generator_step(state, now, real, c, state.means, generated)
         seen = state.nimg + config.batch
         update_ema(state.ema, state.G, config.batch, seen, config.ema_kimg * 1000, config.ema_rampup)
         for average, width in zip(state.averages, WIDTHS):

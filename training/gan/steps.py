@@ -15,11 +15,23 @@ from training.gan.state import TrainingState
 from training.run.health import check_finite
 
 
-def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None, means: Means):
-    """Rate real above generated images; at every `reg_interval`-th step also flatten D around them.
+def generate(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor | None:
+    """Images for both updates, as many and as large as `real` and of its classes: D's update leaves G as it is.
 
-    real [N, C, H, W] about [-1, 1], as large as the networks have grown; c one-hot [N, c_dim] or None.
+    None with `batch_gpu`, which saves memory: then each update makes its own, a part at a time.
     """
+    return None if config.batch_gpu else _generate(state, config, real, c, update_w_avg=True)
+
+
+def discriminator_step(
+    state: TrainingState,
+    config: TrainingConfig,
+    real: torch.Tensor,  # [N, C, H, W] about [-1, 1], as large as the networks have grown
+    c: torch.Tensor | None,  # one-hot [N, c_dim]
+    means: Means,
+    generated: torch.Tensor | None = None,  # from `generate`
+):
+    """Rate real above generated images; at every `reg_interval`-th step also flatten D around them."""
     penalise = config.gamma > 0 and state.step % config.reg_interval == 0
     alike = not penalise or config.loss == "relativistic"  # R1 and R2: then both kinds of images go through D as one
     state.D.requires_grad_(True)
@@ -28,8 +40,8 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
     r_t_mean: torch.Tensor | float = 0.0
     parts = list(_parts(real, c, config))
     for real, c in parts:
-        with torch.no_grad(), autocast(config.precision, real.device):
-            fake = state.G.synthesis(_styles(state, config, real, c, update_w_avg=True), "random", full_size=False)
+        with torch.no_grad():
+            fake = _generate(state, config, real, c, update_w_avg=True) if generated is None else generated.detach()
         images = [torch.cat([real, fake])] if alike else [real, fake]
         images[0].requires_grad_(penalise)
         with autocast(config.precision, real.device, twice=penalise):
@@ -54,7 +66,14 @@ def discriminator_step(state: TrainingState, config: TrainingConfig, real: torch
         state.strength.update(everywhere * config.batch, config.batch)
 
 
-def generator_step(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None, means: Means):
+def generator_step(
+    state: TrainingState,
+    config: TrainingConfig,
+    real: torch.Tensor,
+    c: torch.Tensor | None,
+    means: Means,
+    generated: torch.Tensor | None = None,  # from `generate`
+):
     """Make D rate generated images as real; at every `pl_interval`-th step also even out how fast images move with w."""
     regularise = config.pl_weight > 0 and state.step % config.pl_interval == 0
     state.D.requires_grad_(False)
@@ -66,7 +85,8 @@ def generator_step(state: TrainingState, config: TrainingConfig, real: torch.Ten
             if config.loss == "relativistic":
                 with torch.no_grad():
                     real_logits = _rate(state, config, real, c)
-            fake = state.G.synthesis(_styles(state, config, real, c), "random", full_size=False)
+        fake = _generate(state, config, real, c) if generated is None else generated
+        with autocast(config.precision, real.device, twice=regularise):
             fake_logits = _rate(state, config, fake, c)
         loss = adversarial = generator_loss(config.loss, fake_logits, real_logits)
         if regularise:
@@ -84,6 +104,13 @@ def _parts(real: torch.Tensor, c: torch.Tensor | None, config: TrainingConfig) -
     size = config.batch_gpu or len(real)
     for start in range(0, len(real), size):
         yield real[start : start + size], None if c is None else c[start : start + size]
+
+
+def _generate(
+    state: TrainingState, config: TrainingConfig, like: torch.Tensor, c: torch.Tensor | None, **options
+) -> torch.Tensor:
+    with autocast(config.precision, like.device):
+        return state.G.synthesis(_styles(state, config, like, c, **options), "random", full_size=False)
 
 
 def _styles(state: TrainingState, config: TrainingConfig, like: torch.Tensor, c: torch.Tensor | None, **options):

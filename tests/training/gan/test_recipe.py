@@ -15,7 +15,7 @@ from training.gan.estimate import estimate
 from training.gan.growth import growth_at, shrink
 from training.gan.losses import LOSSES, discriminator_loss, generator_loss, path_lengths, path_penalty
 from training.gan.state import TrainingState
-from training.gan.steps import discriminator_step, generator_step
+from training.gan.steps import discriminator_step, generate, generator_step
 from training.run.health import Diverged, diversity, first_not_finite, warnings
 
 CPU = torch.device("cpu")
@@ -39,8 +39,9 @@ def after(steps=2, **changes):
     for _ in range(steps):
         state.grow(growth_at(state.nimg, config, state.G.synthesis.resolutions))
         real = shrink(real_images(config.batch), state.G.growth, 3)
-        discriminator_step(state, config, real, None, means)
-        generator_step(state, config, real, None, means)
+        generated = generate(state, config, real, None)
+        discriminator_step(state, config, real, None, means, generated)
+        generator_step(state, config, real, None, means, generated)
         state.step += 1
         state.nimg += config.batch
     flat = {name: torch.cat([p.detach().flatten() for p in getattr(state, name).parameters()]) for name in "GD"}
@@ -163,6 +164,22 @@ def test_accumulated_gradients_are_the_whole_batch():
         generator_step(state, config, real_images(8), None, Means())
         gradients[part] = torch.cat([p.grad.flatten() for p in state.G.parameters() if p.grad is not None])
     assert torch.allclose(gradients[None], gradients[4], rtol=1e-3, atol=1e-7)
+
+
+def test_both_updates_see_the_same_generated_images():
+    """Drawn once a step; with batch_gpu, to save memory, each update draws its own, a part at a time."""
+    drawn = {}
+    for part in (None, 2):
+        config, state = make(batch=4, batch_gpu=part)
+        calls: list[int] = []
+        state.G.synthesis.register_forward_hook(lambda module, inputs, images, calls=calls: calls.append(len(images)))
+        before = [p.detach().clone() for p in state.G.parameters()]
+        generated = generate(state, config, real_images(), None)
+        discriminator_step(state, config, real_images(), None, Means(), generated)
+        generator_step(state, config, real_images(), None, Means(), generated)
+        assert any(not torch.equal(a, b) for a, b in zip(before, state.G.parameters()))
+        drawn[part] = calls
+    assert drawn == {None: [4], 2: [2, 2, 2, 2]}
 
 
 def fixed_noise(synthesis):
