@@ -90,7 +90,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 def demo_preset(side: int) -> dict[str, Any]:
     """`small` for ten minutes: rates twice as high, which fall to a tenth. docs/ablation.md has what that gains."""
-    return small_preset(side) | dict(glr=0.003, dlr=0.004, lr_end=0.1, ramp_kimg=36, kimg=36, snap=12)
+    return small_preset(side) | dict(glr=0.003, dlr=0.004, lr_end=0.1, ramp_kimg=30, kimg=30, snap=10)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:
