@@ -166,25 +166,26 @@ def test_a_dry_run_of_a_finished_run_counts_what_is_left(arguments):
 
 
 def test_an_estimate_has_a_limit(monkeypatch):
-    """Each image takes a second on a clock of its own: then two are timed, and a batch is 16 times as long."""
+    """On a clock of its own each image takes a second to draw, which is counted once, and one in each update: then two are
+    timed, and a batch is 16 times as long."""
     clock, seen = [0.0], []
 
-    def step(state, config, images, c, means):
+    def step(state, config, images, c, means=None, generated=None):
         clock[0] += len(images)
         seen.append(len(images))
 
-    for name in ("discriminator_step", "generator_step"):
+    for name in ("generate", "discriminator_step", "generator_step"):
         monkeypatch.setattr(estimates, name, step)
     monkeypatch.setattr(estimates.time, "monotonic", lambda: clock[0])
     config = TrainingConfig(data="", batch=32, channel_base=128, channel_max=16, z_dim=8, style_depth=2)
     state, images = TrainingState(config, 16, 3, 0), torch.zeros(32, 3, 16, 16)
     slow = estimate(state, config, images, None, CPU, limit=30)
-    assert set(seen) == {2} and slow.least and clock[0] < 30 and slow.sec_per_kimg == pytest.approx(2000)
+    assert set(seen) == {2} and slow.least and clock[0] < 30 and slow.sec_per_kimg == pytest.approx(3000)
     seen.clear()
     fast = estimate(state, config, images, None, CPU, limit=10000)
-    assert seen[:4] == [2] * 4 and set(seen[4:]) == {32} and not fast.least and fast.sec_per_kimg == pytest.approx(2000)
+    assert seen[:9] == [2] * 9 and set(seen[9:]) == {32} and not fast.least and fast.sec_per_kimg == pytest.approx(3000)
     words = " ".join(costs_in_words(slow, config, CPU, 0, 0))
-    assert "at least" in words and "13,889 hours on this CPU: --cfg small is made for CPUs" in words
+    assert "at least" in words and "20,833 hours on this CPU: --cfg small is made for CPUs" in words
 
 
 def test_too_long_is_for_cpus_and_days():
