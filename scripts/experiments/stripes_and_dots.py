@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 
 from metrics.style_transfer.structure import StructureScore, between, from_distances, mean_score, slices, stroke_descriptors
-from scripts.experiments.textures import KINDS, Texture, field_batch, texture_batch
 from scripts.experiments.tiny_transfer import TRANSFERS, TinyTransfer, train
 from scripts.output import markdown
 from torch_utils.images import from_uint8, save_grid, to_uint8
+from training.style_transfer.textures import KINDS, Texture, field_batch, texture_batch
 
 PERIODS = (4, 8, 16)  # of the structure score
 SIDE = 128  # of the images to examine

@@ -12,9 +12,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from metrics.style_transfer.structure import distance, stroke_descriptors
-from scripts.experiments.textures import smooth_field, texture
 from scripts.output import markdown
 from torch_utils.cli import command, run
+from training.style_transfer.textures import smooth_field, texture
 
 SIDE = 256
 

@@ -13,9 +13,9 @@ from metrics.style_transfer.structure import luminance
 from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv
 from networks.layers import Conv2d, Linear
 from networks.style_transfer.network import Level
-from scripts.experiments.textures import Texture, field_batch, texture_batch
 from torch_utils.cli import Progress
 from torch_utils.ops import downsample2x
+from training.style_transfer.textures import Texture, field_batch, texture_batch
 
 TRANSFERS = ("adaconv", "adain", "predicted adain")
 

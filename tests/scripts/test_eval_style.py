@@ -15,11 +15,11 @@ from networks.style_transfer.vgg import VGG
 from scripts import eval_style
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.experiments.stripes_and_dots import HELD_OUT, TRAINED, Styles, examine
-from scripts.experiments.textures import Texture, smooth_field, texture_batch
 from scripts.experiments.tiny_transfer import TinyTransfer, lift, train
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError
+from training.style_transfer.textures import Texture, smooth_field, texture_batch
 
 
 def images(*shape, seed: int = 0) -> torch.Tensor:

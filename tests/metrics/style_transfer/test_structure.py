@@ -17,8 +17,8 @@ from metrics.style_transfer.structure import (
     structure_score,
 )
 from scripts.experiments.structure_response import responses
-from scripts.experiments.textures import DEVIATION, KINDS, MEAN, Texture, smooth_field, texture, texture_batch
 from torch_utils.images import from_uint8, to_uint8
+from training.style_transfer.textures import DEVIATION, KINDS, MEAN, Texture, smooth_field, texture, texture_batch
 
 FINE = (4, 8, 16)  # for small images
 

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 MEAN, DEVIATION = (0.05, -0.05, -0.15), (0.28, 0.24, 0.20)  # of R, G, B in [-1, 1], in every texture
@@ -21,20 +22,27 @@ def texture(kind: str, period: float, degrees: float, size: int, seed: int) -> t
     All three channels have the same pattern. Their mean and variance do not depend on it: in float32 to rounding, in 8 bits to
     2e-3. `ValueError` for another kind.
     """
-    phase = torch.rand(2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    y, x = torch.meshgrid(*[torch.arange(size, dtype=torch.float64)] * 2, indexing="ij")
-    angle = math.radians(degrees)
-    across = 2 * math.pi * ((x * math.sin(angle) + y * math.cos(angle)) / period + phase[0])
-    along = 2 * math.pi * ((x * math.cos(angle) - y * math.sin(angle)) / period + phase[1])
+    phase = torch.rand(2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).numpy()
+    across, along = turned_axes(size, math.radians(degrees))
+    values = pattern(kind, across / period + phase[0], along / period + phase[1])
+    values = (values - values.mean()) / values.std()
+    mean, deviation = (np.array(v).reshape(3, 1, 1) for v in (MEAN, DEVIATION))
+    return torch.from_numpy(mean + deviation * values).float()
+
+
+def turned_axes(size: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays [size, size] of pixels: across lines that rise by `angle` above the horizontal, and along them."""
+    y, x = np.arange(size)[:, None], np.arange(size)
+    return x * math.sin(angle) + y * math.cos(angle), x * math.cos(angle) - y * math.sin(angle)
+
+
+def pattern(kind: str, across: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Stripes in [-0.91, 0.91] or dots in [0.04, 1] of period 1, of the coordinates' shape; `ValueError` for another kind."""
     if kind == "stripes":
-        pattern = torch.tanh(1.5 * across.sin())
-    elif kind == "dots":
-        pattern = torch.exp(0.8 * (across.cos() + along.cos() - 2))
-    else:
-        raise ValueError(f"found kind {kind!r}, wanted one of {KINDS}")
-    pattern = (pattern - pattern.mean()) / pattern.std(correction=0)
-    mean, deviation = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (MEAN, DEVIATION))
-    return (mean + deviation * pattern).float()
+        return np.tanh(1.5 * np.sin(2 * math.pi * across))
+    if kind == "dots":
+        return np.exp(0.8 * (np.cos(2 * math.pi * across) + np.cos(2 * math.pi * along) - 2))
+    raise ValueError(f"found kind {kind!r}, wanted one of {KINDS}")
 
 
 def smooth_field(size: int, seed: int, cells: int = 4) -> torch.Tensor:
