@@ -23,9 +23,11 @@ from torch_utils.run_dir import only_trainer
 from training.image_memory import in_words
 from training.run.options import config_options, run_options
 from training.run.start import begin, print_config, run_directory, warn_of_left_out, write_start
+from training.style_transfer.augment_styles import augment_style
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops
 from training.style_transfer.loop import train_style
+from training.style_transfer.squares import augment_content
 from training.style_transfer.state import StyleState
 
 
@@ -87,19 +89,39 @@ def resolve(options: dict) -> StyleConfig:
 
 def open_images(config: StyleConfig) -> tuple[list[Crops], list[str]]:
     """Contents and styles, their headers looked at; and what to say of them."""
-    crops, lines = [], []
-    for what, path, side, held_out in (
-        ("Contents:", config.content, config.crop, config.hold_out_content),
-        ("Styles:", config.style, config.style_side, config.hold_out_style),
-    ):
-        images = Crops(Archive(path), side, config.resize, held_out, config.seed, config.skip_bad)
-        progress = Progress(f"checking {images.name}", len(images) + held_out, "img")
+    crops, lines = list_images(config), []
+    for what, images in zip(("Contents:", "Styles:"), crops):
+        progress = Progress(f"checking {images.name}", len(images) + len(images.held_out), "img")
         left_out = warn_of_left_out(images.check(progress.update))
         progress.close()
         count = f"{counted(len(images), 'image')} of {images.name}{in_words(images.nbytes, partly=not config.workers)}"
         lines.append(f"{what:<14} {count}; {len(images.held_out)} held out{left_out}")
-        crops.append(images)
     return crops, lines
+
+
+def list_images(config: StyleConfig) -> list[Crops]:
+    """Contents and styles."""
+    crops = []
+    for what, path, side, last, folders, augment in (
+        ("content", config.content, config.crop, config.hold_out_content, config.hold_out_content_folders, augment_content),
+        ("style", config.style, config.style_side, config.hold_out_style, config.hold_out_style_folders, augment_style),
+    ):
+        if not (last or folders):
+            wanted = f"--hold-out-{what}-folders, as pictures and losses are made of what is held out"
+            raise InputError(f"--hold-out-{what} 0: wanted more, or {wanted}")
+        images = Crops(
+            Archive(path),
+            side,
+            config.resize,
+            last,
+            config.seed,
+            config.skip_bad,
+            folders,
+            config.balance_sources,
+            augment if getattr(config, f"{what}_augment") else None,
+        )
+        crops.append(images)
+    return crops
 
 
 def build_state(config: StyleConfig, device: torch.device) -> StyleState:

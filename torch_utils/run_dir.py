@@ -15,6 +15,7 @@ LOG = "log.txt"  # what was printed
 STATS = "stats.jsonl"  # a record for each tick
 CHECKED = "data.json"  # which images were looked at, and which of them are left out
 REALS, FAKES_INIT = "reals.png", "fakes_init.png"
+STYLES = "styles.png"  # as they are trained on
 STATE, PREVIOUS_STATE = "training-state.pt", "training-state.previous.pt"
 PAGE = "report.html"
 LOCK = ".lock"

@@ -31,6 +31,8 @@ def small_preset() -> dict[str, Any]:
         crop=64,
         style_crop=256,  # as they are described in use
         resize=256,
+        content_augment=True,
+        style_augment=True,
         batch=2,
         lr=0.005,
         style_weight=1.5,
@@ -56,9 +58,16 @@ class StyleConfig(RunConfig):
     style_crop: int | None = option(None, DATA, "likewise, of the styles", min=32, max=4096, shown="the same")
     resize: int = option(512, DATA, "shorter side of the images that squares are cut from", min=32, max=8192)
     hold_out_content: int = option(
-        8, DATA, "images, the last by name, that are not trained on: pictures and losses are made of them", min=1, max=1000
+        8, DATA, "images, the last by name, that are not trained on: pictures and losses are made of them", min=0, max=1000
     )
-    hold_out_style: int = option(4, DATA, "likewise, of the styles", min=1, max=1000)
+    hold_out_style: int = option(4, DATA, "likewise, of the styles", min=0, max=1000)
+    hold_out_content_folders: tuple[str, ...] = option((), DATA, "sub-folders that are not trained on either, A,B,…")
+    hold_out_style_folders: tuple[str, ...] = option((), DATA, "likewise, of the styles")
+    balance_sources: bool = option(False, DATA, "show sub-folders by the square root of the number of their images")
+    content_augment: bool = option(False, DATA, "cut contents at any scale, half of them mirrored")
+    style_augment: bool = option(
+        False, DATA, "cut styles at any scale, turn, mirror, colour and mix them, and draw some: styles.png shows them"
+    )
     skip_bad: bool = option(False, DATA, "leave out images that cannot be read")
     workers: int = option(
         2, DATA, "processes that read contents that are not in memory, and as many for styles", min=0, max=1024
@@ -109,6 +118,11 @@ class StyleConfig(RunConfig):
     @property
     def style_side(self) -> int:
         return self.style_crop or self.crop
+
+    @property
+    def order_seeds(self) -> tuple[int, int]:
+        """Of the order of contents, and of that of styles: the style of a content is another at each epoch."""
+        return 2 * self.seed, 2 * self.seed + 1
 
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight

@@ -1,7 +1,7 @@
 """Random squares from images of any size, as style transfer is trained on them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,15 +13,19 @@ from torch_utils.files import InputError
 from torch_utils.images import from_pil, to_pil, to_rgb
 from training.dataset import NO_LABEL
 from training.image_memory import KeptTensors, fits
+from training.style_transfer.sources import Balance, hold_out
+
+Another = Callable[[np.random.RandomState], torch.Tensor]
+Augment = Callable[[torch.Tensor, Another, int, np.random.RandomState], torch.Tensor]  # as `augment_style` is
 
 
 class Crops(Dataset):
     """Item (i, position) is a square of image i, uint8 RGB [3, side, side], and no label.
 
-    The shorter side is brought to `short`, then a square is cut out (paper, section 3.3: 512, then 256). Where depends on the
-    position in the training run alone, so that a resumed run sees what an uninterrupted one would have seen. The last
-    `held_out` images by name are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as
-    there is room.
+    The shorter side is brought to `short`, then a square is cut out (paper, section 3.3: 512, then 256), or what `augment`
+    makes of the image. All that is random depends on the position in the training run alone, so that a resumed run sees what an
+    uninterrupted one would have seen. The last `held_out` images by name and those in `held_out_folders` are never trained on:
+    `middle` shows them. What squares were cut from is kept in memory, as far as there is room.
     """
 
     def __init__(
@@ -32,15 +36,16 @@ class Crops(Dataset):
         held_out: int = 0,
         seed: int = 0,
         skip_bad: bool = False,  # in place of an image that cannot be read, take the next one
+        held_out_folders: Sequence[str] = (),
+        balance: bool = False,  # between sub-folders; image i is another one then
+        augment: Augment | None = None,
     ):
         if not side <= short:
             raise InputError(f"{archive.path}: squares of {side} pixels cannot be cut from images of {short}")
-        if held_out >= len(archive.names):
-            raise InputError(f"{archive.path}: found {len(archive.names)} images, of which {held_out} cannot be held out")
         self._archive, self._side, self._short, self._seed, self._skip_bad = archive, side, short, seed, skip_bad
-        count = len(archive.names) - held_out
-        self._names, self.held_out = archive.names[:count], archive.names[count:]
-        self._kept = KeptTensors()
+        self._balanced, self._augment = balance, augment
+        self._names, self.held_out = hold_out(archive.names, held_out, held_out_folders, archive.path)
+        self._renumber()
         self.nbytes: int | None = None  # of all that squares are cut from; `check()` finds it
         self.name = archive.path.stem if archive.zipped else archive.path.resolve().name
 
@@ -49,11 +54,24 @@ class Crops(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, int]:
         index, position = item
-        image = self._kept.take(index, lambda: to_tensor(shrunk(self._readable(index), self._short)))
-        _, height, width = image.shape
+        image = self._image(index, position)
         rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position])))
+        if self._augment:
+            another = lambda rng: self._image(rng.randint(len(self)), position)
+            return self._augment(image, another, self._side, rng), NO_LABEL
+        _, height, width = image.shape
         left, top = (rng.randint(size - self._side + 1) for size in (width, height))
         return image[:, top : top + self._side, left : left + self._side].clone(), NO_LABEL
+
+    def _image(self, index: int, position: int) -> torch.Tensor:
+        """Not a copy: do not write to it."""
+        number = self._balance(index, position) if self._balance else index
+        return self._kept.take(number, lambda: to_tensor(shrunk(self._readable(number), self._short)))
+
+    def _renumber(self) -> None:
+        """After `_names` has changed."""
+        self._balance = Balance(self._names) if self._balanced else None
+        self._kept = KeptTensors()
 
     @property
     def in_memory(self) -> bool:
@@ -77,7 +95,7 @@ class Crops(Dataset):
         if not self._names:
             raise InputError(f"{self._archive.path}: none of its images can be read")
         self.nbytes = sum(sizes[name] for name in self._names)
-        self._kept = KeptTensors()  # the others have other numbers now
+        self._renumber()
         return bad
 
     def middle(self, name: str) -> torch.Tensor:

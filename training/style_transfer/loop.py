@@ -45,10 +45,9 @@ def train_style(
             init_from_encoder(state.network, encoder, torch.cat(features))
     prepare(config.precision)
     pin = device.type == "cuda"
-    # The style of a content is another at each epoch: two orders, by two seeds
     data = [
-        batches(crops, config.batch, 2 * config.seed + i, state.nimg, workers=config.workers, pin_memory=pin, positions=True)
-        for i, crops in enumerate((contents, styles))
+        batches(crops, config.batch, seed, state.nimg, workers=config.workers, pin_memory=pin, positions=True)
+        for crops, seed in zip((contents, styles), config.order_seeds)
     ]
 
     def step() -> None:

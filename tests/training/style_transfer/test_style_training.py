@@ -206,9 +206,7 @@ def test_squares_that_cannot_be(pictures, side, short, held_out):
 
 def make(content, style, **changes):
     config = StyleConfig(**TINY | dict(content=str(content), style=str(style)) | changes)
-    held = (config.hold_out_content, config.hold_out_style)
-    sides = (config.crop, config.style_side)
-    crops = [Crops(Archive(path), side, config.resize, n, config.seed) for path, side, n in zip((content, style), sides, held)]
+    crops = train_style.list_images(config)
     return config, crops, StyleState(config)
 
 
@@ -250,6 +248,8 @@ def _flat(values, prefix):
         dict(),
         dict(transfer="adain", style_loss="gram"),
         dict(identity_weight=1.0, workers=1),
+        dict(style_augment=True, content_augment=True, balance_sources=True),
+        dict(style_augment=True, content_augment=True, workers=1),
         dict(identity_weight=1.0, precision="bf16"),
         dict(transfer="adain", style_loss="cmd", precision="bf16"),
     ],
@@ -393,6 +393,7 @@ def test_command_trains_resumes_and_shows(run_command, pictures, encoder_file, t
         "log.txt",
         "stats.jsonl",
         "reals.png",
+        "styles.png",
         "fakes_init.png",
         "fakes000000.png",
         "network-snapshot-000000.safetensors",
@@ -439,6 +440,8 @@ def test_auto_finds_only_the_like(pictures, tmp_path):
         (dict(crop=48), "48"),
         (dict(adaptive=False), "256"),
         (dict(hold_out_style=4), "held out"),
+        (dict(hold_out_style=0), "--hold-out-style-folders"),
+        (dict(hold_out_content_folders="nowhere"), "nowhere"),
         (dict(style_loss="none"), "style-loss"),
         (dict(resume="nowhere"), "nowhere"),
         (dict(device="nothing"), "nothing"),
