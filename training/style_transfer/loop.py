@@ -37,11 +37,11 @@ def train_style(
     torch.backends.cudnn.benchmark = True
     with float32():
         if not state.step:
-            state.measure_encoder(encoder, _first_images([contents, styles], device))
+            state.measure_encoder(encoder, _sample_images([contents, styles], device))
         check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
         encoder.rescale(state.network.encoder_means)
         if not state.step and config.decoder_start == "mirrored":
-            features = [style_features(encoder(images)) for images in _first_images([contents], device)]
+            features = [style_features(encoder(images)) for images in _sample_images([contents], device)]
             init_from_encoder(state.network, encoder, StyleFeatures(*map(torch.cat, zip(*features))))
     prepare(config.precision)
     pin = device.type == "cuda"
@@ -81,7 +81,9 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     state.means.add(**losses)
 
 
-def _first_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+def _sample_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+    """Spread over all names: the first ones are often of one source, such as drawings, in which many channels are off."""
     for crops in sources:
-        for i in range(min(len(crops), MEASURED)):
-            yield from_uint8(crops[i, i][0][None].to(device))
+        count = min(len(crops), MEASURED)
+        for i in range(count):
+            yield from_uint8(crops[i * len(crops) // count, i][0][None].to(device))
