@@ -21,6 +21,9 @@ def random_network(transfer: str = "adaconv", vgg: VGG | None = None, seed: int 
     vgg = vgg or random_vgg()
     torch.manual_seed(seed)
     network = StyleTransfer(transfer, vgg.name, **dict(style_depth=4, style_width=8, identity=0.5) | options)
+    for level in network.levels:
+        if level.noise is not None:
+            level.noise.data.normal_(std=0.3)
     for conv in [conv for level in network.levels for conv in level.convs]:
         conv.bias.data.normal_(std=0.1)
     if transfer != "adain":

@@ -3,7 +3,6 @@
 import torch
 import torch.nn as nn
 
-from networks.adaconv_fast import centre
 from networks.style_transfer.network import StyleTransfer
 from networks.style_transfer.vgg import CONVOLUTIONS, VGG, StyleFeatures
 
@@ -24,7 +23,7 @@ def init_from_encoder(network: StyleTransfer, encoder: VGG, contents: StyleFeatu
     transposed = iter(reversed(encoder.convolutions))
     x = contents.relu4_1
     for level, own, count in zip(network.levels, kernels, reversed(CONVOLUTIONS[network.encoder])):
-        x = level.modulate(*centre(x), own) if own else level.adapt(x, None, None)
+        x = level.modulate(x, own)
         for i, conv in enumerate(level.convs, count - len(level.convs)):
             if i < 0:
                 nn.init.dirac_(conv.weight)

@@ -84,7 +84,16 @@ class Level(nn.Module):
 
     convs: Sequence[Conv2d]
 
-    def __init__(self, channels: int, out_channels: int, convolutions: int, up: bool, last: bool, padding: str = "replicate"):
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        convolutions: int,
+        up: bool,
+        last: bool,
+        padding: str = "replicate",
+        noise: bool = False,
+    ):
         super().__init__()
         widths = [channels] * convolutions + [out_channels]
         self.convs = nn.ModuleList(  # type: ignore[assignment]  # ModuleList does not say of what
@@ -92,18 +101,30 @@ class Level(nn.Module):
             for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))
         )
         self.up, self.last, self.padding = up, last, padding
+        self.noise = nn.Parameter(torch.zeros(channels)) if noise else None  # how much of it each channel of x̂ gets
 
-    def forward(self, x: torch.Tensor, kernels: StyleKernels | None = None) -> torch.Tensor:
-        return self.learned(self.modulate(*centre(x), kernels) if kernels else self.adapt(x, None, None))
+    def forward(self, x: torch.Tensor, kernels: StyleKernels | None = None, noise: torch.Tensor | None = None) -> torch.Tensor:
+        return self.learned(self.modulate(x, kernels, noise))
 
-    def modulate(self, x: torch.Tensor, scale: torch.Tensor, kernels: StyleKernels) -> torch.Tensor:
-        """×2, predicted kernels, and exact statistics where they are asked for."""
-        return with_moments(self.adapt(x, scale, kernels), kernels)
+    def modulate(self, x: torch.Tensor, kernels: StyleKernels | None, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """×2, noise, predicted kernels, and exact statistics where they are asked for."""
+        if not kernels:
+            return self.adapt(x, None, None, noise)
+        return with_moments(self.adapt(*centre(x), kernels, noise), kernels)
 
-    def adapt(self, x: torch.Tensor, scale: torch.Tensor | None, kernels: StyleKernels | None) -> torch.Tensor:
-        """×2 and predicted kernels, for a map split into x − μ(x) and 1/σ by `centre`; or ×2 alone, for the map itself."""
+    def adapt(
+        self,
+        x: torch.Tensor,
+        scale: torch.Tensor | None,
+        kernels: StyleKernels | None,
+        noise: torch.Tensor | None,  # [N or 1, 1, H, W] in the size of the result
+    ) -> torch.Tensor:
+        """×2, noise and predicted kernels, for a map split by `centre` into x − μ(x) and 1/σ; without kernels, for the map itself."""
         # Repetition leaves mean and variance as they are.
         x = F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
+        if self.noise is not None and noise is not None:
+            amount = self.noise.view(1, -1, 1, 1)
+            x = torch.addcmul(x, noise.to(x.dtype), (amount if scale is None else amount / scale).to(x.dtype))
         return convolve(x, scale, *kernels[:3], self.padding) if kernels else x
 
     def learned(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,6 +171,7 @@ class StyleTransfer(nn.Module):
         padding: str = "replicate",  # beyond the borders of the decoder's maps: one of torch_utils.ops.PADDINGS
         statistics: str = "learned",  # one of STATISTICS
         encoder_padding: str = "zeros",  # beyond the borders of the encoder's maps; VGG was trained with zeros
+        noise: bool = False,  # beside the normalised maps: where a content is flat, kernels have something to make strokes of
     ):
         super().__init__()
         if transfer not in TRANSFERS or encoder not in CONVOLUTIONS:
@@ -189,7 +211,7 @@ class StyleTransfer(nn.Module):
             )
         outs = [channels for channels, _ in LEVELS[1:]] + [3]
         self.levels = nn.ModuleList(  # type: ignore[assignment]  # likewise
-            Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1, padding=padding)
+            Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1, padding=padding, noise=noise)
             for i, ((channels, count), out) in enumerate(zip(LEVELS, outs))
         )
 
@@ -231,9 +253,25 @@ class StyleTransfer(nn.Module):
 
     def decode(self, features: torch.Tensor, kernels: Sequence[StyleKernels | None]) -> torch.Tensor:
         """relu4_1 of content images [N, 512, h, w] -> images [N, 3, 8h, 8w], float32 also under autocast."""
-        for level, own in zip(self.levels, kernels):
-            features = level(features, own)
+        for level, own, noise in zip(self.levels, kernels, self.noise_maps(features)):
+            features = level(features, own, noise)
         return widen(features)
+
+    def noise_maps(self, features: torch.Tensor) -> list[torch.Tensor | None]:
+        """For each level of the decoder. In training one for each sample, from PyTorch's generator; in use always the same one,
+        so that a picture can be made again and the frames of a video do not flicker."""
+        n, _, height, width = features.shape
+        maps: list[torch.Tensor | None] = []
+        for i, level in enumerate(self.levels):
+            height, width = (2 * height, 2 * width) if level.up else (height, width)
+            if level.noise is None:
+                maps.append(None)
+            elif self.training:
+                maps.append(torch.randn(n, 1, height, width, device=features.device))
+            else:
+                generator = torch.Generator().manual_seed(i)  # of the CPU: the same on every device
+                maps.append(torch.randn(1, 1, height, width, generator=generator).to(features.device))
+        return maps
 
     def forward(self, features: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
         return self.decode(features, self.kernels(descriptor))

@@ -48,17 +48,25 @@ def decode_in_tiles(
     """What `network.decode(features, kernels)` gives, to rounding."""
     x = features.clone()  # what follows works in place, and the features are the caller's
     cell = cells(tile)
-    for level, own in zip(network.levels, kernels):
-        x = level_in_tiles(level, x, own, cell)
+    for level, own, noise in zip(network.levels, kernels, network.noise_maps(features)):
+        x = level_in_tiles(level, x, own, noise, cell)
         cell *= 2 if level.up else 1
     return widen(x)
 
 
-def level_in_tiles(level: Level, x: torch.Tensor, kernels: StyleKernels | None, cell: int) -> torch.Tensor:
-    """What `level(x, kernels)` gives, to rounding; x is overwritten."""
+def level_in_tiles(
+    level: Level, x: torch.Tensor, kernels: StyleKernels | None, noise: torch.Tensor | None, cell: int
+) -> torch.Tensor:
+    """What `level(x, kernels, noise)` gives, to rounding; x is overwritten."""
     factor = 2 if level.up else 1
     scale = centre_in_place(x) if kernels else None
-    adapt = lambda part, tile: level.adapt(part, scale, kernels)
+
+    def adapt(part: torch.Tensor, tile: Tile) -> torch.Tensor:
+        top, left = tile.above * factor, tile.before * factor
+        height, width = (side * factor for side in part.shape[2:])
+        own = noise if noise is None else noise[:, :, top : top + height, left : left + width]
+        return level.adapt(part, scale, kernels, own)
+
     if not kernels or kernels.std is None:
         return map_tiles(lambda part, tile: level.learned(adapt(part, tile)), x, cell, level.halo, factor)
     adapted = with_moments(map_tiles(adapt, x, cell, level.halo, factor), kernels)  # moments are those of the whole map

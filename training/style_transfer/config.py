@@ -87,6 +87,9 @@ class StyleConfig(RunConfig):
     )
     padding: str = option("replicate", NETWORKS, "what lies beyond the borders of the decoder's maps", choices=PADDINGS)
     encoder_padding: str = option("zeros", NETWORKS, "likewise, of the encoder's", choices=PADDINGS)
+    noise: bool = option(
+        False, NETWORKS, "noise beside the decoder's maps, of which kernels make strokes where contents are flat"
+    )
     decoder_start: str = option(
         "random", NETWORKS, "the decoder's first weights; mirrored: the encoder's layers, backwards", choices=DECODER_STARTS
     )

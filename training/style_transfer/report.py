@@ -90,5 +90,7 @@ class StyleReporter(Reporter):
 
     @torch.no_grad()
     def _stylize(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        network = self.state.network
-        return network(self._features(content)[-1], network.encode_style(style_features(self._features(style))))
+        network = self.state.network.eval()  # as it is used: with noise that is always the same
+        result = network(self._features(content)[-1], network.encode_style(style_features(self._features(style))))
+        network.train()
+        return result

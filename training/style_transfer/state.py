@@ -17,7 +17,7 @@ class StyleState(SavedState):
     def __init__(self, config: StyleConfig, device: torch.device | str = "cpu"):
         """Raises `ValueError` where the network cannot be made. Weights depend on `config.seed` only."""
         super().__init__()
-        names = ("style_depth", "style_width", "adaptive", "kernel_size", "padding", "statistics", "encoder_padding")
+        names = ("style_depth", "style_width", "adaptive", "kernel_size", "padding", "statistics", "encoder_padding", "noise")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))
             self.network = StyleTransfer(config.transfer, config.encoder, **{name: getattr(config, name) for name in names})
