@@ -119,7 +119,7 @@ class Level(nn.Module):
         kernels: StyleKernels | None,
         noise: torch.Tensor | None,  # [N or 1, 1, H, W] in the size of the result
     ) -> torch.Tensor:
-        """×2, noise and predicted kernels, for a map split by `centre` into x − μ(x) and 1/σ; without kernels, for the map itself."""
+        """×2, noise and predicted kernels, for a map that `centre` has split; without kernels, for the map itself."""
         # Repetition leaves mean and variance as they are.
         x = F.interpolate(x, scale_factor=2, mode="nearest") if self.up else x
         if self.noise is not None and noise is not None:
