@@ -50,7 +50,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
     use_threads(config.threads)
 
     (contents, styles), data = open_images(config)
-    encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None)
+    encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None, config.encoder_padding)
     encoder.to(chosen)
     state = build_state(config, chosen)
     if start.saved:
@@ -76,7 +76,7 @@ def resolve(options: dict) -> StyleConfig:
         name: value for name, value in options.items() if value is not None
     }
     config = StyleConfig.from_json(values)  # what could not be resumed does not start
-    if config.transfer == "adaconv" and not config.adaptive:
+    if config.transfer != "adain" and not config.adaptive:
         encoded = {"--style-crop" if config.style_crop else "--crop": config.style_side}
         if config.identity_weight:  # then contents are styles, too
             encoded["--crop"] = config.crop

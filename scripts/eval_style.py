@@ -1,14 +1,14 @@
 """Scores of style transfers: `python -m scripts.eval_style`, for docs/structure.md and docs/style.md.
 
-Three parts, each of which runs alone: trained networks on held-out pairs (`--network`), the stripes-and-dots test
-(`--textures`), and time and memory of AdaConv against AdaIN (`--speed`).
+Four parts, each of which runs alone: trained networks on held-out pairs (`--network`), whether strokes turn with the style
+(`--turning`), the stripes-and-dots test (`--textures`), and time and memory of AdaConv against AdaIN (`--speed`).
 """
 
+import functools
 import platform
 import random
-import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,41 +19,52 @@ from PIL import Image, ImageOps
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metrics.style_transfer.ssim import edge_ssim
-from metrics.style_transfer.structure import PERIODS, mean_score, smallest_side, structure_score
-from networks.style_transfer.feature_losses import content_loss, gram_distance, moments_loss
+from metrics.detectors.base import Detector
+from metrics.detectors.load import load_detector
+from metrics.detectors.names import EFFICIENTNET
+from metrics.style_transfer.structure import PERIODS, smallest_side
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
+from networks.style_transfer.vgg import load_vgg
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.benchmarks.style_transfer import whole
-from scripts.benchmarks.timing import timed
-from scripts.experiments import stripes_and_dots
-from scripts.output import markdown
+from scripts.experiments import stripes_and_dots, turning
+from scripts.style_scores import Judges, evaluate, evaluation_tables
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
-from torch_utils.cli import Progress, command, run
+from torch_utils.cli import NAMES, command, run
 from torch_utils.files import InputError, write_json
-from torch_utils.images import from_pil, from_uint8, to_rgb, to_uint8
+from torch_utils.images import from_pil, from_uint8, to_pil, to_rgb
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 
 PATH = click.Path(path_type=Path)
-COLUMNS = {
-    "content_loss": "content loss",
-    "style_loss": "style loss",
-    "gram": "Gram distance",
-    "edges": "SSIM of edges",
-    "structure": "structure score",
-    "seconds": "s / image",
-}
+TURNED = 4  # contents of the turning test
+CANDIDATES = 64  # styles among which it looks for the one with the clearest direction
 
 
-Images = dict[str, torch.Tensor]  # by name, each [1, 3, H, W] in [-1, 1]
+def read_picture(archive: Archive, name: str) -> Image.Image:
+    """RGB; alpha is laid over white."""
+    return to_pil(to_rgb(from_pil(archive.image(name))[None])[0])
 
 
-def read_images(archive: Archive, names: Iterable[str], size: int, device: torch.device | str = "cpu") -> Images:
-    """Of `size`×`size` pixels: the largest square in the middle, resized."""
-    fitted = {name: ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS) for name in names}
-    return {name: from_uint8(to_rgb(from_pil(image)[None])).to(device) for name, image in fitted.items()}
+def read_image(archive: Archive, name: str, size: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """[1, 3, size, size] in [-1, 1]: the largest square in the middle, resized."""
+    fitted = ImageOps.fit(archive.image(name), (size, size), Image.Resampling.LANCZOS)
+    return from_uint8(to_rgb(from_pil(fitted)[None])).to(device)
+
+
+def names_below(archive: Archive, folders: Sequence[str]) -> list[str]:
+    """Names of the images in these folders of the archive and below them, or of all; `InputError` for a folder without any."""
+    if not folders:
+        return archive.names
+    found = []
+    for folder in folders:
+        below = [name for name in archive.names if name.startswith(folder.strip("/") + "/")]
+        if not below:
+            there = sorted({name.split("/")[0] for name in archive.names if "/" in name})
+            raise InputError(f"{archive.path}: found no images in {folder}, wanted one of {', '.join(there) or 'no folders'}")
+        found += below
+    return sorted(set(found))
 
 
 def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -63,51 +74,45 @@ def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) 
     return [(contents[i // len(styles)], styles[i % len(styles)]) for i in pick]
 
 
-def evaluate(stylizers: dict[str, Stylizer], contents: Images, styles: Images, pairs: list[tuple[str, str]]) -> dict[str, dict]:
-    """Name of a network -> means over the pairs. Content and style themselves are scored, too: the ends of each scale.
-
-    Features are those of one encoder, the first network's, for all of them.
-    """
-    encoder = next(iter(stylizers.values())).encoder
-    records = {name: [] for name in (*stylizers, "content", "style")}
-    bar = Progress("pairs", len(pairs), "pair")
-    for i, (content_name, style_name) in enumerate(pairs):
-        content, style = contents[content_name], styles[style_name]
-        outputs = {name: timed_stylize(stylizer, content, style) for name, stylizer in stylizers.items()}
-        outputs |= {"content": (content, 0.0), "style": (style, 0.0)}
-        with torch.no_grad():
-            of_content, of_style = encoder(content), encoder(style)
-            for name, (output, seconds) in outputs.items():
-                output = from_uint8(to_uint8(output))  # as a file has it
-                of_output = encoder(output)
-                losses = dict(content_loss=content_loss(of_output, of_content), style_loss=moments_loss(of_output, of_style))
-                losses |= dict(gram=gram_distance(of_output, of_style), edges=edge_ssim(output, content))
-                structure = structure_score(output, content, style)[0]
-                records[name].append({k: float(v) for k, v in losses.items()} | dict(structure=structure, seconds=seconds))
-        bar.update(i + 1)
-    bar.close()
-    return {name: means(rows) for name, rows in records.items()}
+def spread(names: list[str], count: int) -> list[str]:
+    """`count` of them at most, evenly spread."""
+    return [names[i * len(names) // count] for i in range(count)] if len(names) > count else names
 
 
-def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """-> the image, and seconds for both encoders and the decoder."""
-    images = []
-    seconds = timed(lambda: images.append(whole(stylizer, content, style)), content.device)
-    return images[0], seconds
+def offline_detector(device: torch.device) -> Detector | None:
+    """EfficientNet-Lite0; None, and a note, where the `offline` extra is not installed."""
+    try:
+        return load_detector(EFFICIENTNET, device)
+    except InputError as error:
+        print(f"note: no offline art score: {error}", file=sys.stderr)
+        return None
 
 
-def means(rows: list[dict]) -> dict:
-    """Over the pairs; seconds are the median, as the first pair is slower."""
-    structure = mean_score([row["structure"] for row in rows])
-    result = {key: statistics.fmean(row[key] for row in rows) for key in ("content_loss", "style_loss", "gram", "edges")}
-    result |= dict(structure=structure.score, structure_distance=structure.output, structure_of_content=structure.content)
-    return result | dict(seconds=statistics.median(row["seconds"] for row in rows))
+def score(stylizers: dict[str, Stylizer], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
+    pairs = pairs_of(names["content"], names["style"], o.pairs)
+    judges = Judges(load_vgg("vgg16").to(device), next(iter(stylizers.values())).encoder, offline_detector(device))
+    contents, styles = (functools.partial(read_image, archives[k], size=o.size, device=device) for k in ("content", "style"))
+    found = evaluate(stylizers, contents, styles, pairs, judges)
+    print(f"\n{len(pairs)} pairs at {o.size}×{o.size}, ± half of the 95 % intervals\n\n{evaluation_tables(found)}", flush=True)
+    if pictures := found.get("pictures"):
+        counts = f"{pictures['outputs']} outputs and {pictures['styles']} different styles"
+        print(f"\nthe offline art score is of {counts}: small numbers bias it", flush=True)
+    return dict(size=o.size, content_folders=o.content_folders, style_folders=o.style_folders, **found)
 
 
-def evaluation_table(results: dict[str, dict]) -> str:
-    cell = lambda key, value: f"{value:.3f}" if value or key != "seconds" else ""
-    rows = [[name, *(cell(key, scores[key]) for key in COLUMNS)] for name, scores in results.items()]
-    return markdown(["network", *COLUMNS.values()], rows)
+def turn(stylizers: dict[str, Stylizer], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
+    contents = [read_image(archives["content"], name, o.size, device) for name in spread(names["content"], TURNED)]
+    transfers = {name: functools.partial(whole, stylizer) for name, stylizer in stylizers.items()}
+    chosen = None
+    if "style" in archives:
+        clear = lambda name: turning.clearness(read_picture(archives["style"], name), o.size)
+        chosen = max(spread(names["style"], CANDIDATES), key=clear)
+    picture = read_picture(archives["style"], chosen) if chosen else None
+    found, shown = turning.run_turning(transfers, contents, picture, o.size, device)
+    turning.save_images(shown, o.out)
+    turning.plot(found, o.out.with_name(o.out.name + "-turning.png"))
+    print(f"\nstyles turned by 0° … {turning.TURNS[-1]}° on {len(contents)} contents\n\n{turning.table(found)}", flush=True)
+    return dict(size=o.size, picture=chosen, **turning.record(found))
 
 
 @command()
@@ -115,8 +120,11 @@ def evaluation_table(results: dict[str, dict]) -> str:
 @click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]")
 @click.option("--content", type=PATH, help="folder or zip of held-out photographs")
 @click.option("--style", type=PATH, help="folder or zip of held-out styles")
+@click.option("--content-folders", type=NAMES, default="none", help="a,b: only contents below these folders of --content")
+@click.option("--style-folders", type=NAMES, default="none", help="a,b: only styles below these folders of --style")
 @click.option("--size", type=click.IntRange(smallest_side(PERIODS)), default=256, help="of both images, cropped to squares")
-@click.option("--pairs", type=click.IntRange(1), default=100, help="at most this many, drawn at random")
+@click.option("--pairs", type=click.IntRange(0), default=100, help="at most this many, drawn at random; 0: no scores")
+@click.option("--turning", "turned", is_flag=True, help="whether strokes turn with the style, and OUT-turning….png")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
 @click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the stripes-and-dots test")
@@ -128,10 +136,7 @@ def evaluation_table(results: dict[str, dict]) -> str:
 def main(**options):
     """Score trained style transfers, test what they can transfer at all, and time them."""
     o = SimpleNamespace(**options)
-    if bool(o.content) != bool(o.style) or (o.content and not o.networks):
-        raise click.UsageError("scoring takes --network, --content and --style together")
-    if not (o.content or o.textures or o.speed):
-        raise click.UsageError("nothing to do: wanted --network with --content and --style, or --textures, or --speed")
+    check(o)
     device = choose_device(o.device)
     keep_freed_memory()
     o.out.parent.mkdir(parents=True, exist_ok=True)
@@ -139,16 +144,17 @@ def main(**options):
     results = dict(machine=dict(device=str(device), processor=platform.machine(), threads=torch.get_num_threads()))
 
     if o.content:
+        folders = dict(content=o.content_folders, style=o.style_folders)
+        archives = {kind: Archive(path) for kind, path in dict(content=o.content, style=o.style).items() if path}
+        names = {kind: names_below(archive, folders[kind]) for kind, archive in archives.items()}
         stylizers = {name: load_stylizer(path, o.encoder_weights, device) for name, path in networks.items()}
-        archives = Archive(o.content), Archive(o.style)
-        pairs = pairs_of(archives[0].names, archives[1].names, o.pairs)
-        contents, styles = (read_images(a, sorted(set(names)), o.size, device) for a, names in zip(archives, zip(*pairs)))
         try:
-            scores = evaluate(stylizers, contents, styles, pairs)
+            if o.style and o.pairs:
+                results["evaluation"] = score(stylizers, archives, names, o, device)
+            if o.turned:
+                results["turning"] = turn(stylizers, archives, names, o, device)
         except ValueError as error:  # the paper's style encoder takes one size only
             raise InputError(f"--size {o.size}: {error}") from None
-        results["evaluation"] = dict(size=o.size, pairs=pairs, networks=scores)
-        print(f"\n{len(pairs)} pairs at {o.size}×{o.size}\n\n{evaluation_table(scores)}", flush=True)
     if o.textures:
         examined = stripes_and_dots.run_test(o.steps, o.seed, o.out.with_name(o.out.name + "-textures.png"))
         results["textures"] = stripes_and_dots.record(o.steps, o.seed, examined)
@@ -159,6 +165,22 @@ def main(**options):
         results["speed"] = style_speed.measure(stylizers, o.speed_size, o.seconds, device)
         print(f"\n{style_speed.table(results['speed'])}", flush=True)
     write_json(o.out.with_name(o.out.name + ".json"), results)
+
+
+def check(o: SimpleNamespace) -> None:
+    """`UsageError` for options that do not go together."""
+    if o.turned and not (o.content and o.networks):
+        raise click.UsageError("--turning takes --network and --content, and --style to turn a real picture, too")
+    if not o.turned and (bool(o.content) != bool(o.style) or (o.content and not o.networks)):
+        raise click.UsageError("scoring takes --network, --content and --style together")
+    if (o.content_folders and not o.content) or (o.style_folders and not o.style):
+        raise click.UsageError("--content-folders and --style-folders take --content and --style")
+    if not ((o.style and o.pairs) or o.turned or o.textures or o.speed):
+        raise click.UsageError(
+            "nothing to do: wanted --network with --content and --style, or --turning, or --textures, or --speed"
+        )
+    if o.turned:
+        turning.require_matplotlib()
 
 
 if __name__ == "__main__":

@@ -21,20 +21,25 @@ def random_network(transfer: str = "adaconv", vgg: VGG | None = None, seed: int 
     vgg = vgg or random_vgg()
     torch.manual_seed(seed)
     network = StyleTransfer(transfer, vgg.name, **dict(style_depth=4, style_width=8, identity=0.5) | options)
+    for level in network.levels:
+        if level.noise is not None:
+            level.noise.data.normal_(std=0.3)
     for conv in [conv for level in network.levels for conv in level.convs]:
         conv.bias.data.normal_(std=0.1)
-    if transfer == "adaconv":
+    if transfer != "adain":
         for predictor in network.predictors:
             predictor.bias_bias.data.normal_(std=0.3)
             predictor.bias_weight.data.normal_(std=0.3)
-    network.levels[-1].convs[-1].weight.data *= 0.3 if transfer == "adaconv" else 0.1  # about [-1, 1]
+    network.levels[-1].convs[-1].weight.data *= 0.3 if transfer != "adain" else 0.1  # about [-1, 1]
     network.encoder_means.copy_(vgg.mean_activations([torch.rand(2, 3, 64, 64) * 2 - 1]))
     network.encoder_norms.copy_(vgg.norms())
     return network.eval().requires_grad_(False)
 
 
 def random_stylizer(transfer: str = "adaconv", encoder: str = "vgg16", **options) -> Stylizer:
-    return Stylizer(random_network(transfer, random_vgg(encoder), **options), random_vgg(encoder))
+    network, vgg = random_network(transfer, random_vgg(encoder), **options), random_vgg(encoder)
+    vgg.padding = network.encoder_padding
+    return Stylizer(network, vgg)
 
 
 def smooth(height: int, width: int, seed: int = 0, n: int = 1) -> torch.Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from networks.adaconv_fast import centre
+from networks.style_transfer.vgg import moments
 from torch_utils.ops import in_float32, widen
 
 Features = Sequence[torch.Tensor]
@@ -25,7 +25,7 @@ def moments_loss(output: Features, style: Features) -> torch.Tensor:
 
     Huang and Belongie 2017, equation 13, but with squares in place of norms.
     """
-    pairs = (pair for x, y in zip(output, style) for pair in zip(_moments(x), _moments(y)))
+    pairs = (pair for x, y in zip(output, style) for pair in zip(moments(x), moments(y)))
     return sum(F.mse_loss(a, b) for a, b in pairs)  # type: ignore[return-value]  # 0 of no layers, but there is one
 
 
@@ -68,14 +68,6 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, C]: f fᵀ averaged over positions, so that images of different sizes compare."""
     flat = widen(features).flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
-
-
-def _moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of every channel, [N, C] each."""
-    features = widen(features)
-    mean = features.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)  # the order of channels_last, at which torch.var_mean is slow
-    _, inverse_std = centre(features, 1e-5)
-    return mean, 1 / inverse_std[:, :, 0, 0]
 
 
 def _norm(difference: torch.Tensor) -> torch.Tensor:

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import torch
 
-from networks.adaconv import AdaptiveKernels
-from networks.style_transfer.network import LIMITS, PAPER_STYLE_SIDE, PAPER_STYLE_SIZE, StyleTransfer, with_statistics
-from networks.style_transfer.tiles import decode_in_tiles, encode_in_tiles
-from networks.style_transfer.vgg import URLS, VGG, cover, load_vgg
+from networks.style_transfer.network import (
+    LIMITS,
+    PAPER_STYLE_SIDE,
+    PAPER_STYLE_SIZE,
+    StyleKernels,
+    StyleTransfer,
+    with_statistics,
+)
+from networks.style_transfer.tiles import decode_in_tiles, encode_in_tiles, style_features_in_tiles
+from networks.style_transfer.vgg import URLS, VGG, cover, load_vgg, style_features
 from torch_utils.checkpoint import build, read_snapshot
 from torch_utils.files import InputError
 from torch_utils.images import as_square, from_uint8, to_uint8, with_short_side
@@ -43,7 +49,7 @@ class Stylizer:
     @torch.no_grad()
     def encode(self, images: torch.Tensor, tile: int | None = None) -> torch.Tensor:
         """relu4_1 [N, 512, H/8, W/8], rounded up."""
-        images = cover(images)
+        images = cover(images, self.network.smallest_side)
         with self._autocast():
             return encode_in_tiles(self.encoder, images, tile) if tile else self.encoder(images)[-1]
 
@@ -53,14 +59,16 @@ class Stylizer:
         height, width = styles.shape[2:]
         if not self.network.adaptive and (height, width) != (PAPER_STYLE_SIDE, PAPER_STYLE_SIDE):  # `cover` would hide it
             raise ValueError(f"found a style image of {width}×{height} pixels, {PAPER_STYLE_SIZE}")
+        styles = cover(styles, self.network.smallest_side)
         with self._autocast():
-            return self.network.encode_style(self.encode(styles, tile))
+            found = style_features_in_tiles(self.encoder, styles, tile) if tile else style_features(self.encoder(styles))
+            return self.network.encode_style(found)
 
     @torch.no_grad()
     def decode(
         self,
         features: torch.Tensor,  # of `encode`
-        kernels: Sequence[AdaptiveKernels | None],
+        kernels: Sequence[StyleKernels | None],
         size: Sequence[int],  # height and width of the images
         tile: int | None = None,
     ) -> torch.Tensor:
@@ -74,7 +82,7 @@ class Stylizer:
     def stylize(
         self,
         contents: torch.Tensor,
-        kernels: Sequence[AdaptiveKernels | None],  # of `network.kernels(descriptor)`; one style for each content
+        kernels: Sequence[StyleKernels | None],  # of `network.kernels(descriptor)`; one style for each content
         tile: int | None = None,  # side of the tiles that go through the networks at once; None: the whole image
     ) -> torch.Tensor:
         return self.decode(self.encode(contents, tile), kernels, contents.shape[2:], tile)
@@ -85,7 +93,7 @@ class Stylizer:
         image = self._image(resize(style, self.style_size))
         return self.encode_style(image, self._tile(image))
 
-    def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[AdaptiveKernels | None]:
+    def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[StyleKernels | None]:
         """Kernels of a style, with `statistics`; given the content's `own` descriptor, at `strength` from it to the style's."""
         blend = lambda style: style if own is None else own.lerp(style, self.strength)
         kernels = self.network.kernels(blend(descriptor))
@@ -104,7 +112,7 @@ class Stylizer:
             own = (
                 self.encode_style_picture(content)
                 if self.network.transfer == "adaconv"
-                else self.network.encode_style(features)
+                else self.network.encode_style(style_features([features]))
             )
         for descriptor in descriptors:
             yield to_uint8(self.decode(features, self.kernels(descriptor, own), content.shape[1:], tile))[0]
@@ -137,7 +145,9 @@ def load_stylizer(
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name} is not finite")
     network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
-    encoder = load_vgg(network.encoder, encoder_weights).to(device=device, memory_format=torch.channels_last)
+    encoder = load_vgg(network.encoder, encoder_weights, network.encoder_padding).to(
+        device=device, memory_format=torch.channels_last
+    )
     source = encoder_weights or URLS[network.encoder]
     check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {source}")
     return Stylizer(network, encoder, precision, **options)

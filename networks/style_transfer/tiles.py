@@ -5,38 +5,72 @@ AdaConv are those of the whole map. So each level of the decoder is a pass of it
 is kept whole, and its mean and variance are computed there.
 """
 
-import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
-from networks.adaconv import AdaptiveKernels
-from networks.style_transfer.network import StyleTransfer
-from networks.style_transfer.vgg import STRIDE, VGG
+from networks.style_transfer.network import Level, StyleKernels, StyleTransfer, with_moments
+from networks.style_transfer.vgg import STRIDE, VGG, StyleFeatures
 from torch_utils.ops import widen
 
 
 def encode_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> torch.Tensor:
     """What `encoder(images)[-1]` gives, to rounding. Sides are multiples of STRIDE; `tile` is one in pixels of the image."""
-    return map_tiles(lambda part: encoder(part)[-1], images, cells(tile) * STRIDE, encoder.halo, 1 / STRIDE)
+    return map_tiles(lambda part, tile: encoder(part)[-1], images, cells(tile) * STRIDE, encoder.halo, 1 / STRIDE)
+
+
+def style_features_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> StyleFeatures:
+    """What `style_features(encoder(images))` gives, to rounding."""
+    sums: list = [0] * len(encoder.outputs)  # of each layer: values and their squares, [2, N, C]
+
+    def encode(part: torch.Tensor, own: Tile) -> torch.Tensor:
+        maps = encoder(part)
+        for level, features in enumerate(maps):
+            values = own.cut(features, 1 / 2**level).double().flatten(2)
+            sums[level] = sums[level] + torch.stack([values.sum(dim=2), values.square().sum(dim=2)])
+        return maps[-1]
+
+    features = map_tiles(encode, images, cells(tile) * STRIDE, encoder.halo, 1 / STRIDE)
+    positions = (images[0, 0].numel() / 4**level for level in range(len(sums)))
+    mean, square = torch.cat([total / count for total, count in zip(sums, positions)], dim=2)
+    std = (square - mean.square()).clamp(min=0).add(1e-5).sqrt()
+    kind = widen(features[:0]).dtype
+    return StyleFeatures(features, mean.to(kind), std.to(kind))
 
 
 def decode_in_tiles(
     network: StyleTransfer,
     features: torch.Tensor,  # [N, 512, H/8, W/8]
-    kernels: Sequence[AdaptiveKernels | None],
+    kernels: Sequence[StyleKernels | None],
     tile: int,
 ) -> torch.Tensor:
     """What `network.decode(features, kernels)` gives, to rounding."""
     x = features.clone()  # what follows works in place, and the features are the caller's
     cell = cells(tile)
-    for level, own in zip(network.levels, kernels):
-        scale = centre_in_place(x) if own else None
-        factor = 2 if level.up else 1
-        decode = functools.partial(level.decode, scale=scale, kernels=own)
-        x = map_tiles(decode, x, cell, level.halo, factor)
-        cell *= factor
+    for level, own, noise in zip(network.levels, kernels, network.noise_maps(features)):
+        x = level_in_tiles(level, x, own, noise, cell)
+        cell *= 2 if level.up else 1
     return widen(x)
+
+
+def level_in_tiles(
+    level: Level, x: torch.Tensor, kernels: StyleKernels | None, noise: torch.Tensor | None, cell: int
+) -> torch.Tensor:
+    """What `level(x, kernels, noise)` gives, to rounding; x is overwritten."""
+    factor = 2 if level.up else 1
+    scale = centre_in_place(x) if kernels else None
+
+    def adapt(part: torch.Tensor, tile: Tile) -> torch.Tensor:
+        top, left = tile.above * factor, tile.before * factor
+        height, width = (side * factor for side in part.shape[2:])
+        own = noise if noise is None else noise[:, :, top : top + height, left : left + width]
+        return level.adapt(part, scale, kernels, own)
+
+    if not kernels or kernels.std is None:
+        return map_tiles(lambda part, tile: level.learned(adapt(part, tile)), x, cell, level.halo, factor)
+    adapted = with_moments(map_tiles(adapt, x, cell, level.halo, factor), kernels)  # moments are those of the whole map
+    return map_tiles(lambda part, tile: level.learned(part), adapted, cell * factor, level.halo * factor, 1)
 
 
 def cells(tile: int) -> int:
@@ -44,8 +78,24 @@ def cells(tile: int) -> int:
     return max(tile // STRIDE, 1)
 
 
+class Tile(NamedTuple):
+    """A rectangle of a map's cells, and the larger one that its values depend on."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    above: int  # where the larger one begins
+    before: int
+
+    def cut(self, x: torch.Tensor, factor: float) -> torch.Tensor:
+        """The tile's own part of a result for the larger rectangle, which has `factor` times its size."""
+        top, left, bottom, right, above, before = (round(n * factor) for n in self)
+        return x[:, :, top - above : bottom - above, left - before : right - before]
+
+
 def map_tiles(
-    function: Callable[[torch.Tensor], torch.Tensor],
+    function: Callable[[torch.Tensor, Tile], torch.Tensor],
     x: torch.Tensor,
     tile: int,
     halo: int,  # cells around a tile that `function` gets as well; its results for them are dropped
@@ -53,18 +103,16 @@ def map_tiles(
 ) -> torch.Tensor:
     """function(x), tile by tile. `tile` and `halo` times `factor` must be whole numbers."""
     height, width = x.shape[2:]
-    size = lambda n: round(n * factor)
     result = None
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             bottom, right = min(top + tile, height), min(left + tile, width)
-            above, before = max(top - halo, 0), max(left - halo, 0)
-            part = function(x[:, :, above : bottom + halo, before : right + halo])
+            own = Tile(top, left, bottom, right, max(top - halo, 0), max(left - halo, 0))
+            part = function(x[:, :, own.above : bottom + halo, own.before : right + halo], own)
             if result is None:
-                result = part.new_empty(*part.shape[:2], size(height), size(width))
-            cut = part[:, :, size(top - above) :, size(left - before) :]
-            core = cut[:, :, : size(bottom - top), : size(right - left)]
-            result[:, :, size(top) : size(bottom), size(left) : size(right)] = core
+                result = part.new_empty(*part.shape[:2], round(height * factor), round(width * factor))
+            places = [slice(round(a * factor), round(b * factor)) for a, b in ((top, bottom), (left, right))]
+            result[:, :, places[0], places[1]] = own.cut(part, factor)
     return result
 
 

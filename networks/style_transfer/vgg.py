@@ -6,15 +6,18 @@ Weights are torchvision's, from a file, from `pretrained/`, or fetched once. Not
 import sys
 import urllib.error
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from networks.adaconv_fast import centre
 from torch_utils.files import InputError, first_line
+from torch_utils.ops import pad, widen
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 1), "vgg19": (2, 2, 4, 1)}  # at each resolution, up to conv4_1
 WIDTHS = (64, 128, 256, 512)
@@ -31,15 +34,16 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class VGG(nn.Module):
     """RGB [N, 3, H, W] in [-1, 1] -> relu1_1 … relu4_1, with 64, 128, 256, 512 channels at 1, 1/2, 1/4, 1/8 of the size.
 
-    Layers and their names are torchvision's, `features.0` …; the weights stay as they are.
+    Layers and their names are torchvision's, `features.0` …; the weights stay as they are. VGG was trained with zeros beyond
+    its borders, which features show; reflected borders do not.
     """
 
     shift: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, name: str = "vgg19"):
+    def __init__(self, name: str = "vgg19", padding: str = "zeros"):
         super().__init__()
-        self.name = name
+        self.name, self.padding = name, padding
         layers: list[nn.Module] = []
         channels, self.outputs = 3, []
         for level, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS[name])):
@@ -56,10 +60,15 @@ class VGG(nn.Module):
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         x, maps = ((images + 1) / 2 - self.shift) / self.scale, []
         for i, layer in enumerate(self.features):
-            x = layer(x)
+            x = self.run_layer(layer, x)
             if i in self.outputs:
                 maps.append(x)
         return maps
+
+    def run_layer(self, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if self.padding != "zeros" and isinstance(layer, nn.Conv2d):
+            return F.conv2d(pad(x, 1, self.padding), layer.weight, layer.bias)
+        return layer(x)
 
     @property
     def convolutions(self) -> list[nn.Conv2d]:
@@ -83,7 +92,7 @@ class VGG(nn.Module):
         for images in batches:
             x, means = ((images + 1) / 2 - self.shift) / self.scale, []
             for layer in self.features:
-                x = layer(x)
+                x = self.run_layer(layer, x)
                 if isinstance(layer, nn.ReLU):
                     means.append(x.mean(dim=(0, 2, 3)))
             total, weight = total + torch.cat(means).double() * len(images), weight + len(images)
@@ -103,12 +112,34 @@ class VGG(nn.Module):
             before = mean
 
 
-def load_vgg(name: str, path: Path | None = None) -> VGG:
+class StyleFeatures(NamedTuple):
+    """What a style's descriptor is made of."""
+
+    relu4_1: torch.Tensor  # [N, 512, h, w]
+    mean: torch.Tensor  # [N, 960], of every channel of relu1_1 … relu4_1 over its positions
+    std: torch.Tensor  # [N, 960]
+
+
+def style_features(maps: Sequence[torch.Tensor]) -> StyleFeatures:
+    """Of relu1_1 … relu4_1, as VGG gives them. Statistics are in float32 or more."""
+    mean, std = (torch.cat(values, dim=1) for values in zip(*(moments(features) for features in maps)))
+    return StyleFeatures(maps[-1], mean, std)
+
+
+def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[N, C, H, W] -> mean and standard deviation √(σ² + 1e-5) of every channel, [N, C] each, in float32 or more."""
+    features = widen(features)
+    mean = features.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)  # the order of channels_last, at which torch.var_mean is slow
+    _, inverse_std = centre(features, 1e-5)
+    return mean, 1 / inverse_std[:, :, 0, 0]
+
+
+def load_vgg(name: str, path: Path | None = None, padding: str = "zeros") -> VGG:
     """With torchvision's ImageNet weights: of the file at `path`, else of the checkout's own, else fetched once.
 
     `InputError` where they cannot be read or fetched.
     """
-    network = VGG(name)
+    network = VGG(name, padding)
     if path is None and name in PRETRAINED and PRETRAINED[name].is_file():
         path = PRETRAINED[name]
     weights = _read(path) if path else _fetch(name)
@@ -156,7 +187,10 @@ def _fetch(name: str) -> dict[str, torch.Tensor]:
         ) from None
 
 
-def cover(images: torch.Tensor) -> torch.Tensor:
-    """Grow [N, C, H, W] to multiples of STRIDE by repeating the last row and column, so that no pixel is lost in pooling."""
-    height, width = images.shape[2:]
-    return F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+def cover(images: torch.Tensor, least: int = STRIDE) -> torch.Tensor:
+    """Grow [N, C, H, W] to multiples of STRIDE by repeating the last row and column, so that no pixel is lost in pooling.
+
+    To `least` at least, itself a multiple of STRIDE: reflected borders need maps of a few cells.
+    """
+    height, width = (max(-side % STRIDE, least - side) for side in images.shape[2:])
+    return F.pad(images, (0, width, 0, height), mode="replicate")

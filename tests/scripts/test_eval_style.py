@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from metrics.style_transfer.ssim import edge_ssim, edges, ssim
+from metrics.style_transfer.structure import structure_score
 from networks.style_transfer.feature_losses import content_loss, gram, gram_distance, moments_loss
 from networks.style_transfer.network import StyleTransfer
 from networks.style_transfer.vgg import VGG
@@ -134,38 +135,68 @@ def networks(tmp_path):
     return [tmp_path / "adaconv.safetensors", tmp_path / "adain.safetensors"], weights
 
 
-def test_command_scores_networks(run_command, networks, image_folder, tmp_path):
-    (adaconv, adain), weights = networks
+@pytest.fixture
+def sources(image_folder):
+    """Folders of contents and styles, one below the other for each source: --content and --style."""
     content, style = image_folder(1, size=140, name="content"), image_folder(1, size=160, mode="RGBA", name="style")
     Image.new("L", (200, 130), 99).save(content / "grey.png")
-    options = [
-        "--encoder-weights",
-        weights,
-        "--content",
-        content,
-        "--style",
-        style,
-        "--size",
-        128,
-        "--pairs",
-        2,
-        "--out",
-        tmp_path / "out",
-    ]
+    for source, colour in (("oil", "red"), ("ink", "black"), ("oil2", "blue")):
+        (style / source / "deep").mkdir(parents=True)
+        Image.new("RGB", (130, 130), colour).save(style / source / "deep" / "one.png")
+    return ["--content", content, "--style", style]
+
+
+def test_command_scores_networks(run_command, networks, sources, tmp_path):
+    (adaconv, adain), weights = networks
+    options = ["--encoder-weights", weights, *sources, "--size", 128, "--pairs", 3, "--out", tmp_path / "out"]
     done = run_command("scripts/eval_style.py", "--network", adaconv, "--network", adain, *options)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["evaluation"]
-    assert len(found["pairs"]) == 2 and f"| {adain} |" in done.stdout
+    assert len(found["pairs"]) == 3 and f"| {adain} |" in done.stdout and "| content | – | 1.000 ± 0.000 |" in done.stdout
     scores = found["networks"]
     assert scores["content"]["content_loss"] == 0 and scores["content"]["structure"] == 0 and scores["content"]["edges"] == 1
-    assert scores["style"]["style_loss"] == 0 and scores["style"]["structure"] == 1 and scores["style"]["gram"] == 0
+    assert scores["style"]["style_loss"] == 0 and scores["style"]["structure"] == 1 and scores["style"]["style_distance"] == 0
     for name in (str(adaconv), str(adain)):
-        assert scores[name]["content_loss"] > 0 and scores[name]["edges"] < 1 and scores[name]["seconds"] > 0
+        assert scores[name]["content_distance"] > 0 and scores[name]["edges"] < 1 and scores[name]["seconds"] > 0
 
-    done = run_command("scripts/eval_style.py", "--network", adain, "--content", content)
+    done = run_command("scripts/eval_style.py", "--network", adain, *sources[:2])
     assert done.returncode == 2 and "wanted" not in done.stdout and "takes --network, --content and --style" in done.stderr
     done = run_command("scripts/eval_style.py", "--network", tmp_path / "none", *options)
     assert done.returncode == 2 and "no such network file" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_command_keeps_to_sources(run_command, networks, sources, tmp_path):
+    (adaconv, _), weights = networks
+    options = ["--network", adaconv, "--encoder-weights", weights, *sources, "--size", 128, "--out", tmp_path / "out"]
+    done = run_command("scripts/eval_style.py", *options, "--style-folders", "oil,ink/deep")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["evaluation"]
+    assert found["style_folders"] == ["oil", "ink/deep"]
+    assert {pair["style"] for pair in found["pairs"]} == {"oil/deep/one.png", "ink/deep/one.png"}  # and not oil2's
+    done = run_command("scripts/eval_style.py", *options, "--style-folders", "oil,pencil")
+    assert done.returncode == 2 and "found no images in pencil, wanted one of ink, oil, oil2" in done.stderr
+    done = run_command("scripts/eval_style.py", *options, "--content-folders", "oil")
+    assert done.returncode == 2 and "found no images in oil, wanted one of no folders" in done.stderr
+    done = run_command("scripts/eval_style.py", "--textures", "--content-folders", "oil")
+    assert done.returncode == 2 and "take --content and --style" in done.stderr
+
+
+def test_command_turns_styles(run_command, networks, sources, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the dev extra")
+    (adaconv, adain), weights = networks
+    options = ["--network", adain, "--encoder-weights", weights, *sources, "--size", 128, "--out", tmp_path / "out"]
+    done = run_command("scripts/eval_style.py", *options, "--pairs", 0, "--turning", "--style-folders", "oil")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert "evaluation" not in found and found["turning"]["picture"] == "oil/deep/one.png"
+    stripes = found["turning"]["styles"]["stripes"]
+    assert list(stripes) == [str(adain), "content", "style"] and len(stripes["style"]["degrees"][0]) == 12
+    assert stripes["style"]["correlation"] > 0.99 and "| stripes | style | 1.00 | 1.00 | 1.00 |" in done.stdout
+    with Image.open(tmp_path / "out-turning-stripes.png") as picture:
+        assert picture.size == (12 * 128, 2 * 128)
+    assert (tmp_path / "out-turning.png").exists() and (tmp_path / "out-turning-picture.png").exists()
+    done = run_command("scripts/eval_style.py", "--network", adaconv, "--turning")
+    assert done.returncode == 2 and "--turning takes --network and --content" in done.stderr
 
 
 def test_command_prints_both_numbers(run_command, tmp_path):
@@ -192,18 +223,19 @@ def test_pairs_and_images(image_folder):
     few = eval_style.pairs_of(contents, styles, 4)
     assert len(set(few)) == 4 and few == eval_style.pairs_of(contents, styles, 4)
     archive = Archive(image_folder(2, size=48))
-    assert all(x.shape == (1, 3, 32, 32) for x in eval_style.read_images(archive, archive.names, 32).values())
+    assert eval_style.read_image(archive, archive.names[0], 32).shape == (1, 3, 32, 32)
     (archive.path / "000.png").write_bytes(b"no image")
     with pytest.raises(InputError, match="000.png"):
-        eval_style.read_images(archive, archive.names, 32)
+        eval_style.read_image(archive, archive.names[0], 32)
+    assert eval_style.spread(list("abcdefgh"), 4) == list("aceg") and eval_style.spread(list("ab"), 4) == list("ab")
 
 
 @pytest.mark.slow
 def test_scores_order_what_a_person_would(test_data):
     """A painting's crop has the strokes of the painting's other half; a photograph has not; blur takes them away."""
     paintings, photos = (Archive(test_data / "data" / name) for name in ("paintings", "photos"))
-    painting, photo = (eval_style.read_images(a, a.names[:1], 512)[a.names[0]] for a in (paintings, photos))
+    painting, photo = (eval_style.read_image(a, a.names[0], 512) for a in (paintings, photos))
     left, right, photo = painting[..., :256], painting[..., 256:], photo[..., :256]
     blurred = torch.nn.functional.avg_pool2d(left, 9, 1, 4)
-    score = lambda output: eval_style.structure_score(output, photo, right)[0].score
+    score = lambda output: structure_score(output, photo, right)[0].score
     assert score(left) > max(score(blurred), 0)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from networks.style_transfer.feature_losses import STYLE_LOSSES
-from networks.style_transfer.network import PAPER_STYLE_SIDE, TRANSFERS
+from networks.style_transfer.network import PAPER_STYLE_SIDE, STATISTICS, TRANSFERS
 from networks.style_transfer.vgg import CONVOLUTIONS
+from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
 from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 
@@ -76,7 +77,9 @@ class StyleConfig(RunConfig):
         None, RUN, "of the CPU", min=1, max=1024, shown="cores that no other training run has"
     )  # another number may round otherwise
 
-    transfer: str = option("adaconv", NETWORKS, "predicted kernels, or a scale and a shift", choices=TRANSFERS)
+    transfer: str = option(
+        "adaconv", NETWORKS, "predicted kernels; or a scale and a shift, computed or predicted", choices=TRANSFERS
+    )
     encoder: str = option("vgg19", NETWORKS, "VGG whose features describe contents and styles", choices=CONVOLUTIONS)
     encoder_weights: str | None = option(
         None, NETWORKS, "file with its weights, as torchvision has them", path=True, shown="pretrained/, or fetched"
@@ -85,6 +88,17 @@ class StyleConfig(RunConfig):
     style_width: int = option(512, NETWORKS, "channels of the style encoder", min=1, max=4096)
     adaptive: bool = option(False, NETWORKS, f"style images of any size, not only {PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}")
     kernel_size: int = option(3, NETWORKS, "of the predicted kernels", choices=(1, 3, 5))
+    statistics: str = option(
+        "learned",
+        NETWORKS,
+        "mean and spread of the map that a style modulates first: what the predictors make of them, or exactly the style's",
+        choices=STATISTICS,
+    )
+    padding: str = option("replicate", NETWORKS, "what lies beyond the borders of the decoder's maps", choices=PADDINGS)
+    encoder_padding: str = option("zeros", NETWORKS, "likewise, of the encoder's", choices=PADDINGS)
+    noise: bool = option(
+        False, NETWORKS, "noise beside the decoder's maps, of which kernels make strokes where contents are flat"
+    )
     decoder_start: str = option(
         "random", NETWORKS, "the decoder's first weights; mirrored: the encoder's layers, backwards", choices=DECODER_STARTS
     )

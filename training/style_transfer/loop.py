@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from networks.style_transfer.decoder_init import init_from_encoder
 from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
 from networks.style_transfer.stylizer import check_encoder
-from networks.style_transfer.vgg import VGG
+from networks.style_transfer.vgg import VGG, StyleFeatures, style_features
 from torch_utils.images import from_uint8
 from torch_utils.precision import autocast, float32, prepare
 from torch_utils.rng import reseed
@@ -37,12 +37,12 @@ def train_style(
     torch.backends.cudnn.benchmark = True
     with float32():
         if not state.step:
-            state.measure_encoder(encoder, _first_images([contents, styles], device))
+            state.measure_encoder(encoder, _sample_images([contents, styles], device))
         check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
         encoder.rescale(state.network.encoder_means)
         if not state.step and config.decoder_start == "mirrored":
-            features = [encoder(images)[-1] for images in _first_images([contents], device)]
-            init_from_encoder(state.network, encoder, torch.cat(features))
+            features = [style_features(encoder(images)) for images in _sample_images([contents], device)]
+            init_from_encoder(state.network, encoder, StyleFeatures(*map(torch.cat, zip(*features))))
     prepare(config.precision)
     pin = device.type == "cuda"
     data = [
@@ -65,9 +65,9 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     with autocast(config.precision, content.device):
         with torch.no_grad():
             of_content, of_style = encoder(content), encoder(style)
-        of_result = encoder(network(of_content[-1], network.encode_style(of_style[-1])))
+        of_result = encoder(network(of_content[-1], network.encode_style(style_features(of_style))))
         if config.identity_weight:
-            itself = network(of_content[-1], network.encode_style(of_content[-1]))
+            itself = network(of_content[-1], network.encode_style(style_features(of_content)))
     losses = dict(content=content_loss(of_result, of_content), style=STYLE_LOSSES[config.style_loss](of_result, of_style))
     loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
     if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)
@@ -80,7 +80,9 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     state.means.add(**losses)
 
 
-def _first_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+def _sample_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+    """Spread over all names: the first ones are often of one source, such as drawings, in which many channels are off."""
     for crops in sources:
-        for i in range(min(len(crops), MEASURED)):
-            yield from_uint8(crops[i, i][0][None].to(device))
+        count = min(len(crops), MEASURED)
+        for i in range(count):
+            yield from_uint8(crops[i * len(crops) // count, i][0][None].to(device))

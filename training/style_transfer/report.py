@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
-from networks.style_transfer.vgg import VGG
+from networks.style_transfer.vgg import VGG, style_features
 from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.images import from_uint8, save_grid, to_uint8
@@ -95,8 +95,10 @@ class StyleReporter(Reporter):
 
     @torch.no_grad()
     def _stylize(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        network = self.state.network
-        return network(self._features(content)[-1], network.encode_style(self._features(style)[-1]))
+        network = self.state.network.eval()  # as it is used: with noise that is always the same
+        result = network(self._features(content)[-1], network.encode_style(style_features(self._features(style))))
+        network.train()
+        return result
 
 
 def middles(crops: Crops, count: int) -> torch.Tensor:

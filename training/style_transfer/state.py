@@ -17,10 +17,10 @@ class StyleState(SavedState):
     def __init__(self, config: StyleConfig, device: torch.device | str = "cpu"):
         """Raises `ValueError` where the network cannot be made. Weights depend on `config.seed` only."""
         super().__init__()
-        sizes = config.style_depth, config.style_width, config.adaptive, config.kernel_size
+        names = ("style_depth", "style_width", "adaptive", "kernel_size", "padding", "statistics", "encoder_padding", "noise")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))
-            self.network = StyleTransfer(config.transfer, config.encoder, *sizes)
+            self.network = StyleTransfer(config.transfer, config.encoder, **{name: getattr(config, name) for name in names})
         self.network.to(device=device, memory_format=torch.channels_last)
         fused = torch.device(device).type in ("cpu", "cuda")
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.lr, betas=(0.9, config.beta2), fused=fused)

@@ -16,12 +16,19 @@ from networks.style_transfer.decoder_init import CONTRAST, init_from_encoder
 from networks.style_transfer.descriptor_file import fingerprint, load_descriptor, save_descriptor
 from networks.style_transfer.network import LIMITS, StyleTransfer, with_statistics
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
-from networks.style_transfer.vgg import STRIDE, VGG, load_vgg
+from networks.style_transfer.vgg import STRIDE, VGG, load_vgg, style_features
 from tests.style_fixtures import random_network, random_stylizer, random_vgg, smooth
 from torch_utils.checkpoint import build, read_snapshot, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, from_uint8, to_uint8
 from torch_utils.torchvision_compat import import_torchvision
+
+TRANSFERS = [
+    dict(transfer="adaconv"),
+    dict(transfer="adain"),
+    dict(transfer="adaconv", statistics="exact"),
+    dict(transfer="predicted-adain", statistics="exact", padding="reflect", encoder_padding="reflect"),
+]
 
 
 def close(found, wanted, most=1e-4):
@@ -181,9 +188,9 @@ def test_sizes_of_the_paper():
     assert [tuple(k.pointwise.shape) for k in kernels] == [(2, 512 >> i, 1 << i) for i in range(4)]
 
 
-@pytest.mark.parametrize("transfer", ["adaconv", "adain"])
-def test_batched_styles_are_those_one_at_a_time(transfer):
-    stylizer = random_stylizer(transfer)
+@pytest.mark.parametrize("options", TRANSFERS, ids=str)
+def test_batched_styles_are_those_one_at_a_time(options):
+    stylizer = random_stylizer(**options)
     styles, contents = smooth(70, 81, seed=1, n=3), smooth(41, 53, n=3)
     descriptors = stylizer.encode_style(styles)
     assert descriptors.shape == (3, *stylizer.network.descriptor_shape)
@@ -191,7 +198,7 @@ def test_batched_styles_are_those_one_at_a_time(transfer):
     for i in range(3):
         one = stylizer.encode_style(styles[i : i + 1])
         close(descriptors[i : i + 1], one)
-        close(images[i : i + 1], stylizer.stylize(contents[i : i + 1], stylizer.network.kernels(one)))
+        close(images[i : i + 1], stylizer.stylize(contents[i : i + 1], stylizer.network.kernels(one)), 1e-3)
     assert (
         images[0] - stylizer.stylize(contents[:1], stylizer.network.kernels(descriptors[1:2]))
     ).std() > 0.01  # styles matter
@@ -216,7 +223,7 @@ def test_paper_style_encoder_takes_no_size_that_rounding_would_hide(size):
         random_stylizer(adaptive=False).encode_style(smooth(*size))
     features = torch.zeros(1, 512, 31, 32)
     with pytest.raises(ValueError, match="256×248 pixels, wanted 256×256"):
-        random_network(adaptive=False).encode_style(features)
+        random_network(adaptive=False).encode_style(style_features([features]))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 9), (37, 64)])
@@ -236,6 +243,10 @@ def test_any_content_size(size):
         dict(kernel_size=5, encoder="vgg19"),
         dict(transfer="adain"),
         dict(transfer="adain", encoder="vgg19"),
+        dict(statistics="exact", kernel_size=5),
+        dict(statistics="exact", padding="reflect", encoder_padding="reflect"),
+        dict(statistics="exact", noise=True),
+        dict(transfer="adain", noise=True),
     ],
     ids=str,
 )
@@ -285,7 +296,7 @@ def decoded(network, x):
 def test_adain_is_its_formula():
     stylizer = random_stylizer("adain")
     content, style = stylizer.encode(smooth(48, 40)), stylizer.encode(smooth(64, 32, seed=3))
-    kernels = stylizer.network.kernels(stylizer.network.encode_style(style))
+    kernels = stylizer.network.kernels(stylizer.network.encode_style(style_features([style])))
     close(stylizer.network.decode(content, kernels), decoded(stylizer.network, adain(content, style)))
 
 
@@ -317,6 +328,83 @@ def test_adaconv_strength_interpolates_descriptors():
     assert torch.equal(none, itself) and not torch.equal(none, full) and not torch.equal(found, full)
 
 
+@pytest.mark.parametrize("transfer", ["adaconv", "predicted-adain"])
+def test_exact_statistics_are_those_of_the_style(transfer):
+    """Whatever the kernels: the map that the style modulates has the style's means and deviations, as with AdaIN."""
+    stylizer = random_stylizer(transfer, statistics="exact")
+    content, style = stylizer.encode(smooth(64, 48)), stylizer.encode(smooth(64, 72, seed=3))
+    first = stylizer.network.kernels(stylizer.encode_style(smooth(64, 72, seed=3)))[0]
+    level = stylizer.network.levels[0]
+    modulated, plain = (level.modulate(content, k) for k in (first, first._replace(std=None, mean=None)))
+    assert torch.allclose(modulated.mean((2, 3)), style.mean((2, 3)), atol=1e-3)
+    variance = plain.var((2, 3), correction=0)
+    kept = (variance / (variance + 1e-3)).sqrt()  # a channel without any variance cannot be given some
+    assert (kept > 0.98).float().mean() > 0.5
+    alive = kept > 0.9
+    ratio = modulated.std((2, 3), correction=0) / (style.var((2, 3), correction=0) + 1e-5).sqrt()
+    assert torch.allclose(ratio[alive], kept[alive], rtol=1e-3)
+    assert not torch.allclose(plain.mean((2, 3)), style.mean((2, 3)), atol=1e-2)  # learned ones are others
+    flat = [x - x.mean((2, 3), keepdim=True) for x in (modulated, content)]
+    alike = F.cosine_similarity(*(x.flatten(2) for x in flat), dim=2)[alive].abs().min()
+    assert (
+        alike > 0.999 if transfer == "predicted-adain" else alike < 0.9
+    )  # a scale keeps a channel's pattern, a kernel does not
+
+
+def test_with_exact_statistics_the_first_kernels_scale_means_nothing():
+    """What is predicted at the first level is structure alone."""
+    stylizer = random_stylizer(statistics="exact")
+    first = stylizer.network.kernels(stylizer.encode_style(smooth(64, 64, seed=3)))[0]
+    scaled = first._replace(pointwise=1.5 * first.pointwise, bias=first.bias + 1)
+    level, features = stylizer.network.levels[0], stylizer.encode(smooth(64, 64))
+    alive = level.modulate(features, first._replace(std=None, mean=None))[0].std((1, 2)) > 0.5
+    assert torch.sub(*(level.modulate(features, one)[:, alive] for one in (first, scaled))).abs().mean() < 0.01
+    plain = (one._replace(std=None, mean=None) for one in (first, scaled))
+    assert (torch.sub(*(level.modulate(features, one) for one in plain))).abs().mean() > 0.1
+
+
+def test_noise_gives_kernels_something_to_draw_with():
+    """A flat content stays flat without noise; with it, what is drawn depends on the style, and is the same every time."""
+    flat = torch.full((2, 3, 64, 64), 0.3)
+    for noise in (False, True):
+        stylizer = random_stylizer(padding="reflect", encoder_padding="reflect", noise=noise)
+        network, features = stylizer.network, stylizer.encode(flat)
+        a, b = (network.kernels(stylizer.encode_style(smooth(64, 64, seed=seed)).expand(2, -1, -1, -1)) for seed in (3, 4))
+        drawn = network.decode(features, a)
+        assert (drawn.std((2, 3)).min() > 0.01) == noise and torch.equal(drawn, network.decode(features, a))
+        close(drawn[0], drawn[1], 1e-5)
+        if noise:
+            other = network.decode(features, b)
+            patterns = [(x - x.mean((2, 3), keepdim=True))[0].flatten() for x in (drawn, other)]
+            assert F.cosine_similarity(*patterns, dim=0) < 0.95
+            network.train()
+            assert not torch.equal(*network.decode(features, a))  # in training every sample has its own
+
+
+def test_statistics_reach_the_style_encoder():
+    """Two styles with the same relu4_1 and other colours below have other descriptors, if statistics are seen."""
+    network = random_network(statistics="exact")
+    features = style_features(random_vgg()(smooth(64, 64)))
+    other = features._replace(mean=features.mean * torch.linspace(1, 2, 960))
+    depth = 9 * network.config["style_depth"]
+    assert not torch.allclose(*(network.encode_style(style)[:, :depth] for style in (features, other)), atol=1e-3)
+    plain = random_network()
+    assert torch.equal(plain.encode_style(features), plain.encode_style(other))
+
+
+def test_reflected_borders_of_vgg_are_those_of_a_reflected_image():
+    """Far enough from the new border, features of an image grown by reflection are those of reflected maps."""
+    image = smooth(64, 64)
+    plain, reflecting = random_vgg(), random_vgg()
+    reflecting.padding = "reflect"
+    grown = plain(F.pad(image, [32, 32, 32, 32], mode="reflect"))
+    close(reflecting(image)[0], grown[0][:, :, 32:96, 32:96])
+    assert not torch.allclose(plain(image)[0], reflecting(image)[0], atol=1e-3)
+    flat = torch.full((1, 3, 64, 64), 0.3)  # and of a flat image they are flat
+    assert all(features.flatten(2).std(dim=2).max() < 1e-4 for features in reflecting(flat))
+    assert plain(flat)[3].flatten(2).std(dim=2).max() > 1e-3
+
+
 def test_statistics_of_another_style():
     """On a white map each channel has the other style's mean and spread, and the first one's structure."""
     network = random_network()
@@ -325,7 +413,7 @@ def test_statistics_of_another_style():
     for level, (a, b) in enumerate(zip(structure, other)):
         mixed = with_statistics(a, b)
         white = torch.randn(1, 512 >> level, 150, 150)
-        found, wanted, first = (adaconv(white, *kernels) for kernels in (mixed, b, a))
+        found, wanted, first = (adaconv(white, *kernels[:3]) for kernels in (mixed, b, a))
         assert torch.allclose(found.mean((2, 3)), wanted.mean((2, 3)), atol=0.02 * wanted.std().item())
         assert torch.allclose(found.std((2, 3)), wanted.std((2, 3)), rtol=0.05)
         ratio = first.std((2, 3)) / wanted.std((2, 3))
@@ -504,8 +592,7 @@ def test_a_mirrored_decoder_is_the_transposed_encoder(transfer, encoder):
     vgg = random_vgg(encoder)
     vgg.rescale(vgg.mean_activations([smooth(64, 64)]))
     network = StyleTransfer(transfer, encoder, style_depth=4, style_width=8)
-    features = vgg(smooth(64, 64, n=2))[-1]
-    init_from_encoder(network, vgg, features)
+    init_from_encoder(network, vgg, style_features(vgg(smooth(64, 64, n=2))))
     decoder = [conv.weight for level in network.levels for conv in level.convs]
     layers = [conv.weight for conv in reversed(vgg.convolutions)]
     if encoder == "vgg16":  # a layer less, of the 256 channels at a quarter of the size
@@ -523,13 +610,13 @@ def test_a_mirrored_decoder_is_the_transposed_encoder(transfer, encoder):
         assert (one / theirs.norm()).item() == pytest.approx((other / ours.norm()).item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("transfer", ["adaconv", "adain"])
-def test_a_mirrored_decoder_draws_with_the_contrast_of_photographs(transfer):
+@pytest.mark.parametrize("options", TRANSFERS, ids=str)
+def test_a_mirrored_decoder_draws_with_the_contrast_of_photographs(options):
     vgg = random_vgg()
     vgg.rescale(vgg.mean_activations([smooth(64, 64)]))
-    network = StyleTransfer(transfer, "vgg16", style_depth=4, style_width=8)
-    features = vgg(smooth(64, 64, n=2))[-1]
-    init_from_encoder(network, vgg, features)
-    images = network(features, network.encode_style(features))
+    network = StyleTransfer(encoder="vgg16", style_depth=4, style_width=8, **options)
+    contents = style_features(vgg(smooth(64, 64, n=2)))
+    init_from_encoder(network, vgg, contents)
+    images = network(contents.relu4_1, network.encode_style(contents))
     assert images.std().item() == pytest.approx(CONTRAST, rel=1e-3)
     close(images.mean(dim=(0, 2, 3)), torch.zeros(3), 1e-4)
