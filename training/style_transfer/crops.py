@@ -90,10 +90,11 @@ class Crops(Dataset):
                     raise
                 bad[name] = str(error)
             report(done)
+        for names, which in ((self._names, "to train on"), (self.held_out, "held out")):
+            if names and bad.keys() >= set(names):
+                raise InputError(f"{self._archive.path}: none of its images {which} can be read; the first: {bad[names[0]]}")
         self._names = [name for name in self._names if name not in bad]
         self.held_out = [name for name in self.held_out if name not in bad]
-        if not self._names:
-            raise InputError(f"{self._archive.path}: none of its images can be read")
         self.nbytes = sum(sizes[name] for name in self._names)
         self._renumber()
         return bad

@@ -316,6 +316,19 @@ def test_what_cannot_be_held_out(last, folders, message):
         hold_out(NAMES, last, folders, "here")
 
 
+@pytest.mark.parametrize("damaged, which", [("paintings", "held out"), ("drawings", "to train on")])
+def test_images_that_cannot_be_read_may_leave_nothing(tmp_path, damaged, which):
+    folder = write_sources(tmp_path / "styles", drawings=3, paintings=2)
+    crops = Crops(Archive(folder), 32, 40, skip_bad=True, held_out_folders=["paintings"])
+    assert crops.check() == {} and len(crops) == 3
+    (folder / damaged / "000.png").write_bytes(b"nothing")
+    assert set(crops.check()) == {f"{damaged}/000.png"}
+    for path in (folder / damaged).iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=f"none of its images {which} can be read; the first: "):
+        Crops(Archive(folder), 32, 40, skip_bad=True, held_out_folders=["paintings"]).check()
+
+
 def test_a_flat_archive_has_no_folders_to_hold_out():
     with pytest.raises(InputError, match="no sub-folders"):
         hold_out(["a", "b"], 0, ["x"], "here")
