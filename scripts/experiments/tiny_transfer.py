@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from metrics.style_transfer.structure import luminance
 from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv
 from networks.layers import Conv2d, Linear
-from networks.style_transfer.network import Level
+from networks.style_transfer.network import Level, StyleKernels
 from torch_utils.cli import Progress
 from torch_utils.ops import downsample2x
 from training.style_transfer.textures import Texture, field_batch, texture_batch
@@ -91,7 +91,7 @@ class TinyTransfer(nn.Module):
         first, *rest = self.kernels(styles, noise)
         x = F.avg_pool2d(adaconv(lift(contents, noise), *first), 4)
         for level, own in zip(self.levels, rest):
-            x = level(x, own)
+            x = level(x, StyleKernels(*own) if own else None)
         return 0.25 * x  # about a texture's standard deviation: large first gradients would spoil Adam's averages
 
     def noise(self, count: int, size: int, generator: torch.Generator) -> torch.Tensor:
