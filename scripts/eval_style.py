@@ -8,7 +8,6 @@ import functools
 import platform
 import random
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +35,7 @@ from torch_utils.files import InputError, write_json
 from torch_utils.images import from_pil, from_uint8, to_pil, to_rgb
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
+from training.style_transfer.sources import spread, within
 
 PATH = click.Path(path_type=Path)
 TURNED = 4  # contents of the turning test
@@ -53,30 +53,11 @@ def read_image(archive: Archive, name: str, size: int, device: torch.device | st
     return from_uint8(to_rgb(from_pil(fitted)[None])).to(device)
 
 
-def names_below(archive: Archive, folders: Sequence[str]) -> list[str]:
-    """Names of the images in these folders of the archive and below them, or of all; `InputError` for a folder without any."""
-    if not folders:
-        return archive.names
-    found = []
-    for folder in folders:
-        below = [name for name in archive.names if name.startswith(folder.strip("/") + "/")]
-        if not below:
-            there = sorted({name.split("/")[0] for name in archive.names if "/" in name})
-            raise InputError(f"{archive.path}: found no images in {folder}, wanted one of {', '.join(there) or 'no folders'}")
-        found += below
-    return sorted(set(found))
-
-
 def pairs_of(contents: list[str], styles: list[str], limit: int, seed: int = 0) -> list[tuple[str, str]]:
     """All pairs in order, or `limit` of them drawn by the seed."""
     count = len(contents) * len(styles)
     pick = sorted(random.Random(seed).sample(range(count), min(limit, count)))
     return [(contents[i // len(styles)], styles[i % len(styles)]) for i in pick]
-
-
-def spread(names: list[str], count: int) -> list[str]:
-    """`count` of them at most, evenly spread."""
-    return [names[i * len(names) // count] for i in range(count)] if len(names) > count else names
 
 
 def offline_detector(device: torch.device) -> Detector | None:
@@ -146,7 +127,9 @@ def main(**options):
     if o.content:
         folders = dict(content=o.content_folders, style=o.style_folders)
         archives = {kind: Archive(path) for kind, path in dict(content=o.content, style=o.style).items() if path}
-        names = {kind: names_below(archive, folders[kind]) for kind, archive in archives.items()}
+        names = {kind: archive.names for kind, archive in archives.items()}
+        for kind in (kind for kind in archives if folders[kind]):
+            names[kind] = sorted(within(names[kind], folders[kind], archives[kind].path))
         stylizers = {name: load_stylizer(path, o.encoder_weights, device) for name, path in networks.items()}
         try:
             if o.style and o.pairs:

@@ -16,8 +16,7 @@ def init_from_encoder(network: StyleTransfer, encoder: VGG, contents: StyleFeatu
     The transpose of a convolution is nearly its inverse, up to a scale, where its filters are nearly orthogonal: Zeiler and
     Fergus 2014 (section 2.1) draw with filters like VGG's that way. Scales are found layer by layer, so that each layer's
     output has unit variance (Mishkin and Matas 2016), and zero mean in every channel, when `contents` are drawn in their own
-    styles. Where the decoder has a layer more than the encoder, that layer
-    starts as the identity.
+    styles. Where the decoder has a layer more than the encoder, that layer starts as the identity.
     """
     kernels = network.kernels(network.encode_style(contents))
     transposed = iter(reversed(encoder.convolutions))

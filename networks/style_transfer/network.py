@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from networks.adaconv import KernelPredictor
+from networks.adaconv import AdaptiveKernels, KernelPredictor
 from networks.adaconv_fast import centre, compose, convolve
 from networks.layers import Conv2d, Linear
 from networks.style_transfer.vgg import CONVOLUTIONS, STRIDE, WIDTHS, StyleFeatures
@@ -24,10 +24,7 @@ LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of 
 PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
 PAPER_STYLE_SIZE = f"wanted {PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE} for the paper's style encoder (the adaptive one takes any)"
 TRANSFERS = ("adaconv", "adain", "predicted-adain")  # the last: a scale and a shift, but from AdaConv's style encoder
-STATISTICS = (
-    "learned",
-    "exact",
-)  # of the map that a style modulates first: what the predictors make of them, or the style's own
+STATISTICS = ("learned", "exact")  # of the map that a style modulates first: as predicted, or the style's own
 HIDDEN = 256  # units for the style's statistics
 LIMITS = {"style_depth": (1, 2**12), "style_width": (1, 2**12), "kernel_size": (1, 5)}  # of what a file may ask for
 KERNEL_SIZES = (1, 3, 5)
@@ -43,8 +40,8 @@ class StyleKernels(NamedTuple):
     mean: torch.Tensor | None = None  # likewise
 
     def composed(self) -> torch.Tensor:
-        """The one kernel that does what `spatial` and then `pointwise` do: [N, C_out, C_in / groups, k, k]."""
-        return compose(self.spatial, self.pointwise).view(self.spatial.shape)
+        """As `AdaptiveKernels` has it."""
+        return AdaptiveKernels(*self[:3]).composed()
 
 
 class StyleEncoder(nn.Module):
@@ -183,8 +180,9 @@ class StyleTransfer(nn.Module):
                 raise ValueError(f"{name} {value!r} must be one of {', '.join(PADDINGS)}")
         if statistics not in STATISTICS:
             raise ValueError(f"statistics {statistics!r} must be one of {', '.join(STATISTICS)}")
-        if type(adaptive) is not bool:
-            raise ValueError(f"adaptive {adaptive!r} must be true or false")
+        for name, flag in (("adaptive", adaptive), ("noise", noise)):
+            if type(flag) is not bool:
+                raise ValueError(f"{name} {flag!r} must be true or false")
         if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:  # AdaIN has no predictor that would refuse them
             raise ValueError(f"identity {identity} must be in [0, 1], lr_multiplier {lr_multiplier} above 0")
         self.transfer, self.encoder, self.encoder_padding = transfer, encoder, encoder_padding

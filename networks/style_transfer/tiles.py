@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from networks.style_transfer.network import Level, StyleKernels, StyleTransfer, with_moments
-from networks.style_transfer.vgg import STRIDE, VGG, StyleFeatures
+from networks.style_transfer.vgg import STRIDE, VGG, WIDTHS, StyleFeatures
 from torch_utils.ops import widen
 
 
@@ -22,7 +22,7 @@ def encode_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> torch.Tens
 
 def style_features_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> StyleFeatures:
     """What `style_features(encoder(images))` gives, to rounding."""
-    sums: list = [0] * len(encoder.outputs)  # of each layer: values and their squares, [2, N, C]
+    sums: list = [0] * len(WIDTHS)  # of each layer: values and their squares, [2, N, C]
 
     def encode(part: torch.Tensor, own: Tile) -> torch.Tensor:
         maps = encoder(part)

@@ -6,7 +6,7 @@ Weights are torchvision's, from a file, from `pretrained/`, or fetched once. Not
 import sys
 import urllib.error
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,10 +45,9 @@ class VGG(nn.Module):
         super().__init__()
         self.name, self.padding = name, padding
         layers: list[nn.Module] = []
-        channels, self.outputs = 3, []
+        channels = 3
         for level, (width, count) in enumerate(zip(WIDTHS, CONVOLUTIONS[name])):
             layers += [nn.MaxPool2d(2)] if level else []
-            self.outputs.append(len(layers) + 1)  # the first ReLU of this resolution
             for _ in range(count):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
@@ -58,17 +57,21 @@ class VGG(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x, maps = ((images + 1) / 2 - self.shift) / self.scale, []
-        for i, layer in enumerate(self.features):
-            x = self.run_layer(layer, x)
-            if i in self.outputs:
-                maps.append(x)
-        return maps
+        return [x for name, x in self.relus(images) if name.endswith("_1")]
 
-    def run_layer(self, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        if self.padding != "zeros" and isinstance(layer, nn.Conv2d):
-            return F.conv2d(pad(x, 1, self.padding), layer.weight, layer.bias)
-        return layer(x)
+    def relus(self, images: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        """The map after every ReLU, and its name in the field: relu1_1, relu1_2, relu2_1 …"""
+        x, level, count = ((images + 1) / 2 - self.shift) / self.scale, 1, 0
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d) and self.padding != "zeros":
+                x = F.conv2d(pad(x, 1, self.padding), layer.weight, layer.bias)
+            else:
+                x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                level, count = level + 1, 0
+            elif isinstance(layer, nn.ReLU):
+                count += 1
+                yield f"relu{level}_{count}", x
 
     @property
     def convolutions(self) -> list[nn.Conv2d]:
@@ -90,11 +93,7 @@ class VGG(nn.Module):
         total: torch.Tensor | int = 0
         weight = 0
         for images in batches:
-            x, means = ((images + 1) / 2 - self.shift) / self.scale, []
-            for layer in self.features:
-                x = self.run_layer(layer, x)
-                if isinstance(layer, nn.ReLU):
-                    means.append(x.mean(dim=(0, 2, 3)))
+            means = [x.mean(dim=(0, 2, 3)) for _, x in self.relus(images)]
             total, weight = total + torch.cat(means).double() * len(images), weight + len(images)
         return (total / weight).float()  # type: ignore[union-attr]  # a tensor by now
 

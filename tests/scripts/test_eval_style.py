@@ -174,9 +174,9 @@ def test_command_keeps_to_sources(run_command, networks, sources, tmp_path):
     assert found["style_folders"] == ["oil", "ink/deep"]
     assert {pair["style"] for pair in found["pairs"]} == {"oil/deep/one.png", "ink/deep/one.png"}  # and not oil2's
     done = run_command("scripts/eval_style.py", *options, "--style-folders", "oil,pencil")
-    assert done.returncode == 2 and "found no images in pencil, wanted one of ink, oil, oil2" in done.stderr
+    assert done.returncode == 2 and "no images in a sub-folder pencil; it has ink/deep, oil/deep, oil2/deep" in done.stderr
     done = run_command("scripts/eval_style.py", *options, "--content-folders", "oil")
-    assert done.returncode == 2 and "found no images in oil, wanted one of no folders" in done.stderr
+    assert done.returncode == 2 and "no images in a sub-folder oil; it has no sub-folders" in done.stderr
     done = run_command("scripts/eval_style.py", "--textures", "--content-folders", "oil")
     assert done.returncode == 2 and "take --content and --style" in done.stderr
 
@@ -227,7 +227,6 @@ def test_pairs_and_images(image_folder):
     (archive.path / "000.png").write_bytes(b"no image")
     with pytest.raises(InputError, match="000.png"):
         eval_style.read_image(archive, archive.names[0], 32)
-    assert eval_style.spread(list("abcdefgh"), 4) == list("aceg") and eval_style.spread(list("ab"), 4) == list("ab")
 
 
 @pytest.mark.slow

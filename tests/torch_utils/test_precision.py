@@ -15,6 +15,7 @@ import train_style as train_style_command
 from networks.generator import Generator
 from networks.style_transfer.decoder_init import init_from_encoder
 from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
+from networks.style_transfer.vgg import style_features
 from tests.commands.test_calc_metrics import Cells
 from tests.commands.test_commands import NO_METRICS, SHORT
 from tests.style_fixtures import random_stylizer, smooth
@@ -259,7 +260,8 @@ def losses_of_a_step(**changes) -> tuple[dict, StyleState]:
     content, style = pair(64)
     state.measure_encoder(encoder, [content, style])
     encoder.rescale(state.network.encoder_means)
-    init_from_encoder(state.network, encoder, encoder(content)[-1])  # it draws, where random weights make noise of noise
+    # It draws, where random weights make noise of noise.
+    init_from_encoder(state.network, encoder, style_features(encoder(content)))
     style_step(state, config, encoder, content, style)
     return state.means.take(), state
 

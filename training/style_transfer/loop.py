@@ -37,11 +37,11 @@ def train_style(
     torch.backends.cudnn.benchmark = True
     with float32():
         if not state.step:
-            state.measure_encoder(encoder, _sample_images([contents, styles], device))
+            state.measure_encoder(encoder, sample_images([contents, styles], device))
         check_encoder(state.network, encoder, f"--encoder-weights: {run_dir} was begun with other weights of {config.encoder}")
         encoder.rescale(state.network.encoder_means)
         if not state.step and config.decoder_start == "mirrored":
-            features = [style_features(encoder(images)) for images in _sample_images([contents], device)]
+            features = [style_features(encoder(images)) for images in sample_images([contents], device)]
             init_from_encoder(state.network, encoder, StyleFeatures(*map(torch.cat, zip(*features))))
     prepare(config.precision)
     pin = device.type == "cuda"
@@ -80,7 +80,7 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
     state.means.add(**losses)
 
 
-def _sample_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
+def sample_images(sources: Sequence[Crops], device: torch.device) -> Iterator[torch.Tensor]:
     """Spread over all names: the first ones are often of one source, such as drawings, in which many channels are off."""
     for crops in sources:
         count = min(len(crops), MEASURED)

@@ -22,20 +22,24 @@ def by_source(names: Sequence[str]) -> dict[str, list[int]]:
 def hold_out(names: Sequence[str], last: int, folders: Sequence[str], path: Path) -> tuple[list[str], list[str]]:
     """Names to train on, and those held out: all in these folders, and the `last` ones of the others. `InputError` for a folder
     without images, and where nothing is left."""
-    within = {name for folder in folders for name in _within(names, folder, path)}
-    others = [name for name in names if name not in within]
+    inside = within(names, folders, path)
+    others = [name for name in names if name not in inside]
     if last >= len(others):
-        raise InputError(f"{path}: found {len(names)} images, of which {len(within) + last} cannot be held out")
+        raise InputError(f"{path}: found {len(names)} images, of which {len(inside) + last} cannot be held out")
     kept = others[: len(others) - last]
     return kept, sorted(set(names) - set(kept))
 
 
-def _within(names: Sequence[str], folder: str, path: Path) -> list[str]:
-    found = [name for name in names if name.startswith(folder.rstrip("/") + "/")]
-    if not found:
-        folders = [source for source in by_source(names) if source]
-        there = ", ".join(folders[:MAX_LISTED]) + ", …" * (len(folders) > MAX_LISTED)
-        raise InputError(f"{path}: has no images in a sub-folder {folder} to hold out; it has {there or 'no sub-folders'}")
+def within(names: Sequence[str], folders: Sequence[str], path: Path) -> set[str]:
+    """Names in these folders of the archive at `path`, or below them; `InputError` for a folder without any."""
+    found: set[str] = set()
+    for folder in folders:
+        below = {name for name in names if name.startswith(folder.rstrip("/") + "/")}
+        if not below:
+            sources = [source for source in by_source(names) if source]
+            there = ", ".join(sources[:MAX_LISTED]) + ", …" * (len(sources) > MAX_LISTED)
+            raise InputError(f"{path}: has no images in a sub-folder {folder}; it has {there or 'no sub-folders'}")
+        found |= below
     return found
 
 

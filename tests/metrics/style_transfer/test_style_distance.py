@@ -103,7 +103,7 @@ def test_layers_by_name():
     assert shapes == [(1, 256, 10, 14), (1, 64, 40, 56), (1, 128, 20, 28)]
     for x in relu_maps(vgg, image, LAYERS):
         assert x.min() == 0
-    with pytest.raises(ValueError, match="found no relu3_4, relu5_1 in vgg16 up to relu4_1"):
+    with pytest.raises(ValueError, match="vgg16 up to conv4_1 has no relu3_4, relu5_1"):
         relu_maps(vgg, image, ("relu5_1", "relu1_1", "relu3_4"))
 
 

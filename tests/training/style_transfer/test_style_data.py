@@ -303,7 +303,7 @@ def test_folders_and_the_last_images_are_held_out():
 @pytest.mark.parametrize(
     "last, folders, message",
     [
-        (0, ["d"], "no images in a sub-folder d to hold out; it has a, b/deep, b"),
+        (0, ["d"], "no images in a sub-folder d; it has a, b/deep, b"),
         (0, ["deep"], "sub-folder deep"),
         (0, [""], "sub-folder"),
         (0, ["a/0"], "sub-folder a/0"),

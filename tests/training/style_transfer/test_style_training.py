@@ -25,7 +25,7 @@ from training.run.health import Diverged
 from training.run.start import find_run
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops, shrunk
-from training.style_transfer.loop import style_step
+from training.style_transfer.loop import sample_images, style_step
 from training.style_transfer.loop import train_style as train
 from training.style_transfer.state import StyleState
 
@@ -252,6 +252,7 @@ def _flat(values, prefix):
         dict(style_augment=True, content_augment=True, workers=1),
         dict(identity_weight=1.0, precision="bf16"),
         dict(transfer="adain", style_loss="cmd", precision="bf16"),
+        dict(statistics="exact", noise=True, padding="reflect", encoder_padding="reflect", precision="bf16"),
     ],
 )
 def test_resumed_training_is_the_training(pictures, tmp_path, changes):
@@ -272,6 +273,17 @@ def test_resumed_training_is_the_training(pictures, tmp_path, changes):
     records = [read_jsonl(tmp_path / name / "stats.jsonl") for name in states]
     assert [r["nimg"] for r in records[0]] == [r["nimg"] for r in records[1]] == [2, 4, 6, 8, 10, 12]
     assert [r["style"] for r in records[0]] == [r["style"] for r in records[1]]
+
+
+def test_the_encoder_is_measured_on_images_of_all_sources(tmp_path):
+    """The first names may all be drawings, in which most channels of VGG are off: measured on these, others grow by 100."""
+    for name, grey in (("a", 0), ("b", 255)):
+        (tmp_path / name).mkdir()
+        for i in range(40):
+            Image.new("RGB", (40, 40), (grey,) * 3).save(tmp_path / name / f"{i:03d}.png")
+    crops = Crops(Archive(tmp_path), 32, 40)
+    found = [float(image.mean()) for image in sample_images([crops], CPU)]
+    assert sorted(found) == [-1.0] * 16 + [1.0] * 16
 
 
 def test_going_on_with_other_eyes_is_refused(pictures, tmp_path):
@@ -308,6 +320,11 @@ def test_a_loss_that_is_not_finite_stops_the_training(pictures):
         dict(style_depth=3),
         dict(style_width=5),
         dict(transfer="adain"),
+        dict(transfer="predicted-adain"),
+        dict(statistics="exact"),
+        dict(padding="reflect"),
+        dict(encoder_padding="reflect"),
+        dict(noise=True),
         dict(seed=1),
         dict(beta2=0.5),
     ],
@@ -318,6 +335,7 @@ def test_options_of_the_step_have_an_effect(pictures, changes):
     for given in ({}, changes):
         config, crops, state = make(content, style, **given)
         encoder = fake_vgg()
+        encoder.padding = config.encoder_padding  # as `load_vgg` sets it
         for i in range(2):
             images = [from_uint8(torch.stack([c[0, i][0], c[1, i][0]])) for c in crops]
             style_step(state, config, encoder, *images)
