@@ -78,7 +78,8 @@ def adaconv(
     padding: str = "zeros",
 ) -> torch.Tensor:
     """Equation 3 again, in the fast form: `adaconv_plain` to rounding, with the same arguments and result."""
-    return convolve(*centre(x, eps), spatial, pointwise, bias, padding)
+    centred, scale, _ = centre(x, eps)
+    return convolve(centred, scale, spatial, pointwise, bias, padding)
 
 
 # ---------------------------------------------------------------- the kernel predictor: section 3.2.2

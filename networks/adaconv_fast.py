@@ -14,15 +14,16 @@ from torch_utils.ops import in_float32, pad, widen
 CACHED = 2**20  # numbers of a map that fit into a processor's cache
 
 
-def centre(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tensor]:
-    """x − μ(x) [N, C, H, W] and 1 / sqrt(σ²(x) + ε) [N, C, 1, 1], per sample and channel, biased variance."""
+def centre(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x − μ(x) [N, C, H, W], 1 / sqrt(σ²(x) + ε) and μ(x) [N, C, 1, 1], per sample and channel, biased variance."""
     flat = x.permute(0, 2, 3, 1).flatten(1, 2)  # [N, H·W, C], a view of a channels_last map
-    centred, scale = _Centre.apply(flat, eps)
-    return centred.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), scale.transpose(1, 2)[..., None]
+    centred, scale, mean = _Centre.apply(flat, eps)
+    centred = centred.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    return centred, scale.transpose(1, 2)[..., None], mean.transpose(1, 2)[..., None]
 
 
 class _Centre(torch.autograd.Function):
-    """[N, H·W, C] -> centred [N, H·W, C], scale [N, 1, C]; reducing the middle is several times faster than torch.var_mean.
+    """[N, H·W, C] -> centred [N, H·W, C], scale and mean [N, 1, C]; reducing the middle is several times faster than torch.var_mean.
 
     Its derivative is written out, of operations that can be differentiated again: it keeps one map instead of three, and makes
     three passes over it instead of seven. Large maps are taken a few samples at a time, which stay in the cache.
@@ -32,32 +33,37 @@ class _Centre(torch.autograd.Function):
     def forward(ctx, flat, eps):
         centred = torch.empty_like(flat)
         scale = torch.empty_like(flat[:, :1], dtype=widen(flat[:0]).dtype)
-        for x, result, s in _parts(flat, centred, scale):
-            torch.sub(x, x.mean(dim=1, keepdim=True), out=result)
+        mean = torch.empty_like(scale)
+        for x, result, s, m in _parts(flat, centred, scale, mean):
+            torch.mean(x, dim=1, keepdim=True, dtype=m.dtype, out=m)
+            torch.sub(x, m.to(x.dtype), out=result)
             wide = widen(result)
             squares = wide.square() if wide is result else wide.square_()  # in place where it is a copy anyway
             torch.mean(squares, dim=1, keepdim=True, out=s)
         scale.add_(eps).rsqrt_()
         ctx.save_for_backward(centred, scale)
         ctx.set_materialize_grads(False)
-        return centred, scale
+        return centred, scale, mean
 
     @staticmethod
-    def backward(ctx, gradient, gradient_scale):
+    def backward(ctx, gradient, gradient_scale, gradient_mean):
         centred, scale = ctx.saved_tensors
-        if gradient_scale is None:
-            return gradient if gradient is None else gradient - gradient.mean(dim=1, keepdim=True), None
-        slope = -gradient_scale * scale**3 / centred.shape[1]  # dσ⁻¹/dx = −σ⁻³ (x − μ) / (H·W)
+        count, nothing = centred.shape[1], torch.zeros_like(scale)
+        slope = nothing if gradient_scale is None else -gradient_scale * scale**3 / count  # dσ⁻¹/dx = −σ⁻³ (x − μ) / (H·W)
+        shift = nothing if gradient_mean is None else gradient_mean / count
+        slope, shift = slope.to(centred.dtype), shift.to(centred.dtype)
         if gradient is None:
-            return centred * slope.to(centred.dtype), None
-        gradient, slope = gradient.contiguous(), slope.to(centred.dtype)  # one copy, or every pass is a slow one
+            return torch.addcmul(shift, centred, slope), None
+        if gradient_scale is None:
+            return gradient - gradient.mean(dim=1, keepdim=True) + shift, None
+        gradient = gradient.contiguous()  # one copy, or every pass is a slow one
         if torch.is_grad_enabled():
             gradient = torch.addcmul(gradient, centred, slope)
-            return gradient - gradient.mean(dim=1, keepdim=True), None
+            return gradient - gradient.mean(dim=1, keepdim=True) + shift, None
         result = torch.empty_like(gradient)
-        for g, x, s, out in _parts(gradient, centred, slope, result):
+        for g, x, s, m, out in _parts(gradient, centred, slope, shift, result):
             torch.addcmul(g, x, s, out=out)
-            out -= out.mean(dim=1, keepdim=True)
+            out -= out.mean(dim=1, keepdim=True) - m
         return result, None
 
 

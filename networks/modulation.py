@@ -62,7 +62,7 @@ class AdaIN(nn.Module):
         self.up = up
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x, inverse_std = centre(x)
+        x, inverse_std, _ = centre(x)
         scale, shift = inverse_std * self.scale(w)[:, :, None, None], self.shift(w)[:, :, None, None]
         x = torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
         return self.conv(upsample2x(x) if self.up else x)

@@ -43,6 +43,11 @@ class StyleKernels(NamedTuple):
         """As `AdaptiveKernels` has it."""
         return AdaptiveKernels(*self[:3]).composed()
 
+    def upon(self, scale: torch.Tensor, mean: torch.Tensor) -> "StyleKernels":
+        """These kernels, times 1/`scale` and plus `mean` [N, C_out, 1, 1]."""
+        std = 1 / scale[:, :, :, 0]
+        return self._replace(pointwise=self.pointwise * std, bias=self.bias * std[:, :, 0] + mean[:, :, 0, 0])
+
 
 class StyleEncoder(nn.Module):
     """E_S (section 3.2.1 of the paper): relu4_1 of the style image [N, 512, h, w] -> W [N, s_d, 3, 3].
@@ -90,6 +95,7 @@ class Level(nn.Module):
         last: bool,
         padding: str = "replicate",
         noise: bool = False,
+        keep: bool = False,
     ):
         super().__init__()
         widths = [channels] * convolutions + [out_channels]
@@ -98,6 +104,7 @@ class Level(nn.Module):
             for i, (n_in, n_out) in enumerate(zip(widths, widths[1:]))
         )
         self.up, self.last, self.padding = up, last, padding
+        self.keep = keep  # what the incoming map's statistics say; kernels change it, but need not say it again
         self.noise = nn.Parameter(torch.zeros(channels)) if noise else None  # how much of it each channel of x̂ gets
 
     def forward(self, x: torch.Tensor, kernels: StyleKernels | None = None, noise: torch.Tensor | None = None) -> torch.Tensor:
@@ -107,7 +114,9 @@ class Level(nn.Module):
         """×2, noise, predicted kernels, and exact statistics where they are asked for."""
         if not kernels:
             return self.adapt(x, None, None, noise)
-        return with_moments(self.adapt(*centre(x), kernels, noise), kernels)
+        centred, scale, mean = centre(x)
+        kernels = kernels.upon(scale, mean) if self.keep else kernels
+        return with_moments(self.adapt(centred, scale, kernels, noise), kernels)
 
     def adapt(
         self,
@@ -209,7 +218,7 @@ class StyleTransfer(nn.Module):
             )
         outs = [channels for channels, _ in LEVELS[1:]] + [3]
         self.levels = nn.ModuleList(  # type: ignore[assignment]  # likewise
-            Level(channels, out, count, up=i > 0, last=i == len(LEVELS) - 1, padding=padding, noise=noise)
+            Level(channels, out, count, i > 0, i == len(LEVELS) - 1, padding, noise, keep=i > 0 and self.exact)
             for i, ((channels, count), out) in enumerate(zip(LEVELS, outs))
         )
 
@@ -282,7 +291,7 @@ def with_moments(x: torch.Tensor, kernels: StyleKernels) -> torch.Tensor:
     """
     if kernels.std is None or kernels.mean is None:
         return x
-    centred, scale = centre(x, 1e-3)  # x has about unit variance; channels in which there is nothing are left alone
+    centred, scale, _ = centre(x, 1e-3)  # x has about unit variance; channels in which there is nothing are left alone
     shift = kernels.mean[:, :, None, None].to(x.dtype)
     return torch.addcmul(shift, centred, (scale * kernels.std[:, :, None, None]).to(x.dtype))
 

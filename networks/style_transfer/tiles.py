@@ -59,7 +59,10 @@ def level_in_tiles(
 ) -> torch.Tensor:
     """What `level(x, kernels, noise)` gives, to rounding; x is overwritten."""
     factor = 2 if level.up else 1
-    scale = centre_in_place(x) if kernels else None
+    scale = None
+    if kernels:
+        scale, mean = centre_in_place(x)
+        kernels = kernels.upon(scale, mean) if level.keep else kernels
 
     def adapt(part: torch.Tensor, tile: Tile) -> torch.Tensor:
         top, left = tile.above * factor, tile.before * factor
@@ -116,15 +119,16 @@ def map_tiles(
     return result
 
 
-def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
-    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) [N, C, 1, 1]. One channel at a time: no copy.
+def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) and mean [N, C, 1, 1]. One channel at a time: no copy.
 
     A map in sixteen bits is centred in float32 and then rounded.
     """
-    scale = widen(x.new_empty(*x.shape[:2], 1, 1))
-    for sample, scales in zip(x, scale):
-        for channel, one in zip(sample, scales):
+    scale, mean = widen(x.new_empty(2, *x.shape[:2], 1, 1))
+    for sample, scales, means in zip(x, scale, mean):
+        for channel, one, average in zip(sample, scales, means):
             wide = widen(channel)
-            channel.copy_(wide - wide.mean())
+            average.fill_(wide.mean())
+            channel.copy_(wide - average)
             one.fill_((widen(channel).square().mean() + eps).rsqrt())
-    return scale
+    return scale, mean

@@ -127,10 +127,8 @@ def style_features(maps: Sequence[torch.Tensor]) -> StyleFeatures:
 
 def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[N, C, H, W] -> mean and standard deviation √(σ² + 1e-5) of every channel, [N, C] each, in float32 or more."""
-    features = widen(features)
-    mean = features.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1)  # the order of channels_last, at which torch.var_mean is slow
-    _, inverse_std = centre(features, 1e-5)
-    return mean, 1 / inverse_std[:, :, 0, 0]
+    _, inverse_std, mean = centre(widen(features), 1e-5)
+    return mean[:, :, 0, 0], 1 / inverse_std[:, :, 0, 0]
 
 
 def load_vgg(name: str, path: Path | None = None, padding: str = "zeros") -> VGG:

@@ -223,9 +223,19 @@ def test_sixteen_bits_are_close(modulation, dtype):
 def test_statistics_are_float32_in_sixteen_bits():
     """Values whose squares fp16 cannot hold."""
     x = (torch.randn(2, 8, 16, 16) * 500).half()
-    centred, scale = centre(x)
+    centred, scale, mean = centre(x)
     assert scale.dtype == torch.float32
     assert torch.allclose(scale.flatten(), x.float().std(dim=(2, 3), correction=0).reciprocal().flatten(), rtol=1e-3)
+    assert mean.dtype == torch.float32 and torch.allclose(mean[..., 0, 0], x.float().mean(dim=(2, 3)), atol=1e-2)
+
+
+@pytest.mark.parametrize("used", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
+def test_derivatives_of_centred_maps_and_their_statistics(used):
+    x = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    function = lambda x: [centre(x)[i] for i in used]
+    assert torch.autograd.gradcheck(function, x) and torch.autograd.gradgradcheck(function, x)
+    centred, scale, mean = centre(x)
+    assert torch.allclose(centred + mean, x) and torch.allclose(mean, x.mean((2, 3), keepdim=True))
 
 
 def test_freeze():

@@ -1,15 +1,9 @@
 """Options that move during a run: functions of the images seen alone, so that neither resuming nor --kimg changes them."""
 
-import math
 from typing import Any
 
 from training.gan.config import TrainingConfig
-
-
-def cosine(nimg: int, start: float, end: float, kimg: float) -> float:
-    """`start` at the first image, `end` from `kimg` thousand on, half a cosine between them (R3GAN: Huang et al. 2024)."""
-    part = min(nimg / (1000 * kimg), 1)
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+from training.run.schedule import cosine
 
 
 def warmup(nimg: int, kimg: float) -> float:

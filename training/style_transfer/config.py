@@ -9,6 +9,7 @@ from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
 from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
+from training.run.schedule import cosine
 
 DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards
 
@@ -106,6 +107,10 @@ class StyleConfig(RunConfig):
     batch: int = option(8, RECIPE, "pairs per step", min=1, max=2**16)
     precision: str = number_format(UNSCALED)
     lr: float = option(0.002, RECIPE, "learning rate of Adam", above=0)
+    lr_end: float = option(1.0, RECIPE, "what is left of it after --ramp-kimg, as a factor", min=0)
+    ramp_kimg: float = option(
+        200, RECIPE, "kimg of the half cosine in which the learning rate moves to --lr-end", min=1e-6, max=1e9
+    )
     beta2: float = option(0.99, None, "of Adam", min=0, below=1)
     content_weight: float = option(1.0, RECIPE, "weight of the content loss", min=0)
     style_weight: float = option(10.0, RECIPE, "weight of the style loss", min=0)
@@ -137,6 +142,9 @@ class StyleConfig(RunConfig):
     def order_seeds(self) -> tuple[int, int]:
         """Of the order of contents, and of that of styles: the style of a content is another at each epoch."""
         return 2 * self.seed, 2 * self.seed + 1
+
+    def lr_at(self, nimg: int) -> float:
+        return cosine(nimg, self.lr, self.lr * self.lr_end, self.ramp_kimg)
 
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight

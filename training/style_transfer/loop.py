@@ -74,6 +74,7 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
         losses["identity"] = F.mse_loss(itself, content)
         loss = loss + config.identity_weight * losses["identity"]
     check_finite("the loss", loss, state.nimg, {"network": network}, {"the content images": content, "the style images": style})
+    state.set_lr(config.lr_at(state.nimg))
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     state.optimiser.step()

@@ -25,6 +25,10 @@ class StyleState(SavedState):
         fused = torch.device(device).type in ("cpu", "cuda")
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.lr, betas=(0.9, config.beta2), fused=fused)
 
+    def set_lr(self, lr: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
     def measure_encoder(self, encoder: VGG, batches) -> None:
         """Before the first step: mean activations over images, and which weights they are of."""
         self.network.encoder_means.copy_(encoder.mean_activations(batches))

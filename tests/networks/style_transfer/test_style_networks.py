@@ -14,7 +14,7 @@ from networks.adaconv import adaconv
 from networks.style_transfer import vgg
 from networks.style_transfer.decoder_init import CONTRAST, init_from_encoder
 from networks.style_transfer.descriptor_file import fingerprint, load_descriptor, save_descriptor
-from networks.style_transfer.network import LIMITS, StyleTransfer, with_statistics
+from networks.style_transfer.network import LEVELS, LIMITS, StyleKernels, StyleTransfer, with_statistics
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import STRIDE, VGG, load_vgg, style_features
 from tests.style_fixtures import random_network, random_stylizer, random_vgg, smooth
@@ -361,6 +361,17 @@ def test_with_exact_statistics_the_first_kernels_scale_means_nothing():
     assert torch.sub(*(level.modulate(features, one)[:, alive] for one in (first, scaled))).abs().mean() < 0.01
     plain = (one._replace(std=None, mean=None) for one in (first, scaled))
     assert (torch.sub(*(level.modulate(features, one) for one in plain))).abs().mean() > 0.1
+
+
+def test_with_exact_statistics_kernels_need_not_repeat_what_the_map_says():
+    """Identity kernels leave the map of every level after the first as it is: such a network is AdaIN's."""
+    network = random_network(statistics="exact")
+    for level, (channels, _) in list(zip(network.levels, LEVELS))[1:]:
+        x = 3 * torch.randn(2, channels, 8, 8, dtype=torch.float64) + torch.randn(2, channels, 1, 1, dtype=torch.float64)
+        spatial = torch.zeros(2, channels, 1, 3, 3, dtype=torch.float64)
+        spatial[:, :, :, 1, 1] = 1
+        identity = StyleKernels(spatial, torch.ones(2, channels, 1, dtype=torch.float64), x.new_zeros(2, channels))
+        close(level.modulate(x, identity), F.interpolate(x, scale_factor=2), 1e-4)
 
 
 def test_noise_gives_kernels_something_to_draw_with():

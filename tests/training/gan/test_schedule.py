@@ -9,7 +9,8 @@ from tests.training.gan.test_training import CPU, assert_same, make
 from torch_utils.stats import read_jsonl
 from training.gan.config import TrainingConfig
 from training.gan.loop import train
-from training.gan.schedule import cosine, inverse_sqrt, scheduled, warmup
+from training.gan.schedule import inverse_sqrt, scheduled, warmup
+from training.run.schedule import cosine
 
 MOVING = dict(
     lr_warmup_kimg=0.008,

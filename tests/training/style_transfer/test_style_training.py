@@ -252,6 +252,7 @@ def _flat(values, prefix):
         dict(style_augment=True, content_augment=True, workers=1),
         dict(identity_weight=1.0, precision="bf16"),
         dict(transfer="adain", style_loss="cmd", precision="bf16"),
+        dict(lr_end=0.1, ramp_kimg=0.01),
         dict(statistics="exact", noise=True, padding="reflect", encoder_padding="reflect", precision="bf16"),
     ],
 )
@@ -366,6 +367,19 @@ def test_the_style_weight_rises_and_stays():
     config = StyleConfig(content="a", style="b", style_weight=3.0, style_ramp=2.0)
     assert [config.style_weight_at(nimg) for nimg in (0, 500, 1000, 2000, 9000)] == [0, 0.75, 1.5, 3, 3]
     assert StyleConfig(content="a", style="b", style_weight=3.0).style_weight_at(0) == 3
+
+
+def test_the_learning_rate_falls_and_stays():
+    config = StyleConfig(content="a", style="b", lr=0.4, lr_end=0.5, ramp_kimg=2)
+    assert [round(config.lr_at(nimg), 9) for nimg in (0, 1000, 2000, 9000)] == [0.4, 0.3, 0.2, 0.2]
+    assert StyleConfig(content="a", style="b", lr=0.4).lr_at(5000) == 0.4
+    content, style = torch.rand(2, 2, 3, 32, 32)
+    config = StyleConfig(**TINY | dict(content="a", style="b", lr_end=0.5, ramp_kimg=0.004))
+    state, encoder = StyleState(config), fake_vgg()
+    for nimg, rate in ((0, config.lr), (4, config.lr / 2)):
+        state.nimg = nimg
+        style_step(state, config, encoder, content, style)
+        assert state.optimiser.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def test_a_training_starts_from_the_mirrored_encoder_once(pictures, tmp_path):
