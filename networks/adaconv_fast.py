@@ -23,7 +23,8 @@ def centre(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tens
 
 
 class _Centre(torch.autograd.Function):
-    """[N, H·W, C] -> centred [N, H·W, C], scale and mean [N, 1, C]; reducing the middle is several times faster than torch.var_mean.
+    """[N, H·W, C] -> centred [N, H·W, C], scale and mean [N, 1, C]; reducing the middle is several times faster than
+    torch.var_mean.
 
     Its derivative is written out, of operations that can be differentiated again: it keeps one map instead of three, and makes
     three passes over it instead of seven. Large maps are taken a few samples at a time, which stay in the cache.

@@ -120,9 +120,9 @@ def map_tiles(
 
 
 def centre_in_place(x: torch.Tensor, eps: float = 1e-5) -> tuple[torch.Tensor, torch.Tensor]:
-    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) and mean [N, C, 1, 1]. One channel at a time: no copy.
+    """Subtract each channel's mean from x [N, C, H, W]; -> 1 / sqrt(σ² + ε) and mean [N, C, 1, 1].
 
-    A map in sixteen bits is centred in float32 and then rounded.
+    One channel at a time: no copy. A map in sixteen bits is centred in float32 and then rounded.
     """
     scale, mean = widen(x.new_empty(2, *x.shape[:2], 1, 1))
     for sample, scales, means in zip(x, scale, mean):
