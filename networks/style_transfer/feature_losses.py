@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from networks.style_transfer.vgg import moments
+from networks.style_transfer.moments import moments
 from torch_utils.ops import in_float32, widen
 
 Features = Sequence[torch.Tensor]

@@ -15,9 +15,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from networks.adaconv_fast import centre
+from networks.style_transfer.moments import moments
 from torch_utils.files import InputError, first_line
-from torch_utils.ops import pad, widen
+from torch_utils.ops import pad
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 1), "vgg19": (2, 2, 4, 1)}  # at each resolution, up to conv4_1
 WIDTHS = (64, 128, 256, 512)
@@ -123,12 +123,6 @@ def style_features(maps: Sequence[torch.Tensor]) -> StyleFeatures:
     """Of relu1_1 … relu4_1, as VGG gives them. Statistics are in float32 or more."""
     mean, std = (torch.cat(values, dim=1) for values in zip(*(moments(features) for features in maps)))
     return StyleFeatures(maps[-1], mean, std)
-
-
-def moments(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """[N, C, H, W] -> mean and standard deviation √(σ² + 1e-5) of every channel, [N, C] each, in float32 or more."""
-    _, inverse_std, mean = centre(widen(features), 1e-5)
-    return mean[:, :, 0, 0], 1 / inverse_std[:, :, 0, 0]
 
 
 def load_vgg(name: str, path: Path | None = None, padding: str = "zeros") -> VGG:
