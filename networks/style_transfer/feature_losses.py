@@ -20,6 +20,15 @@ def content_loss(output: Features, content: Features) -> torch.Tensor:
     return F.mse_loss(widen(output[-1]), widen(content[-1]))
 
 
+def normalized_content_loss(output: Features, content: Features) -> torch.Tensor:
+    """Likewise, of channels brought to mean 0 and deviation 1 in both: these are the style's to choose, and content and style
+    then do not pull against each other (Huang, Liu, Belongie and Kautz 2018; Park and Lee 2019, equation 5)."""
+    return F.mse_loss(_normalized(output[-1]), _normalized(content[-1]))
+
+
+CONTENT_LOSSES = {"plain": content_loss, "normalized": normalized_content_loss}
+
+
 def moments_loss(output: Features, style: Features) -> torch.Tensor:
     """Squared differences of each channel's mean and standard deviation, averaged over channels, summed over the layers.
 
@@ -68,6 +77,11 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, C]: f fᵀ averaged over positions, so that images of different sizes compare."""
     flat = widen(features).flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def _normalized(x: torch.Tensor) -> torch.Tensor:
+    mean, std = (values[:, :, None, None] for values in moments(x))
+    return (widen(x) - mean) / std
 
 
 def _norm(difference: torch.Tensor) -> torch.Tensor:

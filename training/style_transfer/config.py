@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from networks.style_transfer.feature_losses import STYLE_LOSSES
+from networks.style_transfer.feature_losses import CONTENT_LOSSES, STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, STATISTICS, TRANSFERS
 from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
@@ -115,6 +115,9 @@ class StyleConfig(RunConfig):
     content_weight: float = option(1.0, RECIPE, "weight of the content loss", min=0)
     style_weight: float = option(10.0, RECIPE, "weight of the style loss", min=0)
     style_ramp: float = option(0.0, RECIPE, "kimg over which the style loss gains its weight", min=0, max=1e9)
+    content_loss: str = option(
+        "plain", RECIPE, "relu4_1 as it is, or without its channels' means and spreads", choices=CONTENT_LOSSES
+    )
     style_loss: str = option("moments", RECIPE, "statistics that are compared", choices=STYLE_LOSSES)
     identity_weight: float = option(0.0, RECIPE, "weight of how far an image in its own style is from itself, in pixels", min=0)
 

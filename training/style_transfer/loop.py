@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from networks.style_transfer.decoder_init import init_from_encoder
-from networks.style_transfer.feature_losses import STYLE_LOSSES, content_loss
+from networks.style_transfer.feature_losses import CONTENT_LOSSES, STYLE_LOSSES
 from networks.style_transfer.stylizer import check_encoder
 from networks.style_transfer.vgg import VGG, StyleFeatures, style_features
 from torch_utils.images import from_uint8
@@ -68,7 +68,10 @@ def style_step(state: StyleState, config: StyleConfig, encoder: VGG, content: to
         of_result = encoder(network(of_content[-1], network.encode_style(style_features(of_style))))
         if config.identity_weight:
             itself = network(of_content[-1], network.encode_style(style_features(of_content)))
-    losses = dict(content=content_loss(of_result, of_content), style=STYLE_LOSSES[config.style_loss](of_result, of_style))
+    losses = dict(
+        content=CONTENT_LOSSES[config.content_loss](of_result, of_content),
+        style=STYLE_LOSSES[config.style_loss](of_result, of_style),
+    )
     loss = config.content_weight * losses["content"] + config.style_weight_at(state.nimg) * losses["style"]
     if config.identity_weight:  # an image in its own style is itself (Park and Lee 2019, equation 8, pixels)
         losses["identity"] = F.mse_loss(itself, content)

@@ -12,7 +12,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 import train_style
-from networks.style_transfer.feature_losses import STYLE_LOSSES, cmd_loss, content_loss, gram, gram_loss, moments_loss
+from networks.style_transfer.feature_losses import (
+    CONTENT_LOSSES,
+    STYLE_LOSSES,
+    cmd_loss,
+    content_loss,
+    gram,
+    gram_loss,
+    moments_loss,
+    normalized_content_loss,
+)
 from networks.style_transfer.stylizer import load_stylizer
 from networks.style_transfer.vgg import VGG
 from torch_utils.archive import Archive
@@ -76,7 +85,7 @@ def features(*seeds: int) -> list[torch.Tensor]:
 # Losses
 
 
-@pytest.mark.parametrize("loss", [content_loss, *STYLE_LOSSES.values()])
+@pytest.mark.parametrize("loss", [*CONTENT_LOSSES.values(), *STYLE_LOSSES.values()])
 def test_losses_are_zero_for_equals_and_have_derivatives(loss):
     x, y = features(0), features(1)
     assert loss(x, x).item() < 1e-4  # the moments' square roots are of tiny numbers
@@ -101,6 +110,19 @@ def test_moments_by_hand():
         for statistic in (lambda f: f.mean((2, 3)), lambda f: (f.var((2, 3), correction=0) + 1e-5).sqrt()):
             wanted += ((statistic(a) - statistic(b)) ** 2).mean()
     assert torch.allclose(moments_loss(x, y), wanted)
+
+
+def test_the_normalized_content_loss_sees_patterns_only():
+    """Neither a channel's scale nor its shift, and twice what is missing to a correlation of 1."""
+    x, y = features(0)[-1], features(1)[-1]
+    scale, shift = torch.rand(2, 5, 1, 1) + 0.5, torch.randn(2, 5, 1, 1)
+    found = normalized_content_loss([x], [y])
+    assert torch.allclose(found, normalized_content_loss([scale * x + shift], [y]), rtol=1e-3)
+    correlations = [
+        torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(x.flatten(2).flatten(0, 1), y.flatten(2).flatten(0, 1))
+    ]
+    assert torch.allclose(found, 2 * (1 - torch.stack(correlations)).mean(), rtol=1e-3)
+    assert not torch.allclose(content_loss([x], [y]), content_loss([scale * x + shift], [y]), rtol=0.1)
 
 
 def test_gram_sees_what_moments_do_not():
@@ -314,6 +336,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(pictures):
         dict(style_loss="gram"),
         dict(style_loss="cmd"),
         dict(identity_weight=1.0),
+        dict(content_loss="normalized"),
         dict(precision="bf16"),
         dict(lr=0.01),
         dict(kernel_size=1),
