@@ -127,12 +127,16 @@ def weighted_sum(weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def own_descriptor(network: StyleTransfer, own: torch.Tensor, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The content's descriptor `own` [N, …], with the moments in it, if any, those of the features in `mask` [1, H, W].
+    """The content's descriptor `own` [N, …] for a region, `mask` [1, H, W]; `features` are the content's relu4_1.
 
-    What a style encoder says remains that of the whole content.
+    Moments in it, if any, change as the features' moments change from the whole content to the region. So with AdaIN, whose
+    descriptor is these moments, they become the region's. What a style encoder says remains that of the whole content.
     """
     if network.transfer != "adain" and not network.exact:
         return own
-    scale, mean = region_moments(features, F.avg_pool2d(mask, STRIDE)[0])
-    moments = torch.cat([1 / scale, mean], dim=1).flatten(1)  # σ and μ
-    return torch.cat([own.flatten(1)[:, : -2 * LEVELS[0][0]], moments], dim=1).view(own.shape)
+    weights, channels = F.avg_pool2d(mask, STRIDE)[0], LEVELS[0][0]
+    scale, mean = (moment.flatten(1) for moment in region_moments(features, weights))
+    whole_scale, whole_mean = (moment.flatten(1) for moment in region_moments(features, torch.ones_like(weights)))
+    said, own_std, own_mean = own.flatten(1).split([own[0].numel() - 2 * channels, channels, channels], dim=1)
+    parts = [said, own_std * whole_scale / scale, own_mean + mean - whole_mean]
+    return torch.cat(parts, dim=1).view(own.shape)
