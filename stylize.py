@@ -5,8 +5,10 @@ import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is 
 
 # isort: split
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -17,7 +19,9 @@ from PIL import Image
 
 from networks.style_transfer.descriptor_file import load_descriptor, save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
+from networks.style_transfer.mask import BLUR, Mask
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
+from networks.style_transfer.regions import Regions
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.cli import Progress, command, run
@@ -47,8 +51,12 @@ def weights_of(text: str) -> list[float]:
 @dataclass
 class Style:
     name: str
-    descriptor: torch.Tensor  # [1, …]
+    descriptor: torch.Tensor  # [1, …]; with a mask [R, …]
     cell: Image.Image | str  # at the head of its column in a table
+    mask: Mask | None = None
+
+    def to_draw(self) -> torch.Tensor | Regions:
+        return Regions(self.mask, self.descriptor) if self.mask else self.descriptor
 
 
 @command()
@@ -76,6 +84,14 @@ class Style:
 )
 @click.option("--strength", type=click.FloatRange(0, 10), default=1, help="0: the content's own style, 1: the style, or beyond")
 @click.option("--mix", type=weights_of, metavar="W,W,…", help="a weight for each style, such as 1,1,2: all of them become one")
+@click.option(
+    "--mask", type=FILE, help="image of a colour for each --style, from dark to light: where it is drawn in that style"
+)
+@click.option(
+    "--mask-blur",
+    type=click.FloatRange(0, 4096),
+    help=f"width of the soft border between regions, in pixels  [default: {BLUR}]",
+)
 @click.option("--statistics", type=PATH, help="style to take each channel's mean and spread from instead (AdaConv only)")
 @click.option("--content-size", type=click.IntRange(1), help="short side of contents, in pixels  [default: as they are]")
 @click.option("--style-size", type=click.IntRange(1), default=PAPER_STYLE_SIDE, help="short side of styles, in pixels")
@@ -123,8 +139,14 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
         raise InputError("nothing to do: wanted --output, --table, --save-style or --show-kernels")
     if bool(o.content) != bool(o.output or o.table):
         raise InputError("--content: wanted --output or --table with it" if o.content else "--output, --table: want --content")
-    if math.isnan(o.strength):
-        raise InputError("--strength nan: wanted a number")
+    for option, number in (("--strength", o.strength), ("--mask-blur", o.mask_blur)):
+        if number is not None and math.isnan(number):
+            raise InputError(f"{option} nan: wanted a number")
+    for option, value in (("--mix", o.mix), ("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
+        if o.mask and value:
+            raise InputError(f"{option}: is for one style, and --mask is for one in each region")
+    if o.mask_blur is not None and not o.mask:
+        raise InputError("--mask-blur: wants --mask")
 
 
 def open_stylizer(o: SimpleNamespace) -> Stylizer:
@@ -145,8 +167,10 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
 
 
 def read_all_styles(o: SimpleNamespace, stylizer: Stylizer) -> list[Style]:
-    """Of every --style; with --mix, the one that they become."""
+    """Of every --style; with --mix or --mask, the one that they become."""
     styles = [style for path in o.styles for style in read_styles(path, stylizer)]
+    if o.mask:
+        return [in_regions(styles, o.mask, o.mask_blur)]
     styles = [mixture(styles, o.mix)] if o.mix else styles
     for option, path in (("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
         if path:
@@ -161,10 +185,8 @@ def read_styles(path: Path, stylizer: Stylizer) -> list[Style]:
     archive, styles = open_images(path), []
     for name in archive.names:
         picture = read_picture(archive, name)
-        try:
+        with naming(f"{archive.path}: {name}"):
             descriptor = stylizer.encode_style_picture(picture)
-        except InputError as error:
-            raise InputError(f"{archive.path}: {name}: {error}") from None
         styles.append(Style(flat(name), descriptor, thumbnail(picture)))
     return styles
 
@@ -176,22 +198,44 @@ def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, lis
     if o.table and (len(archive.names) + 1) * (len(styles) + 1) > MAX_CELLS:
         raise InputError(f"--table: found {len(archive.names)} × {len(styles)} pictures, wanted {MAX_CELLS} cells at most")
     for name in archive.names:
-        read_picture(archive, name, o.content_size)
+        content = read_picture(archive, name, o.content_size)
+        if mask := styles[0].mask:
+            with naming(f"--mask {o.mask}: for {name}"):
+                mask.at(*content.shape[1:])
     return archive, files
 
 
 def read_picture(archive: Archive, name: str, size: int | None = None) -> torch.Tensor:
     """uint8 RGB [3, H, W]; with a short side of `size` pixels, if that is given."""
     picture = to_rgb(from_pil(archive.image(name))[None])[0]
-    try:
+    with naming(f"{archive.path}: {name}"):
         return with_short_side(picture, size) if size else picture
+
+
+@contextlib.contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Errors of users say what they are about."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"{archive.path}: {name}: {error}") from None
+        raise InputError(f"{what}: {error}") from None
 
 
 def flat(name: str) -> str:
     """A name in an archive, as part of a file's name."""
     return str(PurePosixPath(name).with_suffix("")).replace("/", "-").replace("\\", "-")
+
+
+def in_regions(styles: list[Style], path: Path, blur: float | None) -> Style:
+    """All styles as one, each in its region of the mask."""
+    archive = open_images(path)
+    if len(archive.names) != 1:
+        raise InputError(f"--mask {path}: found {len(archive.names)} images, wanted one")
+    picture = read_picture(archive, archive.names[0])
+    with naming(f"--mask {path}"):
+        mask = Mask(picture, len(styles), BLUR if blur is None else blur)
+    name = "+".join(style.name for style in styles)
+    return Style(name, torch.cat([style.descriptor for style in styles]), name, mask)
 
 
 def mixture(styles: list[Style], weights: list[float]) -> Style:
@@ -233,7 +277,7 @@ def draw(o: SimpleNamespace, stylizer: Stylizer, archive: Archive, styles: list[
     for row, name in enumerate(archive.names):
         content = read_picture(archive, name, o.content_size)
         cells: list[Image.Image | str] = [thumbnail(content)] if o.table else []
-        for column, image in enumerate(stylizer.stylize_picture(content, [style.descriptor for style in styles])):
+        for column, image in enumerate(stylizer.stylize_picture(content, [style.to_draw() for style in styles])):
             if files:
                 save_png(files[row][column], image)
             if o.table:

@@ -7,15 +7,15 @@ with them. AdaIN is the same decoder with a scale and a shift for each channel i
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor
-from networks.adaconv_fast import centre, compose, convolve
+from networks.adaconv import KernelPredictor
+from networks.adaconv_fast import centre, convolve
 from networks.layers import Conv2d, Linear
+from networks.style_transfer.style_kernels import StyleKernels, with_moments
 from networks.style_transfer.vgg import CONVOLUTIONS, STRIDE, WIDTHS, StyleFeatures
 from torch_utils.checkpoint import records_config
 from torch_utils.ops import PADDINGS, pad, widen
@@ -28,25 +28,6 @@ STATISTICS = ("learned", "exact")  # of the map that a style modulates first: as
 HIDDEN = 256  # units for the style's statistics
 LIMITS = {"style_depth": (1, 2**12), "style_width": (1, 2**12), "kernel_size": (1, 5)}  # of what a file may ask for
 KERNEL_SIZES = (1, 3, 5)
-
-
-class StyleKernels(NamedTuple):
-    """The kernels of one level of the decoder (`AdaptiveKernels`), and what the map must look like afterwards."""
-
-    spatial: torch.Tensor  # [N, C_out, C_in / groups, k, k]
-    pointwise: torch.Tensor  # [N, C_out, C_out / groups]
-    bias: torch.Tensor  # [N, C_out]
-    std: torch.Tensor | None = None  # [N, C_out], each channel's, exactly; None: as it comes
-    mean: torch.Tensor | None = None  # likewise
-
-    def composed(self) -> torch.Tensor:
-        """As `AdaptiveKernels` has it."""
-        return AdaptiveKernels(*self[:3]).composed()
-
-    def upon(self, scale: torch.Tensor, mean: torch.Tensor) -> "StyleKernels":
-        """These kernels, times 1/`scale` and plus `mean` [N, C_out, 1, 1]."""
-        std = 1 / scale[:, :, :, 0]
-        return self._replace(pointwise=self.pointwise * std, bias=self.bias * std[:, :, 0] + mean[:, :, 0, 0])
 
 
 class StyleEncoder(nn.Module):
@@ -146,10 +127,15 @@ class Level(nn.Module):
         return x if self.last and layer is self.convs[-1] else F.relu(x)
 
     @property
+    def factor(self) -> int:
+        """Size of the result / size of the incoming map."""
+        return 2 if self.up else 1
+
+    @property
     def halo(self) -> int:
         """How many cells beyond its own, at most, the result of a cell of the incoming map depends on."""
         reach = len(self.convs) + max(KERNEL_SIZES) // 2
-        return -(-reach // 2) if self.up else reach
+        return -(-reach // self.factor)
 
 
 class StyleTransfer(nn.Module):
@@ -270,7 +256,7 @@ class StyleTransfer(nn.Module):
         n, _, height, width = features.shape
         maps: list[torch.Tensor | None] = []
         for i, level in enumerate(self.levels):
-            height, width = (2 * height, 2 * width) if level.up else (height, width)
+            height, width = (level.factor * side for side in (height, width))
             if level.noise is None:
                 maps.append(None)
             elif self.training:
@@ -282,25 +268,3 @@ class StyleTransfer(nn.Module):
 
     def forward(self, features: torch.Tensor, descriptor: torch.Tensor) -> torch.Tensor:
         return self.decode(features, self.kernels(descriptor))
-
-
-def with_moments(x: torch.Tensor, kernels: StyleKernels) -> torch.Tensor:
-    """x [N, C, H, W], each channel scaled and shifted to the mean and the standard deviation that `kernels` ask for, if any.
-
-    AdaIN's equation, after the predicted convolution in place of before it: they say what AdaIN cannot, and no less than AdaIN.
-    """
-    if kernels.std is None or kernels.mean is None:
-        return x
-    centred, scale, _ = centre(x, 1e-3)  # x has about unit variance; channels in which there is nothing are left alone
-    shift = kernels.mean[:, :, None, None].to(x.dtype)
-    return torch.addcmul(shift, centred, (scale * kernels.std[:, :, None, None]).to(x.dtype))
-
-
-def with_statistics(structure: StyleKernels, statistics: StyleKernels) -> StyleKernels:
-    """One style's kernels, scaled and shifted so that each channel gets the mean and the standard deviation of another style's.
-
-    Exactly, where these are exact. Elsewhere, on a white map, the standard deviation of an output channel is the norm of its
-    composed kernel, and its mean is the bias.
-    """
-    own, other = (compose(k.spatial, k.pointwise).flatten(1, 2).norm(dim=2, keepdim=True) for k in (structure, statistics))
-    return statistics._replace(spatial=structure.spatial, pointwise=structure.pointwise * other / own.clamp(min=1e-8))

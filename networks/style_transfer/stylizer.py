@@ -10,10 +10,10 @@ from networks.style_transfer.network import (
     LIMITS,
     PAPER_STYLE_SIDE,
     PAPER_STYLE_SIZE,
-    StyleKernels,
     StyleTransfer,
-    with_statistics,
 )
+from networks.style_transfer.regions import Regions, decode_in_regions, own_descriptor
+from networks.style_transfer.style_kernels import StyleKernels, with_statistics
 from networks.style_transfer.tiles import decode_in_tiles, encode_in_tiles, style_features_in_tiles
 from networks.style_transfer.vgg import URLS, VGG, cover, load_vgg, style_features
 from torch_utils.checkpoint import build, read_snapshot
@@ -101,8 +101,11 @@ class Stylizer:
             return kernels
         return [with_statistics(*pair) for pair in zip(kernels, self.network.kernels(blend(self.statistics)))]
 
-    def stylize_picture(self, content: torch.Tensor, descriptors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The picture `content`, drawn in one style after the other."""
+    def stylize_picture(self, content: torch.Tensor, styles: Sequence[torch.Tensor | Regions]) -> Iterator[torch.Tensor]:
+        """The picture `content`, drawn in one style after the other; a style is a descriptor, or one for each region.
+
+        `InputError` for regions that do not fit the picture.
+        """
         image = self._image(content)
         tile = self._tile(image)
         features, own = self.encode(image, tile), None
@@ -114,8 +117,23 @@ class Stylizer:
                 if self.network.transfer == "adaconv"
                 else self.network.encode_style(style_features([features]))
             )
-        for descriptor in descriptors:
-            yield to_uint8(self.decode(features, self.kernels(descriptor, own), content.shape[1:], tile))[0]
+        for style in styles:
+            if isinstance(style, Regions):
+                image = self._decode_in_regions(features, style, own, content.shape[1:], tile)
+            else:
+                image = self.decode(features, self.kernels(style, own), content.shape[1:], tile)
+            yield to_uint8(image)[0]
+
+    def _decode_in_regions(
+        self, features: torch.Tensor, regions: Regions, own: torch.Tensor | None, size: Sequence[int], tile: int | None
+    ) -> torch.Tensor:
+        masks = regions.mask.at(size[0], size[1]).to(features.device)
+        masks = cover(masks, self.network.smallest_side)
+        owns = [own if own is None else own_descriptor(self.network, own, features, mask) for mask in masks]
+        kernels = [self.kernels(*pair) for pair in zip(regions.descriptors.split(1), owns)]
+        with self._autocast():
+            image = decode_in_regions(self.network, features, kernels, masks, tile)
+        return image[:, :, : size[0], : size[1]]
 
     def _image(self, picture: torch.Tensor) -> torch.Tensor:
         return from_uint8(picture)[None].to(self.network.encoder_means.device)

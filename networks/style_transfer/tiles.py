@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from networks.style_transfer.network import Level, StyleKernels, StyleTransfer, with_moments
+from networks.style_transfer.network import Level, StyleTransfer
+from networks.style_transfer.style_kernels import StyleKernels, with_moments
 from networks.style_transfer.vgg import STRIDE, VGG, WIDTHS, StyleFeatures
 from torch_utils.ops import widen
 
@@ -50,7 +51,7 @@ def decode_in_tiles(
     cell = cells(tile)
     for level, own, noise in zip(network.levels, kernels, network.noise_maps(features)):
         x = level_in_tiles(level, x, own, noise, cell)
-        cell *= 2 if level.up else 1
+        cell *= level.factor
     return widen(x)
 
 
@@ -58,17 +59,13 @@ def level_in_tiles(
     level: Level, x: torch.Tensor, kernels: StyleKernels | None, noise: torch.Tensor | None, cell: int
 ) -> torch.Tensor:
     """What `level(x, kernels, noise)` gives, to rounding; x is overwritten."""
-    factor = 2 if level.up else 1
-    scale = None
+    factor, scale = level.factor, None
     if kernels:
         scale, mean = centre_in_place(x)
         kernels = kernels.upon(scale, mean) if level.keep else kernels
 
     def adapt(part: torch.Tensor, tile: Tile) -> torch.Tensor:
-        top, left = tile.above * factor, tile.before * factor
-        height, width = (side * factor for side in part.shape[2:])
-        own = noise if noise is None else noise[:, :, top : top + height, left : left + width]
-        return level.adapt(part, scale, kernels, own)
+        return level.adapt(part, scale, kernels, noise if noise is None else tile.around(noise, part, factor))
 
     if not kernels or kernels.std is None:
         return map_tiles(lambda part, tile: level.learned(adapt(part, tile)), x, cell, level.halo, factor)
@@ -95,6 +92,12 @@ class Tile(NamedTuple):
         """The tile's own part of a result for the larger rectangle, which has `factor` times its size."""
         top, left, bottom, right, above, before = (round(n * factor) for n in self)
         return x[:, :, top - above : bottom - above, left - before : right - before]
+
+    def around(self, x: torch.Tensor, part: torch.Tensor, factor: int) -> torch.Tensor:
+        """What belongs to the larger rectangle's cells `part` in a map x that has `factor` times the size of the whole."""
+        top, left = self.above * factor, self.before * factor
+        height, width = (side * factor for side in part.shape[2:])
+        return x[:, :, top : top + height, left : left + width]
 
 
 def map_tiles(

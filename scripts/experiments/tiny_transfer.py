@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from metrics.style_transfer.structure import luminance
 from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv
 from networks.layers import Conv2d, Linear
-from networks.style_transfer.network import Level, StyleKernels
+from networks.style_transfer.network import Level
+from networks.style_transfer.style_kernels import StyleKernels
 from torch_utils.cli import Progress
 from torch_utils.ops import downsample2x
 from training.style_transfer.textures import Texture, field_batch, texture_batch

@@ -8,7 +8,7 @@ import click
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps
 from safetensors.torch import load_file, save_file
 
 import generate
@@ -17,6 +17,8 @@ import stylize
 import torch_utils.precision
 from networks.generator import Generator
 from networks.style_transfer.feature_losses import content_loss, moments_loss
+from networks.style_transfer.mask import BLUR, Mask
+from networks.style_transfer.regions import Regions
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from tests.conftest import ROOT
 from tests.style_fixtures import random_network, random_vgg, smooth
@@ -252,6 +254,110 @@ def test_kernels_are_shown(draw, there, tmp_path):
     assert first.shape == (2 * (side[1] + title + margin) + margin, 2 * (side[0] + margin) + margin, 3)
     assert not np.array_equal(shown(style="styles/s3.png"), first)
     assert not np.array_equal(shown("--statistics", there / "styles/s3.png"), first)
+
+
+@pytest.fixture
+def mask(tmp_path):
+    """mask(41, 33) -> a picture of that size, its left half black, its right half white."""
+
+    def make(width, height, name="mask.png", colours=("black", "white"), mode="RGB", **options):
+        image = Image.new(mode, (width, height), colours[0])
+        image.paste(colours[1], (width // 2, 0, width, height))
+        for i, colour in enumerate(colours[2:]):
+            image.putpixel((i, 0), ImageColor.getrgb(colour))
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.mark.parametrize("network", ["adaconv", "adain"])
+def test_regions(draw, there, mask, tmp_path, network):
+    """The picture is that of Python, in the order of the styles, and its bytes are the same every time."""
+    both = ["--style", there / "styles/s3.png", "--mask", mask(41, 33)]
+    found = draw(*both, network=network)
+    raw = (tmp_path / "out.png").read_bytes()
+    draw(*both, network=network)
+    assert (tmp_path / "out.png").read_bytes() == raw
+    path = there / network / "network-snapshot-000001.safetensors"
+    stylizer = load_stylizer(path, there / "vgg.safetensors", style_size=48)
+    styles = torch.cat([stylizer.encode_style_picture(stored(there / f"styles/s{i}.png")) for i in (2, 3)])
+    regions = Regions(Mask(stored(mask(41, 33)), 2, BLUR), styles)
+    (wanted,) = stylizer.stylize_picture(stored(there / "contents/c0.png"), [regions])
+    assert np.abs(found - wanted.permute(1, 2, 0).numpy()).max() <= 1
+    swapped = mask(41, 33, "swapped.png", ("white", "black"))
+    assert np.abs(draw(*both[:3], swapped, network=network) - found).mean() > 1
+    assert np.array_equal(draw(*both, "--mask-blur", 16, network=network), found)
+    assert np.abs(draw(*both, "--mask-blur", 0, network=network) - found).mean() > 0.1
+
+
+def test_one_region_is_the_plain_picture(draw, mask):
+    assert np.abs(draw("--mask", mask(41, 33, colours=("teal", "teal"))) - draw()).max() <= 1
+
+
+def test_regions_with_other_options(draw, there, mask, tmp_path):
+    both = ["--style", there / "styles/s3.png", "--mask", mask(41, 33)]
+    plain = draw(*both)
+    assert np.array_equal(draw("--mask", both[3], style="styles"), plain)  # a folder is its images, in order
+    assert np.abs(draw(*both, "--tile", 16) - plain).max() <= 1
+    assert np.array_equal(draw(*both[:3], mask(82, 66, "large.png")), plain)
+    assert np.array_equal(draw(*both[:3], mask(41, 33, "grey.png", (0, 7), "L")), plain)
+    assert draw(*both, "--content-size", 50).shape == (50, 62, 3)
+    assert np.abs(draw(*both, "--statistics", there / "styles/s2.png") - plain).mean() > 0.1
+    assert np.abs(draw(*both, "--strength", 0.5) - plain).mean() > 0.1
+    draw("--save-style", tmp_path / "s.safetensors", style="styles/s3.png")
+    assert np.array_equal(draw("--style", tmp_path / "s.safetensors", "--mask", both[3]), plain)
+    draw(*both, "--table", tmp_path / "table.png", output="frames")
+    assert pixels(tmp_path / "table.png").shape[:2] == (2 * 260 - 4, 2 * 260 - 4)  # one content, one picture
+    assert np.array_equal(pixels(tmp_path / "frames/c0-s2+s3.png"), plain)
+
+
+def test_one_mask_for_all_frames(draw, there, mask, tmp_path):
+    frames = tmp_path / "in"
+    frames.mkdir()
+    for i in range(3):
+        save_png(frames / f"{i}.png", to_uint8(smooth(24, 32, seed=i))[0])
+    both = ["--style", there / "styles/s3.png", "--mask", mask(64, 48)]
+    draw(*both, content=frames, output="drawn")
+    names = [f"{i}-s2+s3.png" for i in range(3)]
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == names
+    for i, name in enumerate(names):
+        assert np.array_equal(pixels(tmp_path / "drawn" / name), draw(*both, content=frames / f"{i}.png"))
+    save_png(frames / "3.png", to_uint8(smooth(32, 24))[0])
+    found = "mask.png: for 3.png: found 64×48 pixels, wanted the ratio of the content's 24×32"
+    refused(draw, found, *both, content=frames, output="again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_masks_that_are_refused(draw, there, mask, tmp_path):
+    both = ["--style", there / "styles/s3.png", "--mask"]
+    found = "found 2 colours (#ffffff 51.2 %, #000000 48.8 %), wanted 1, one for each style; JPEG and soft brushes blur"
+    refused(draw, found, "--mask", mask(41, 33))
+    found = "found 2 colours (#ffffff 51.2 %, #000000 48.8 %), wanted 3, one for each style"
+    refused(draw, found, *both, mask(41, 33), style="styles")
+    refused(draw, "found 1 colours (#008080 100 %), wanted 2", *both, mask(41, 33, "one.png", ("teal", "teal")))
+    rough = mask(41, 33, "rough.jpg", ("black", "white", "red"), quality=50)
+    refused(draw, "one for each style; JPEG and soft brushes blur colours, a PNG with hard edges keeps them", *both, rough)
+    refused(draw, "wanted the ratio of the content's 41×33", *both, mask(33, 41))
+    few = mask(410, 330, "few.png", ("black", "black", "red"))
+    refused(draw, "few.png: for c0.png: found no pixel of #ff0000 in it at 41×33", *both, few)
+    refused(draw, "gone.png: does not exist", *both, tmp_path / "gone.png")
+    (tmp_path / "text.png").write_text("text")
+    refused(draw, "found no image in it", *both, tmp_path / "text.png")
+    refused(draw, "--mask", *both, there / "contents")
+    good = mask(41, 33)
+    before = set(tmp_path.rglob("*"))
+    for option, value in (
+        ("--mix", "1,1"),
+        ("--save-style", tmp_path / "s.safetensors"),
+        ("--show-kernels", tmp_path / "k.png"),
+    ):
+        refused(draw, f"{option}: is for one style, and --mask is for one in each region", *both, good, option, value)
+    refused(draw, "want --content", *both, good, content=None)
+    refused(draw, "--mask-blur: wants --mask", "--mask-blur", 3)
+    refused(draw, "--mask-blur nan: wanted a number", *both, good, "--mask-blur", "nan")
+    refused(draw, "--mask-blur", *both, good, "--mask-blur", "-1")
+    assert set(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])

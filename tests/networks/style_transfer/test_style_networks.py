@@ -14,7 +14,8 @@ from networks.adaconv import adaconv
 from networks.style_transfer import vgg
 from networks.style_transfer.decoder_init import CONTRAST, init_from_encoder
 from networks.style_transfer.descriptor_file import fingerprint, load_descriptor, save_descriptor
-from networks.style_transfer.network import LEVELS, LIMITS, StyleKernels, StyleTransfer, with_statistics
+from networks.style_transfer.network import LEVELS, LIMITS, StyleTransfer
+from networks.style_transfer.style_kernels import StyleKernels, with_statistics
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import STRIDE, VGG, load_vgg, style_features
 from tests.style_fixtures import random_network, random_stylizer, random_vgg, smooth
