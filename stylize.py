@@ -17,7 +17,9 @@ from PIL import Image
 
 from networks.style_transfer.descriptor_file import load_descriptor, save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
-from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
+from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
+from networks.style_transfer.peers import PEERS, Method, make_peer
+from networks.style_transfer.peers.gatys import STEPS
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.cli import Progress, command, run
@@ -58,6 +60,11 @@ class Style:
     default="adaconv-style",
     help="name in pretrained/, snapshot of train_style.py, run directory, or --outdir of runs",
 )
+@click.option(
+    "--transfer",
+    type=click.Choice([*TRANSFERS, *PEERS]),
+    help=f"{', '.join(PEERS)}: another method on the network's encoder (docs/style.md)  [default: the network's own]",
+)
 @click.option("--content", type=PATH, help="image, or folder or zip of images, for example the frames of a video")
 @click.option(
     "--style",
@@ -84,6 +91,7 @@ class Style:
     type=click.IntRange(0),
     help=f"draw in tiles of this side, 0: never; takes less memory  [default: {TILE} above {WHOLE / 1e6:.0f} megapixel]",
 )
+@click.option("--gatys-steps", type=click.IntRange(1), help=f"of --transfer gatys  [default: {STEPS}]")
 @click.option("--save-style", type=FILE, help="write the descriptor of the style (with --mix, of the mixture)")
 @click.option("--show-kernels", type=FILE, help="draw the kernels that are predicted for the style (AdaConv only)")
 @click.option(
@@ -93,7 +101,7 @@ class Style:
     help="number format of the networks; auto: bf16 where the device is fast in it, else fp32",
 )
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-@torch.inference_mode()
+@torch.no_grad()  # and not inference_mode: a method that optimises pictures needs gradients
 def main(**options):
     """Redraw images in the style of others.
 
@@ -103,7 +111,8 @@ def main(**options):
     outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]
     check_options(o, outputs)
     stylizer = open_stylizer(o)
-    styles = read_all_styles(o, stylizer)
+    method: Method = make_peer(o.transfer, stylizer, o.gatys_steps) if o.transfer in PEERS else stylizer
+    styles = read_all_styles(o, method)
     archive, files = open_contents(o, styles) if o.content else (None, None)
     make_folders(*(path.parent for path in (*outputs, *(files[0] if files else ()))))
     if o.save_style:
@@ -113,7 +122,7 @@ def main(**options):
         kernels = stylizer.kernels(styles[0].descriptor)
         save_png(o.show_kernels, kernel_picture([(t, k.composed()[0]) for t, k in zip(titles, kernels)]))
     if archive:
-        draw(o, stylizer, archive, styles, files)
+        draw(o, method, archive, styles, files)
     print("written:", ", ".join(map(str, outputs)))
 
 
@@ -125,14 +134,42 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
         raise InputError("--content: wanted --output or --table with it" if o.content else "--output, --table: want --content")
     if math.isnan(o.strength):
         raise InputError("--strength nan: wanted a number")
+    if o.gatys_steps and o.transfer != "gatys":
+        raise InputError("--gatys-steps: wanted --transfer gatys with it, as nothing else takes steps")
+    if o.transfer in PEERS:
+        check_peer_options(o)
+
+
+def check_peer_options(o: SimpleNamespace) -> None:
+    """What a peer has no use for."""
+    descriptors = {"--mix": o.mix, "--save-style": o.save_style, "--statistics": o.statistics, "--show-kernels": o.show_kernels}
+    for option, value in descriptors.items():
+        if value:
+            raise InputError(
+                f"{option}: --transfer {o.transfer} has no predicted kernels, and no descriptors that mix or are kept"
+            )
+    for path in o.styles:
+        if path.suffix.lower() == ".safetensors":
+            raise InputError(f"--style {path}: --transfer {o.transfer} takes images of styles, and no saved descriptor")
+    if o.transfer == "gatys":
+        if o.tile is not None:
+            raise InputError("--tile: --transfer gatys optimises a picture as a whole")
+        if o.precision == "bf16":
+            raise InputError("--precision bf16: --transfer gatys computes in float32")
 
 
 def open_stylizer(o: SimpleNamespace) -> Stylizer:
     device = choose_device(o.device)
     precision, _ = resolve_precision(o.precision, device)
+    precision = "fp32" if o.transfer == "gatys" and o.precision == AUTO else precision
     prepare(precision)
     settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
     stylizer = load_stylizer(find_network(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
+    if o.transfer in PEERS:
+        return stylizer
+    if o.transfer not in (None, stylizer.network.transfer):
+        own = f"{o.network} was trained for {stylizer.network.transfer}"
+        raise InputError(f"--transfer {o.transfer}: {own}, and without training there are {', '.join(PEERS)} only")
     for option, path in (("--statistics", o.statistics), ("--show-kernels", o.show_kernels)):
         if path and stylizer.network.transfer != "adaconv":
             raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")
@@ -144,7 +181,7 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     return stylizer
 
 
-def read_all_styles(o: SimpleNamespace, stylizer: Stylizer) -> list[Style]:
+def read_all_styles(o: SimpleNamespace, stylizer: Method) -> list[Style]:
     """Of every --style; with --mix, the one that they become."""
     styles = [style for path in o.styles for style in read_styles(path, stylizer)]
     styles = [mixture(styles, o.mix)] if o.mix else styles
@@ -154,7 +191,7 @@ def read_all_styles(o: SimpleNamespace, stylizer: Stylizer) -> list[Style]:
     return styles
 
 
-def read_styles(path: Path, stylizer: Stylizer) -> list[Style]:
+def read_styles(path: Path, stylizer: Method) -> list[Style]:
     """All styles at a path: one in a saved descriptor or an image file, one for each image in a folder or zip file."""
     if path.suffix.lower() == ".safetensors":
         return [Style(path.stem, load_descriptor(path, stylizer.network), path.stem)]
@@ -226,7 +263,7 @@ def plan(output: Path, contents: list[str], styles: list[Style]) -> list[list[Pa
     return files
 
 
-def draw(o: SimpleNamespace, stylizer: Stylizer, archive: Archive, styles: list[Style], files: list[list[Path]] | None) -> None:
+def draw(o: SimpleNamespace, stylizer: Method, archive: Archive, styles: list[Style], files: list[list[Path]] | None) -> None:
     """In the archive's order; the files row by row, the table at the end."""
     rows = [["", *(style.cell for style in styles)]]
     progress = Progress("stylizing", len(archive.names) * len(styles), "img")
