@@ -15,7 +15,7 @@ from networks.style_transfer.stylizer import Stylizer
 from networks.style_transfer.vgg import WIDTHS, cover
 
 STEPS = 300  # of L-BFGS
-STYLE_WEIGHT = 1.0  # β / α of equation 7, for losses that are means
+STYLE_WEIGHT = 30.0  # β / α of equation 7, for losses that are means; chosen by eye
 HISTORY = 20  # of L-BFGS, in steps: two images each
 
 
@@ -31,13 +31,17 @@ class Gatys(Peer):
 
     @torch.no_grad()
     def encode_style(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
-        """The Gram matrices of relu1_1 … relu4_1, in a row [N, Σ C²]."""
-        return torch.cat([gram(features).flatten(1) for features in self.maps(styles)], dim=1)
+        """The Gram matrices of relu1_1 … relu4_1, in a row [N, Σ C²].
+
+        Image by image: a search magnifies what rounding does, and a picture should not depend on its neighbours in a batch.
+        """
+        grams = ([gram(features).flatten(1) for features in self.maps(style)] for style in styles.split(1))
+        return torch.cat([torch.cat(layers, dim=1) for layers in grams])
 
     def draw(
         self, contents: torch.Tensor, descriptors: Sequence[torch.Tensor], tile: int | None = None
     ) -> Iterator[torch.Tensor]:
-        for descriptor in descriptors:  # image by image, as one search for all would depend on which are together
+        for descriptor in descriptors:  # image by image likewise
             yield torch.cat([self.optimise(content[None], own[None]) for content, own in zip(contents, descriptor)])
 
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
