@@ -5,28 +5,27 @@ import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is 
 
 # isort: split
 
-import contextlib
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
 import torch
 from PIL import Image
 
-from networks.style_transfer.descriptor_file import load_descriptor, save_descriptor
+from networks.style_transfer.descriptor_file import save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
-from networks.style_transfer.mask import BLUR, Mask
-from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE
-from networks.style_transfer.regions import Regions
+from networks.style_transfer.mask import BLUR
+from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
+from networks.style_transfer.peers import PEERS, Method, make_peer
+from networks.style_transfer.peers.gatys import STEPS
+from networks.style_transfer.style_files import Style, flat, in_regions, mixture, naming, only_one, read_picture, read_styles
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, make_folders
-from torch_utils.images import from_pil, save_png, to_rgb, with_short_side
+from torch_utils.images import save_png
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.pretrained import find_network
@@ -48,23 +47,17 @@ def weights_of(text: str) -> list[float]:
     return [weight / total for weight in weights]
 
 
-@dataclass
-class Style:
-    name: str
-    descriptor: torch.Tensor  # [1, …]; with a mask [R, …]
-    cell: Image.Image | str  # at the head of its column in a table
-    mask: Mask | None = None
-
-    def to_draw(self) -> torch.Tensor | Regions:
-        return Regions(self.mask, self.descriptor) if self.mask else self.descriptor
-
-
 @command()
 @click.option(
     "--network",
     type=PATH,
     default="adaconv-style",
     help="name in pretrained/, snapshot of train_style.py, run directory, or --outdir of runs",
+)
+@click.option(
+    "--transfer",
+    type=click.Choice([*TRANSFERS, *PEERS]),
+    help=f"{', '.join(PEERS)}: another method on the network's encoder (docs/style.md)  [default: the network's own]",
 )
 @click.option("--content", type=PATH, help="image, or folder or zip of images, for example the frames of a video")
 @click.option(
@@ -100,6 +93,7 @@ class Style:
     type=click.IntRange(0),
     help=f"draw in tiles of this side, 0: never; takes less memory  [default: {TILE} above {WHOLE / 1e6:.0f} megapixel]",
 )
+@click.option("--gatys-steps", type=click.IntRange(1), help=f"of --transfer gatys  [default: {STEPS}]")
 @click.option("--save-style", type=FILE, help="write the descriptor of the style (with --mix, of the mixture)")
 @click.option("--show-kernels", type=FILE, help="draw the kernels that are predicted for the style (AdaConv only)")
 @click.option(
@@ -109,7 +103,7 @@ class Style:
     help="number format of the networks; auto: bf16 where the device is fast in it, else fp32",
 )
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-@torch.inference_mode()
+@torch.no_grad()  # and not inference_mode: a method that optimises pictures needs gradients
 def main(**options):
     """Redraw images in the style of others.
 
@@ -119,7 +113,8 @@ def main(**options):
     outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]
     check_options(o, outputs)
     stylizer = open_stylizer(o)
-    styles = read_all_styles(o, stylizer)
+    method: Method = make_peer(o.transfer, stylizer, o.gatys_steps) if o.transfer in PEERS else stylizer
+    styles = read_all_styles(o, method)
     archive, files = open_contents(o, styles) if o.content else (None, None)
     make_folders(*(path.parent for path in (*outputs, *(files[0] if files else ()))))
     if o.save_style:
@@ -129,7 +124,7 @@ def main(**options):
         kernels = stylizer.kernels(styles[0].descriptor)
         save_png(o.show_kernels, kernel_picture([(t, k.composed()[0]) for t, k in zip(titles, kernels)]))
     if archive:
-        draw(o, stylizer, archive, styles, files)
+        draw(o, method, archive, styles, files)
     print("written:", ", ".join(map(str, outputs)))
 
 
@@ -147,14 +142,44 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
             raise InputError(f"{option}: is for one style, and --mask is for one in each region")
     if o.mask_blur is not None and not o.mask:
         raise InputError("--mask-blur: wants --mask")
+    if o.gatys_steps and o.transfer != "gatys":
+        raise InputError("--gatys-steps: wanted --transfer gatys with it, as nothing else takes steps")
+    if o.transfer in PEERS:
+        check_peer_options(o)
+
+
+def check_peer_options(o: SimpleNamespace) -> None:
+    """What a peer has no use for."""
+    descriptors = {"--mix": o.mix, "--save-style": o.save_style, "--statistics": o.statistics, "--show-kernels": o.show_kernels}
+    for option, value in descriptors.items():
+        if value:
+            raise InputError(
+                f"{option}: --transfer {o.transfer} has no predicted kernels, and no descriptors that mix or are kept"
+            )
+    if o.mask:
+        raise InputError(f"--mask: --transfer {o.transfer} draws a picture in one style")
+    for path in o.styles:
+        if path.suffix.lower() == ".safetensors":
+            raise InputError(f"--style {path}: --transfer {o.transfer} takes images of styles, and no saved descriptor")
+    if o.transfer == "gatys":
+        if o.tile is not None:
+            raise InputError("--tile: --transfer gatys optimises a picture as a whole")
+        if o.precision == "bf16":
+            raise InputError("--precision bf16: --transfer gatys computes in float32")
 
 
 def open_stylizer(o: SimpleNamespace) -> Stylizer:
     device = choose_device(o.device)
     precision, _ = resolve_precision(o.precision, device)
+    precision = "fp32" if o.transfer == "gatys" and o.precision == AUTO else precision
     prepare(precision)
     settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
     stylizer = load_stylizer(find_network(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
+    if o.transfer in PEERS:
+        return stylizer
+    if o.transfer not in (None, stylizer.network.transfer):
+        own = f"{o.network} was trained for {stylizer.network.transfer}"
+        raise InputError(f"--transfer {o.transfer}: {own}, and without training there are {', '.join(PEERS)} only")
     for option, path in (("--statistics", o.statistics), ("--show-kernels", o.show_kernels)):
         if path and stylizer.network.transfer != "adaconv":
             raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")
@@ -166,7 +191,7 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     return stylizer
 
 
-def read_all_styles(o: SimpleNamespace, stylizer: Stylizer) -> list[Style]:
+def read_all_styles(o: SimpleNamespace, stylizer: Method) -> list[Style]:
     """Of every --style; with --mix or --mask, the one that they become."""
     styles = [style for path in o.styles for style in read_styles(path, stylizer)]
     if o.mask:
@@ -175,19 +200,6 @@ def read_all_styles(o: SimpleNamespace, stylizer: Stylizer) -> list[Style]:
     for option, path in (("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
         if path:
             only_one(option, styles)
-    return styles
-
-
-def read_styles(path: Path, stylizer: Stylizer) -> list[Style]:
-    """All styles at a path: one in a saved descriptor or an image file, one for each image in a folder or zip file."""
-    if path.suffix.lower() == ".safetensors":
-        return [Style(path.stem, load_descriptor(path, stylizer.network), path.stem)]
-    archive, styles = open_images(path), []
-    for name in archive.names:
-        picture = read_picture(archive, name)
-        with naming(f"{archive.path}: {name}"):
-            descriptor = stylizer.encode_style_picture(picture)
-        styles.append(Style(flat(name), descriptor, thumbnail(picture)))
     return styles
 
 
@@ -203,53 +215,6 @@ def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, lis
             with naming(f"--mask {o.mask}: for {name}"):
                 mask.at(*content.shape[1:])
     return archive, files
-
-
-def read_picture(archive: Archive, name: str, size: int | None = None) -> torch.Tensor:
-    """uint8 RGB [3, H, W]; with a short side of `size` pixels, if that is given."""
-    picture = to_rgb(from_pil(archive.image(name))[None])[0]
-    with naming(f"{archive.path}: {name}"):
-        return with_short_side(picture, size) if size else picture
-
-
-@contextlib.contextmanager
-def naming(what: str) -> Iterator[None]:
-    """Errors of users say what they are about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from None
-
-
-def flat(name: str) -> str:
-    """A name in an archive, as part of a file's name."""
-    return str(PurePosixPath(name).with_suffix("")).replace("/", "-").replace("\\", "-")
-
-
-def in_regions(styles: list[Style], path: Path, blur: float | None) -> Style:
-    """All styles as one, each in its region of the mask."""
-    archive = open_images(path)
-    if len(archive.names) != 1:
-        raise InputError(f"--mask {path}: found {len(archive.names)} images, wanted one")
-    picture = read_picture(archive, archive.names[0])
-    with naming(f"--mask {path}"):
-        mask = Mask(picture, len(styles), BLUR if blur is None else blur)
-    name = "+".join(style.name for style in styles)
-    return Style(name, torch.cat([style.descriptor for style in styles]), name, mask)
-
-
-def mixture(styles: list[Style], weights: list[float]) -> Style:
-    if len(weights) != len(styles):
-        raise InputError(f"--mix: found {len(weights)} weights for {len(styles)} styles, wanted one for each")
-    name = "+".join(style.name for style in styles)
-    descriptor = sum(weight * style.descriptor for weight, style in zip(weights, styles))
-    return Style(name, descriptor, name)  # type: ignore[arg-type]  # 0 of no styles, but there is one
-
-
-def only_one(option: str, styles: list[Style]) -> Style:
-    if len(styles) > 1:
-        raise InputError(f"{option}: found {len(styles)} styles, wanted one (--mix makes one of several)")
-    return styles[0]
 
 
 def plan(output: Path, contents: list[str], styles: list[Style]) -> list[list[Path]]:
@@ -270,14 +235,15 @@ def plan(output: Path, contents: list[str], styles: list[Style]) -> list[list[Pa
     return files
 
 
-def draw(o: SimpleNamespace, stylizer: Stylizer, archive: Archive, styles: list[Style], files: list[list[Path]] | None) -> None:
+def draw(o: SimpleNamespace, stylizer: Method, archive: Archive, styles: list[Style], files: list[list[Path]] | None) -> None:
     """In the archive's order; the files row by row, the table at the end."""
     rows = [["", *(style.cell for style in styles)]]
+    wanted: list = [style.to_draw() for style in styles]
     progress = Progress("stylizing", len(archive.names) * len(styles), "img")
     for row, name in enumerate(archive.names):
         content = read_picture(archive, name, o.content_size)
         cells: list[Image.Image | str] = [thumbnail(content)] if o.table else []
-        for column, image in enumerate(stylizer.stylize_picture(content, [style.to_draw() for style in styles])):
+        for column, image in enumerate(stylizer.stylize_picture(content, wanted)):
             if files:
                 save_png(files[row][column], image)
             if o.table:

@@ -22,10 +22,11 @@ from metrics.detectors.base import Detector
 from metrics.detectors.load import load_detector
 from metrics.detectors.names import EFFICIENTNET
 from metrics.style_transfer.structure import PERIODS, smallest_side
-from networks.style_transfer.stylizer import Stylizer, load_stylizer
+from networks.style_transfer.peers import PEERS, Method, make_peer
+from networks.style_transfer.peers.gatys import STEPS
+from networks.style_transfer.stylizer import load_stylizer
 from networks.style_transfer.vgg import load_vgg
 from scripts.benchmarks import style_transfer as style_speed
-from scripts.benchmarks.style_transfer import whole
 from scripts.experiments import stripes_and_dots, turning
 from scripts.style_scores import Judges, evaluate, evaluation_tables
 from torch_utils.archive import Archive
@@ -69,11 +70,11 @@ def offline_detector(device: torch.device) -> Detector | None:
         return None
 
 
-def score(stylizers: dict[str, Stylizer], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
+def score(methods: dict[str, Method], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
     pairs = pairs_of(names["content"], names["style"], o.pairs)
-    judges = Judges(load_vgg("vgg16").to(device), next(iter(stylizers.values())).encoder, offline_detector(device))
+    judges = Judges(load_vgg("vgg16").to(device), next(iter(methods.values())).encoder, offline_detector(device))
     contents, styles = (functools.partial(read_image, archives[k], size=o.size, device=device) for k in ("content", "style"))
-    found = evaluate(stylizers, contents, styles, pairs, judges)
+    found = evaluate(methods, contents, styles, pairs, judges)
     print(f"\n{len(pairs)} pairs at {o.size}×{o.size}, ± half of the 95 % intervals\n\n{evaluation_tables(found)}", flush=True)
     if pictures := found.get("pictures"):
         counts = f"{pictures['outputs']} outputs and {pictures['styles']} different styles"
@@ -81,9 +82,9 @@ def score(stylizers: dict[str, Stylizer], archives: dict[str, Archive], names: d
     return dict(size=o.size, content_folders=o.content_folders, style_folders=o.style_folders, **found)
 
 
-def turn(stylizers: dict[str, Stylizer], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
+def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
     contents = [read_image(archives["content"], name, o.size, device) for name in spread(names["content"], TURNED)]
-    transfers = {name: functools.partial(whole, stylizer) for name, stylizer in stylizers.items()}
+    transfers = {name: method.stylize_like for name, method in methods.items()}
     chosen = None
     if "style" in archives:
         clear = lambda name: turning.clearness(read_picture(archives["style"], name), o.size)
@@ -98,6 +99,8 @@ def turn(stylizers: dict[str, Stylizer], archives: dict[str, Archive], names: di
 
 @command()
 @click.option("--network", "networks", type=PATH, multiple=True, help="as of stylize.py; may be given several times")
+@click.option("--peers", type=NAMES, default="none", help=f"{','.join(PEERS)}: these methods, too, on the first network")
+@click.option("--gatys-steps", type=click.IntRange(1), help=f"of the peer gatys  [default: {STEPS}]")
 @click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]")
 @click.option("--content", type=PATH, help="folder or zip of held-out photographs")
 @click.option("--style", type=PATH, help="folder or zip of held-out styles")
@@ -130,12 +133,12 @@ def main(**options):
         names = {kind: archive.names for kind, archive in archives.items()}
         for kind in (kind for kind in archives if folders[kind]):
             names[kind] = sorted(within(names[kind], folders[kind], archives[kind].path))
-        stylizers = {name: load_stylizer(path, o.encoder_weights, device) for name, path in networks.items()}
+        methods = load_methods(networks, o, device)
         try:
             if o.style and o.pairs:
-                results["evaluation"] = score(stylizers, archives, names, o, device)
+                results["evaluation"] = score(methods, archives, names, o, device)
             if o.turned:
-                results["turning"] = turn(stylizers, archives, names, o, device)
+                results["turning"] = turn(methods, archives, names, o, device)
         except ValueError as error:  # the paper's style encoder takes one size only
             raise InputError(f"--size {o.size}: {error}") from None
     if o.textures:
@@ -150,6 +153,12 @@ def main(**options):
     write_json(o.out.with_name(o.out.name + ".json"), results)
 
 
+def load_methods(networks: dict[str, Path], o: SimpleNamespace, device: torch.device) -> dict[str, Method]:
+    """The rows of all tables: the networks by their paths, and the peers on the first of them."""
+    trained = {name: load_stylizer(path, o.encoder_weights, device) for name, path in networks.items()}
+    return {**trained, **{name: make_peer(name, next(iter(trained.values())), o.gatys_steps) for name in o.peers}}
+
+
 def check(o: SimpleNamespace) -> None:
     """`UsageError` for options that do not go together."""
     if o.turned and not (o.content and o.networks):
@@ -162,6 +171,14 @@ def check(o: SimpleNamespace) -> None:
         raise click.UsageError(
             "nothing to do: wanted --network with --content and --style, or --turning, or --textures, or --speed"
         )
+    if o.peers and not (o.content and o.networks):
+        raise click.UsageError("--peers takes --network, whose encoder and decoder the peers use, and --content")
+    if unknown := [name for name in o.peers if name not in PEERS]:
+        raise click.UsageError(f"--peers {','.join(unknown)}: there are {', '.join(PEERS)}")
+    if clash := [name for name in o.peers if name in map(str, o.networks)]:
+        raise click.UsageError(f"--peers {clash[0]}: a --network has this name, too, wanted names that differ")
+    if o.gatys_steps and "gatys" not in o.peers:
+        raise click.UsageError("--gatys-steps takes --peers gatys")
     if o.turned:
         turning.require_matplotlib()
 

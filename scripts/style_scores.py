@@ -18,9 +18,8 @@ from metrics.style_transfer.structure import distance, stroke_descriptors
 from metrics.style_transfer.style_distance import LAYERS, between, slices
 from metrics.style_transfer.vgg_layers import relu_maps
 from networks.style_transfer.feature_losses import content_loss, gram_distance, moments_loss
-from networks.style_transfer.stylizer import Stylizer
+from networks.style_transfer.peers import Method
 from networks.style_transfer.vgg import VGG
-from scripts.benchmarks.style_transfer import whole
 from scripts.benchmarks.timing import timed
 from scripts.output import markdown
 from torch_utils.cli import Progress
@@ -51,7 +50,7 @@ class Judges(NamedTuple):
 
 
 def evaluate(
-    stylizers: Mapping[str, Stylizer],
+    stylizers: Mapping[str, Method],
     contents: Reader,
     styles: Reader,
     pairs: list[tuple[str, str]],
@@ -88,10 +87,10 @@ def evaluate(
     return result
 
 
-def timed_stylize(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, float]:
+def timed_stylize(stylizer: Method, content: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, float]:
     """-> the image, and seconds for both encoders and the decoder."""
     images = []
-    seconds = timed(lambda: images.append(whole(stylizer, content, style)), content.device)
+    seconds = timed(lambda: images.append(stylizer.stylize_like(content, style)), content.device)
     return images[0], seconds
 
 

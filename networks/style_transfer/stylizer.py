@@ -90,8 +90,8 @@ class Stylizer:
     def encode_style_picture(self, style: torch.Tensor) -> torch.Tensor:
         """Descriptor [1, …] of a picture, brought to `style_size` (and to a square for the paper's style encoder)."""
         resize = with_short_side if self.network.adaptive else as_square
-        image = self._image(resize(style, self.style_size))
-        return self.encode_style(image, self._tile(image))
+        image = self.to_image(resize(style, self.style_size))
+        return self.encode_style(image, self.tile_for(image))
 
     def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[StyleKernels | None]:
         """Kernels of a style, with `statistics`; given the content's `own` descriptor, at `strength` from it to the style's."""
@@ -106,8 +106,8 @@ class Stylizer:
 
         `InputError` for regions that do not fit the picture.
         """
-        image = self._image(content)
-        tile = self._tile(image)
+        image = self.to_image(content)
+        tile = self.tile_for(image)
         features, own = self.encode(image, tile), None
         if self.strength != 1:
             # AdaIN's descriptor is σ and μ, and features are linear in them. Those of these features, and not of a resized
@@ -135,10 +135,16 @@ class Stylizer:
             image = decode_in_regions(self.network, features, kernels, masks, tile)
         return image[:, :, : size[0], : size[1]]
 
-    def _image(self, picture: torch.Tensor) -> torch.Tensor:
+    def stylize_like(self, contents: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
+        """Each content [N, 3, H, W] in the style of the image beside it."""
+        return self.stylize(contents, self.network.kernels(self.encode_style(styles)))
+
+    def to_image(self, picture: torch.Tensor) -> torch.Tensor:
+        """uint8 [3, H, W] -> [1, 3, H, W], where the network is."""
         return from_uint8(picture)[None].to(self.network.encoder_means.device)
 
-    def _tile(self, image: torch.Tensor) -> int | None:
+    def tile_for(self, image: torch.Tensor) -> int | None:
+        """Side of the tiles in which an image is drawn; None: as a whole."""
         if self.tile is not None:
             return self.tile or None
         return TILE if image.shape[2] * image.shape[3] > WHOLE else None

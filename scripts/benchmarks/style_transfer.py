@@ -12,10 +12,6 @@ from scripts.benchmarks.timing import in_turns, peak_bytes, ratio, timed
 from scripts.output import markdown
 
 
-def whole(stylizer: Stylizer, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    return stylizer.stylize(content, stylizer.network.kernels(stylizer.encode_style(style)))
-
-
 def default_stylizers(config: dict, device: torch.device) -> dict[str, Stylizer]:
     """AdaConv and AdaIN of the same widths with random weights: what is computed, and how long it takes, is the same."""
     found = {}
@@ -32,7 +28,7 @@ def measure(stylizers: dict[str, Stylizer], side: int, seconds: float, device: t
     torch.manual_seed(0)
     style_side = side if all(s.network.adaptive for s in stylizers.values()) else PAPER_STYLE_SIDE
     content, style = (torch.rand(1, 3, n, n, device=device) * 2 - 1 for n in (side, style_side))
-    jobs = {name: functools.partial(whole, stylizer, content, style) for name, stylizer in stylizers.items()}
+    jobs = {name: functools.partial(stylizer.stylize_like, content, style) for name, stylizer in stylizers.items()}
     memory = {name: peak_bytes(job, device) for name, job in jobs.items()}  # and warm-up
     times = in_turns({name: functools.partial(timed, job, device) for name, job in jobs.items()}, seconds, most=100)
     return dict(

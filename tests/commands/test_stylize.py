@@ -18,6 +18,7 @@ import torch_utils.precision
 from networks.generator import Generator
 from networks.style_transfer.feature_losses import content_loss, moments_loss
 from networks.style_transfer.mask import BLUR, Mask
+from networks.style_transfer.peers import PEERS, make_peer
 from networks.style_transfer.regions import Regions
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from tests.conftest import ROOT
@@ -390,6 +391,43 @@ def test_run_directories_and_their_folder(draw, there, tmp_path):
     assert np.array_equal(draw(network=tmp_path / "runs"), draw())
 
 
+# ---------------------------------------------------------------- peers
+
+
+@pytest.mark.parametrize("peer", [["wct"], ["patch-swap"], ["gatys", "--gatys-steps", 2]])
+def test_peers(draw, there, tmp_path, peer):
+    """What the peer draws on the network, and the same again; strength and tables are for them, too."""
+    found = draw("--transfer", *peer, network="adain")
+    stylizer = load_stylizer(there / "adain" / "network-snapshot-000001.safetensors", there / "vgg.safetensors", style_size=48)
+    method = make_peer(peer[0], stylizer, 2 if peer[0] == "gatys" else None)
+    style = method.encode_style_picture(stored(there / "styles/s2.png"))
+    (wanted,) = method.stylize_picture(stored(there / "contents/c0.png"), [style])
+    assert found.shape == (33, 41, 3) and np.abs(found - wanted.permute(1, 2, 0).numpy()).max() <= 1
+    raw = (tmp_path / "out.png").read_bytes()
+    assert np.abs(found - draw(network="adain")).mean() > 1
+    table = ["--table", tmp_path / "table.png"]
+    draw("--transfer", *peer, *table, network="adain", content="contents", style="styles", output="many")
+    draw("--transfer", *peer, network="adain")
+    assert (tmp_path / "out.png").read_bytes() == raw and len(list((tmp_path / "many").iterdir())) == 4
+    assert np.abs(pixels(tmp_path / "many/c0-s2.png") - found).max() <= 1 and (tmp_path / "table.png").exists()
+    assert np.abs(draw("--transfer", *peer, "--strength", 0, network="adain") - found).mean() > 0.5
+
+
+def test_steps_of_gatys(draw):
+    few, more = (draw("--transfer", "gatys", "--gatys-steps", steps, network="fixed") for steps in (1, 4))
+    assert np.abs(few - more).mean() > 0.2  # and a network whose style encoder takes one size only has an encoder, too
+
+
+def test_the_networks_own_transfer_may_be_named(draw):
+    assert np.array_equal(draw("--transfer", "adain", network="adain"), draw(network="adain"))
+
+
+def test_gatys_in_automatic_precision_is_float32(draw, monkeypatch):
+    monkeypatch.setattr(torch_utils.precision, "has_amx", lambda: True)
+    options = ["--transfer", "gatys", "--gatys-steps", 2]
+    assert np.array_equal(draw(*options, precision=None), draw(*options))
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -426,6 +464,28 @@ def test_what_does_not_go_together(draw, there, tmp_path):
     refused(draw, "--content-size", "--content-size", "0")
     refused(draw, "--device", "--device", "abacus")
     refused(draw, "is a directory", "--table", there, output=None)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_what_peers_do_not_do(draw, there, tmp_path):
+    before = set(tmp_path.rglob("*"))
+    kernels, saved = tmp_path / "k.png", tmp_path / "s.safetensors"
+    for name in PEERS:
+        peer = ["--transfer", name]
+        others = ("--mix", "1"), ("--statistics", there / "styles/s3.png"), ("--save-style", saved), ("--show-kernels", kernels)
+        for option, value in others:
+            message = f"{option}: --transfer {name} has no predicted kernels"
+            refused(draw, message, *peer, option, value, network="adain")
+        message = f"descriptor.safetensors: --transfer {name} takes images of styles"
+        refused(draw, message, *peer, style=tmp_path / "descriptor.safetensors", network="adain")
+        if name != "gatys":
+            refused(draw, f"{name}: found a network of adaconv, wanted one of train_style.py --transfer adain", *peer)
+            refused(draw, "--gatys-steps: wanted --transfer gatys", *peer, "--gatys-steps", 3, network="adain")
+    refused(draw, "--tile: --transfer gatys optimises a picture as a whole", "--transfer", "gatys", "--tile", 0)
+    refused(draw, "bf16: --transfer gatys computes in float32", "--transfer", "gatys", precision="bf16")
+    refused(draw, "was trained for adaconv, and without training there are wct, patch-swap, gatys", "--transfer", "adain")
+    refused(draw, "--gatys-steps: wanted --transfer gatys", "--gatys-steps", 3)
+    refused(draw, "'nothing' is not one of", "--transfer", "nothing")
     assert set(tmp_path.rglob("*")) == before
 
 

@@ -199,6 +199,37 @@ def test_command_turns_styles(run_command, networks, sources, tmp_path):
     assert done.returncode == 2 and "--turning takes --network and --content" in done.stderr
 
 
+def test_command_compares_peers(run_command, networks, sources, tmp_path):
+    """In all tables, beside the network that they stand on, on the same pairs."""
+    pytest.importorskip("matplotlib", reason="needs the dev extra")
+    (adaconv, adain), weights = networks
+    peers = ["wct", "patch-swap", "gatys"]
+    sizes = ["--encoder-weights", weights, *sources, "--size", 122, "--out", tmp_path / "out", "--device", "cpu"]
+    options = ["--network", adain, *sizes]
+    done = run_command("scripts/eval_style.py", *options, "--peers", ",".join(peers), "--gatys-steps", 1, "--pairs", 2)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["evaluation"]
+    assert list(found["networks"])[:4] == [str(adain), *peers]
+    distances = {found["networks"][name]["content_distance"] for name in (str(adain), *peers)}
+    assert len(distances) == 4 and all(found["networks"][name]["seconds"] > 0 for name in peers)
+    assert all(set(peers) < set(pair["scores"]) for pair in found["pairs"])
+    done = run_command("scripts/eval_style.py", *options, "--peers", "wct", "--pairs", 0, "--turning")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["turning"]
+    assert list(found["styles"]["stripes"]) == [str(adain), "wct", "content", "style"] and "| stripes | wct |" in done.stdout
+    with Image.open(tmp_path / "out-turning-stripes.png") as picture:
+        assert picture.size == (12 * 122, 3 * 122)
+    for message, wrong in (
+        ("wct: found a network of adaconv, wanted one of", ["--network", adaconv, *sizes, "--peers", "wct"]),
+        ("--peers wtc: there are wct, patch-swap, gatys", [*options, "--peers", "wct,wtc"]),
+        ("--peers takes --network", ["--textures", "--peers", "wct"]),
+        ("--gatys-steps takes --peers gatys", [*options, "--gatys-steps", 2, "--peers", "wct"]),
+        ("a --network has this name, too", ["--network", "wct", *sizes, "--peers", "wct"]),
+    ):
+        done = run_command("scripts/eval_style.py", *wrong)
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_command_prints_both_numbers(run_command, tmp_path):
     done = run_command("scripts/eval_style.py", "--textures", "--steps", 2, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr

@@ -34,6 +34,7 @@ class Option:
     above: float | None = None  # in place of `min`: this number itself is not allowed
     below: float | None = None
     choices: Collection | None = None
+    hints: Mapping[str, str] | None = None  # words that one may take for choices, and what to do instead
     path: bool = False  # made absolute, as a run may be resumed from another folder
     name: str | None = None  # on the command line, where it is not the field's
     shown: str | None = None  # the default in words, where the field's value says too little
@@ -176,12 +177,23 @@ def _click_type(kind: Any, option: Option) -> click.ParamType:
         return _AbsolutePath()
     if option.choices is not None:
         words = [*([option.auto] if option.auto else []), *map(str, option.choices)]
-        return _WholeNumber(words) if int in kinds else click.Choice(words)
+        return _WholeNumber(words) if int in kinds else _Choice(words, option.hints)
     if float not in kinds and int not in kinds:
         return click.STRING
     least, most = (a if b is None else b for a, b in ((option.min, option.above), (option.max, option.below)))
     number: Callable[..., click.ParamType] = click.FloatRange if float in kinds else click.IntRange
     return number(least, most, min_open=option.above is not None, max_open=option.below is not None)
+
+
+class _Choice(click.Choice):
+    def __init__(self, words: Collection[str], hints: Mapping[str, str] | None):
+        super().__init__(words)
+        self.hints = hints or {}
+
+    def convert(self, value, param, ctx):
+        if value in self.hints:
+            self.fail(self.hints[value], param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class _WholeNumber(click.Choice):

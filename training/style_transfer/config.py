@@ -5,12 +5,18 @@ from typing import Any
 
 from networks.style_transfer.feature_losses import CONTENT_LOSSES, STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, STATISTICS, TRANSFERS
+from networks.style_transfer.peers import PEERS
 from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
 from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
 from training.run.schedule import cosine
 
+UNTRAINED = {
+    name: f"there is nothing to train: python stylize.py --transfer {name} --network NETWORK, "
+    + ("of any transfer" if name == "gatys" else "one of --transfer adain")
+    for name in PEERS
+}
 DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards
 
 
@@ -79,7 +85,11 @@ class StyleConfig(RunConfig):
     )  # another number may round otherwise
 
     transfer: str = option(
-        "adaconv", NETWORKS, "predicted kernels; or a scale and a shift, computed or predicted", choices=TRANSFERS
+        "adaconv",
+        NETWORKS,
+        "predicted kernels; or a scale and a shift, computed or predicted",
+        choices=TRANSFERS,
+        hints=UNTRAINED,
     )
     encoder: str = option("vgg19", NETWORKS, "VGG whose features describe contents and styles", choices=CONVOLUTIONS)
     encoder_weights: str | None = option(

@@ -1,0 +1,20 @@
+"""Other methods of style transfer, on our encoder and decoder: tables that compare them are of methods, and not of codebases.
+
+None of them is trained. What is: AdaConv, AdaIN and a predicted scale and shift, `network.TRANSFERS`.
+"""
+
+from networks.style_transfer.peers.gatys import Gatys
+from networks.style_transfer.peers.patch_swap import PatchSwap
+from networks.style_transfer.peers.peer import Peer
+from networks.style_transfer.peers.wct import WCT
+from networks.style_transfer.stylizer import Stylizer
+
+PEERS: dict[str, type[Peer]] = {"wct": WCT, "patch-swap": PatchSwap, "gatys": Gatys}
+Method = Stylizer | Peer  # both have `encode_style_picture`, `stylize_picture` and `stylize_like`
+
+
+def make_peer(name: str, stylizer: Stylizer, gatys_steps: int | None = None) -> Peer:
+    """One of PEERS on the networks of `stylizer`. `InputError` where its decoder is of no use to the method."""
+    if name == "gatys" and gatys_steps is not None:
+        return Gatys(stylizer, gatys_steps)
+    return PEERS[name](stylizer)
