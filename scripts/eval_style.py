@@ -7,6 +7,7 @@ Four parts, each of which runs alone: trained networks on held-out pairs (`--net
 import functools
 import platform
 import random
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,8 +33,8 @@ from scripts.style_scores import Judges, evaluate, evaluation_tables
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import NAMES, command, run
-from torch_utils.files import InputError, write_json
-from torch_utils.images import from_pil, from_uint8, to_pil, to_rgb
+from torch_utils.files import InputError, make_folders, write_json
+from torch_utils.images import from_pil, from_uint8, save_png, to_pil, to_rgb
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from training.style_transfer.sources import spread, within
@@ -70,11 +71,19 @@ def offline_detector(device: torch.device) -> Detector | None:
         return None
 
 
+def save_pictures(folder: Path | None, position: int, pictures: dict[str, torch.Tensor]) -> None:
+    """FOLDER/<row>/<position>.png, for other tools: the same file name in all rows is the same pair."""
+    for row, picture in pictures.items() if folder else ():
+        path = folder / re.sub(r"[^\w.]+", "-", row).strip("-") / f"{position:05d}.png"
+        make_folders(path.parent)
+        save_png(path, picture[0])
+
+
 def score(methods: dict[str, Method], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
     pairs = pairs_of(names["content"], names["style"], o.pairs)
     judges = Judges(load_vgg("vgg16").to(device), next(iter(methods.values())).encoder, offline_detector(device))
     contents, styles = (functools.partial(read_image, archives[k], size=o.size, device=device) for k in ("content", "style"))
-    found = evaluate(methods, contents, styles, pairs, judges)
+    found = evaluate(methods, contents, styles, pairs, judges, functools.partial(save_pictures, o.save_pictures))
     print(f"\n{len(pairs)} pairs at {o.size}×{o.size}, ± half of the 95 % intervals\n\n{evaluation_tables(found)}", flush=True)
     if pictures := found.get("pictures"):
         counts = f"{pictures['outputs']} outputs and {pictures['styles']} different styles"
@@ -108,6 +117,7 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @click.option("--style-folders", type=NAMES, default="none", help="a,b: only styles below these folders of --style")
 @click.option("--size", type=click.IntRange(smallest_side(PERIODS)), default=256, help="of both images, cropped to squares")
 @click.option("--pairs", type=click.IntRange(0), default=100, help="at most this many, drawn at random; 0: no scores")
+@click.option("--save-pictures", type=PATH, help="folder for them, one in it for each row of the table")
 @click.option("--turning", "turned", is_flag=True, help="whether strokes turn with the style, and OUT-turning….png")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
 @click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
@@ -171,6 +181,8 @@ def check(o: SimpleNamespace) -> None:
         raise click.UsageError(
             "nothing to do: wanted --network with --content and --style, or --turning, or --textures, or --speed"
         )
+    if o.save_pictures and not (o.style and o.pairs):
+        raise click.UsageError("--save-pictures takes --network, --content and --style, whose pairs it writes")
     if o.peers and not (o.content and o.networks):
         raise click.UsageError("--peers takes --network, whose encoder and decoder the peers use, and --content")
     if unknown := [name for name in o.peers if name not in PEERS]:

@@ -55,10 +55,12 @@ def evaluate(
     styles: Reader,
     pairs: list[tuple[str, str]],
     judges: Judges,
+    keep: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
 ) -> dict:
     """{"pairs": scores of each, "networks": summary of each row, "pictures": counts of the offline art score}, for JSON.
 
-    Pictures are read and drawn pair by pair: memory grows with the numbers that come out, and not with the pictures.
+    Pictures are read and drawn pair by pair: memory grows with the numbers that come out, and not with the pictures. `keep`
+    gets each pair's position and the pictures of all rows, uint8 [1, 3, H, W].
     """
     rows: dict[str, list[dict]] = {name: [] for name in (*stylizers, CONTENT, STYLE, COLOURS)}
     features: dict[str, list[torch.Tensor]] = {name: [] for name in rows}
@@ -68,6 +70,8 @@ def evaluate(
         drawn = {name: timed_stylize(stylizer, content, style) for name, stylizer in stylizers.items()}
         drawn |= {CONTENT: (content, 0.0), STYLE: (style, 0.0), COLOURS: (recoloured(content, style), 0.0)}
         outputs = {name: to_uint8(image) for name, (image, _) in drawn.items()}  # as files have them
+        if keep:
+            keep(i, outputs)
         for name, scores in score_pair(outputs, content, style, judges).items():
             rows[name].append(scores | dict(seconds=drawn[name][1]))
             if judges.detector:

@@ -149,8 +149,14 @@ def sources(image_folder):
 def test_command_scores_networks(run_command, networks, sources, tmp_path):
     (adaconv, adain), weights = networks
     options = ["--encoder-weights", weights, *sources, "--size", 128, "--pairs", 3, "--out", tmp_path / "out"]
-    done = run_command("scripts/eval_style.py", "--network", adaconv, "--network", adain, *options)
+    saved = tmp_path / "saved"
+    done = run_command("scripts/eval_style.py", "--network", adaconv, "--network", adain, *options, "--save-pictures", saved)
     assert done.returncode == 0, done.stderr
+    rows = sorted(saved.iterdir())
+    assert len(rows) == 5 and {"content", "style", "content-in-the-style-s-colours"} < {row.name for row in rows}
+    assert all([path.name for path in sorted(row.iterdir())] == ["00000.png", "00001.png", "00002.png"] for row in rows)
+    assert all(Image.open(row / "00002.png").size == (128, 128) for row in rows)
+    assert len({(row / "00001.png").read_bytes() for row in rows}) == 5
     found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["evaluation"]
     assert len(found["pairs"]) == 3 and f"| {adain} |" in done.stdout and "| content | – | 1.000 ± 0.000 |" in done.stdout
     scores = found["networks"]
@@ -161,6 +167,8 @@ def test_command_scores_networks(run_command, networks, sources, tmp_path):
 
     done = run_command("scripts/eval_style.py", "--network", adain, *sources[:2])
     assert done.returncode == 2 and "wanted" not in done.stdout and "takes --network, --content and --style" in done.stderr
+    done = run_command("scripts/eval_style.py", "--speed", "--save-pictures", saved)
+    assert done.returncode == 2 and "--save-pictures takes" in done.stderr
     done = run_command("scripts/eval_style.py", "--network", tmp_path / "none", *options)
     assert done.returncode == 2 and "no such network file" in done.stderr and len(done.stderr.splitlines()) == 1
 
