@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from safetensors import safe_open
 
 import generate
 import train
+import train_style
 from networks.generator import Generator
-from scripts import card
+from networks.style_transfer.stylizer import load_stylizer
+from scripts import card, card_text
 from tests.commands.test_commands import NO_METRICS, SHORT
 from tests.conftest import ROOT
 from tests.training.run.test_start import call
@@ -141,7 +144,7 @@ def test_packed_in_half_precision(make_run, tmp_path, monkeypatch):
     assert packed.config == whole.config and {value.dtype for value in packed.parameters()} == {torch.float32}
     z, c = torch.randn(3, whole.z_dim), torch.eye(3)
     assert (whole(z, c) - packed(z, c)).abs().max() < 0.02
-    monkeypatch.setattr(card, "MAX_PACKED", 2**10)
+    monkeypatch.setattr(card_text, "MAX_PACKED", 2**10)
     assert "more than the 0.000976562 MB that the repository takes" in make_card(run, "--pack", file)[0]
 
 
@@ -150,7 +153,7 @@ def test_numbers_that_half_precision_cannot_hold(tmp_path):
     G.synthesis.const.data[0] = 1e6
     save_snapshot(tmp_path / "large.safetensors", "generator", G)
     with pytest.raises(InputError, match="synthesis.const has numbers that half precision cannot hold"):
-        card.pack(tmp_path / "large.safetensors", tmp_path / "half.safetensors")
+        card_text.pack(tmp_path / "large.safetensors", tmp_path / "half.safetensors", G)
     assert not (tmp_path / "half.safetensors").exists()
 
 
@@ -164,9 +167,30 @@ def test_a_run_of_which_little_is_left(make_run, capsys):
     assert "| machine | not recorded |" in text and "| time of training | not recorded |" in text and "# not recorded" in text
 
 
+def test_a_card_of_a_style_transfer(image_folder, tmp_path):
+    images = [image_folder(6, 40, name=name) for name in ("photos", "paintings")]
+    words = ["--cfg", "small", "--content", images[0], "--style", images[1], "--kimg", 0.004, "--transfer", "adain"]
+    words += ["--crop", 32, "--style-crop", 32, "--resize", 40, "--hold-out-content", 2, "--hold-out-style", 3, "--batch", 2]
+    call(train_style.main, "--outdir", tmp_path / "runs", "--device", "cpu", *words)
+    (run,) = (tmp_path / "runs").iterdir()
+    packed = tmp_path / "drawn.safetensors"
+    printed, text = make_card(run, "--pack", packed, "--out", tmp_path / "card")
+    assert load_stylizer(packed).network.transfer == "adain" and f"Packed:        {packed}" in printed
+    for said in ("# drawn.safetensors", "| images seen | 4, in steps of 2 |", "adain on vgg16", "| `style_loss` | "):
+        assert said in text, said
+    assert "4 images of photos; 2 held out" in text and "3 images of paintings; 3 held out" in text
+    assert "| preset | `small`: " in text and "encoder vgg16" in text and "lr-end 0.05" in text
+    assert set(re.search(r"other options \| (.*) \|", text)[1].split(", ")) >= {"transfer adain", "crop 32", "hold-out-style 3"}
+    width, height = Image.open(tmp_path / "card" / "drawn-held-out.png").size
+    assert width > height > 300 and str(tmp_path) not in text
+    shutil.rmtree(images[0])
+    printed, text = make_card(run)
+    assert "held-out.png" not in text and "note: no picture of held-out images" in printed
+
+
 def test_commands_without_the_places_of_a_machine():
-    shown = card.without_folders(f"python train.py --outdir /tmp/x/runs --data {ROOT}/datasets/emoji32.zip --desc 'a b'")
+    shown = card_text.without_folders(f"python train.py --outdir /tmp/x/runs --data {ROOT}/datasets/emoji32.zip --desc 'a b'")
     assert shown == "python train.py --outdir runs --data datasets/emoji32.zip --desc 'a b'"
-    assert card.shorter("C:\\data\\photos64.zip") == "photos64.zip" and card.shorter("photos/x.zip") == "photos/x.zip"
-    assert card.without_folders("broken 'quote") == "broken 'quote"
-    assert math.isclose(card.MAX_PACKED, 12 * 1024**2)
+    assert card_text.shorter("C:\\data\\photos64.zip") == "photos64.zip" and card_text.shorter("photos/x.zip") == "photos/x.zip"
+    assert card_text.without_folders("broken 'quote") == "broken 'quote"
+    assert math.isclose(card_text.MAX_PACKED, 12 * 1024**2)

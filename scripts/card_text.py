@@ -1,0 +1,148 @@
+"""What the cards of all networks have in common: the words of a run's records, and the page."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import torch
+
+from scripts.output import markdown
+from torch_utils.checkpoint import read_snapshot, save_snapshot
+from torch_utils.cli import duration
+from torch_utils.files import InputError, atomic_write, make_folders
+from torch_utils.run_dir import SNAPSHOTS
+from training.run.options import RunConfig, options_of
+from training.run.run_records import RunRecords
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_PACKED = 12 * 2**20  # bytes, of a network in the repository
+FREE = (
+    "data",
+    "content",
+    "style",
+    "workers",
+    "threads",
+    "save_every",
+    "gpus",
+    "cfg",
+    "tick",
+    "snap",
+    "metrics",
+)  # options that are not about the result, or said elsewhere
+
+
+def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]:
+    """And why it is this one. The best by the run's first distance; where nothing was scored, the newest."""
+    if asked:
+        path = next((path for path in (records.run_dir / asked, asked) if path.is_file()), None)
+        if path is None:
+            raise InputError(f"--network {asked}: {records.run_dir} has no such snapshot")
+        return path, "as asked for"
+    snapshots = {path.name: path for path in sorted(records.run_dir.glob(SNAPSHOTS))}
+    if not snapshots:
+        raise InputError(f"{records.run_dir}: found no network-snapshot-….safetensors")
+    names = [*(records.options.get("metrics") or ()), *records.scores]
+    for metric in (name for name in names if re.match("fid|fd|kid", str(name)) and name in records.scores):
+        if scored := [record for record in records.scores[metric] if record.get("snapshot") in snapshots]:
+            best = min(scored, key=lambda record: record["value"])
+            return snapshots[best["snapshot"]], f"the best of {len(scored)} by {metric}"
+    return list(snapshots.values())[-1], "the newest; none was scored by a distance"
+
+
+def pack(source: Path, target: Path, network: torch.nn.Module) -> str:
+    """Write the network of the snapshot `source` in half precision, as `pretrained/` has it; -> its size in words."""
+    if too_large := [name for name, value in network.named_parameters() if not value.half().isfinite().all()]:
+        raise InputError(f"--pack: {source}: {too_large[0]} has numbers that half precision cannot hold")
+    make_folders(target.absolute().parent)
+    header = read_snapshot(source, tensors=False)
+    save_snapshot(target, header.kind, network, half=True, **header.info)
+    size = target.stat().st_size
+    above = f", more than the {MAX_PACKED / 2**20:g} MB that the repository takes" if size > MAX_PACKED else ""
+    return f"{size / 2**20:.2f} MB{above}"
+
+
+def without_folders(text: str) -> str:
+    """A command line without the places of the machine that it ran on: of an absolute path only the last part is left."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return text
+    return " ".join(word if word == "…" else shlex.quote(shorter(word)) for word in words)
+
+
+def shorter(word: str) -> str:
+    path = Path(word)
+    if not path.is_absolute() and not re.match(r"[A-Za-z]:\\", word):
+        return word
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else re.split(r"[\\/]", word.rstrip("\\/"))[-1]
+
+
+def options_in_words(config: type[RunConfig], preset: dict, options: dict) -> tuple[str, str]:
+    """What the preset sets, and what differs from preset and defaults; names as on the command line."""
+    defaults = {f.name: f.default for f in dataclasses.fields(config) if f.name in options and f.name not in FREE}
+    known = options_of(config)
+    plain = lambda value: list(value) if isinstance(value, tuple) else value
+    words = lambda name: f"{known[name].name or name.replace('_', '-')} {in_words(options[name])}"
+    of_preset = [name for name in defaults if name in preset and options[name] == plain(preset[name])]
+    beyond = [name for name in defaults if name not in of_preset and options[name] != plain(defaults[name])]
+    listed = lambda names: ", ".join(map(words, names)) or "none"
+    cfg = options.get("cfg", config.__dataclass_fields__["cfg"].default)
+    return f"`{cfg}`: {listed([name for name in of_preset if options[name] != plain(defaults[name])])}", listed(beyond)
+
+
+def in_words(value) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={in_words(part)}" for name, part in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def run_rows(records: RunRecords, nimg: float) -> list[tuple[str, str]]:
+    """Rows of a card about the training up to `nimg` images, and the machine."""
+    said = lambda name: "; later ".join(records.said(name))
+    seconds, pace, options = records.seconds(nimg), "not recorded", records.options
+    if seconds and nimg:
+        pace = f"{duration(seconds)}, {seconds / nimg * 1000:.3g} s/kimg; scores and pictures not counted"
+    return [
+        ("images seen", f"{nimg:,}" + (f", in steps of {options['batch']}" if "batch" in options else "")),
+        ("time of training", pace),
+        ("machine", "; ".join(filter(None, [said("Machine") or "not recorded", said("Device"), said("Precision")]))),
+    ]
+
+
+def what_was_read(records: RunRecords, name: str) -> str:
+    """The line of the log about images, without what it says of memory."""
+    return re.sub(r", kept in memory [(].*?[)]", "", "; later ".join(records.said(name)))
+
+
+def score_row(metric: str, scored: list[dict], snapshot: str) -> tuple[str, str] | None:
+    """The record of this snapshot in words."""
+    record = next((record for record in scored if record.get("snapshot") == snapshot), None)
+    if record is None:
+        return None
+    parts = {name: record[name] for name in ("precision", "recall", "density", "coverage") if name in record}
+    words = ", ".join(f"{name} {value:.3g}" for name, value in parts.items()) or f"{record['value']:.4g}"
+    if record.get("interval"):
+        words += " (95 %: {:.4g} to {:.4g})".format(*record["interval"])
+    reals = record.get("between_reals") or {}
+    if parts and reals:
+        words += "; real vs. real " + ", ".join(f"{name} {reals[name]:.3g}" for name in parts if name in reals)
+    elif record["floor"] is not None:
+        words += f"; real vs. real {record['floor']:.4g}"
+    if record.get("floor_counts"):
+        words += " ({} against {})".format(*record["floor_counts"])
+    if (first := scored[0])["nimg"] == 0 and not parts:
+        words += f"; untrained {first['value']:.4g}"
+    if record["way_left"] is not None:
+        words += f"; **normalized {record['way_left']:.2f}** (1: untrained, 0: as good as real images)"
+    return f"`{metric}`", words
+
+
+def write_card(path: Path, title: str, table: list[tuple[str, str]], commands: list[str], pictures: dict[Path, str]) -> None:
+    """`pictures`: files beside the card, and what each shows."""
+    cells = [[name, value.replace("|", "\\|")] for name, value in table]
+    shown = "\n".join(map(without_folders, commands)) or "# not recorded"
+    parts = [f"# {title}", markdown(["", ""], cells), f"```\n{shown}\n```"]
+    parts += [f"![{file.stem}]({file.name})\n\n{text}" for file, text in pictures.items()]
+    with atomic_write(path, "w") as file:
+        file.write("\n\n".join(parts) + "\n")
