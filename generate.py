@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import torch
 
-from networks.sampling import draw_seed, one_hot, seed_styles
+from networks.sampling import class_vector, draw_seed, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, counted, run
@@ -76,22 +76,6 @@ def predicted_kernels(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: 
     layers = zip(G.synthesis.layers, seed_styles(G, seed, c, psi, cutoff).unbind(1))
     kernels = [layer.modulation.kernels(w).composed()[0] for layer, w in layers]
     return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
-
-
-def class_vector(c_dim: int, label: str | None, names: list[str] | None, network: Path) -> torch.Tensor | None:
-    """One-hot [1, c_dim] of a class given by number or name; None for an unconditional network."""
-    if c_dim == 0:
-        if label is not None:
-            raise InputError(f"--class {label}: {network} was trained without labels")
-        return None
-    known = f"a number from 0 to {c_dim - 1}" + (f" or one of {', '.join(names)}" if names else "")
-    if label is None:
-        raise InputError(f"{network} was trained with labels, so --class is needed: {known}")
-    if names and label in names:
-        return one_hot([names.index(label)], c_dim)
-    if not label.isdecimal() or int(label) >= c_dim:
-        raise InputError(f"--class {label}: wanted {known}")
-    return one_hot([int(label)], c_dim)
 
 
 if __name__ == "__main__":

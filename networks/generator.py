@@ -2,10 +2,12 @@
 
 import inspect
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn as nn
 
+from networks.adaconv import AdaptiveKernels
 from networks.layers import Conv2d, Linear
 from networks.modulation import MODULATIONS
 from networks.resolutions import channels_at, resolutions
@@ -20,6 +22,7 @@ LIMITS = {  # of what a file may ask for, least and most: it must not ask for a 
     "channel_base": (1, 2**30),
     "channel_max": (1, 2**12),
 }
+PARTS = AdaptiveKernels._fields  # of a style that can come from different styles: spatial, pointwise, bias
 MAX_VALUES = 2**30  # of one image's feature map: 4 GB
 
 
@@ -87,8 +90,8 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
             self.register_buffer("noise_const", torch.randn(resolution))
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str) -> torch.Tensor:
-        x = self.modulation(x, w)
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str, **parts: torch.Tensor) -> torch.Tensor:
+        x = self.modulation(x, w, **parts)
         if self.noise and noise_mode == "random":
             x = x + torch.randn_like(x[:, :1]) * self.noise_strength
         elif self.noise and noise_mode == "const":
@@ -117,6 +120,7 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.resolutions = levels
         self.growth = growth
+        self.modulation = modulation
         widths = [channels_at(resolution, channel_base, channel_max) for resolution in levels]
         if max(width * math.prod(resolution) for width, resolution in zip(widths, levels)) > MAX_VALUES:
             raise ValueError(f"{widths[-1]} channels at {levels[-1]} pixels: feature maps would take more than 4 GB")
@@ -130,19 +134,31 @@ class SynthesisNetwork(nn.Module):
         self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
         self.num_ws = len(self.layers)
 
-    def forward(self, ws: torch.Tensor, noise_mode: str = "const", full_size: bool = True) -> torch.Tensor:
-        """Without `full_size`, images as large as the network has grown: [N, img_channels, *self.resolutions[ceil(growth)]]."""
+    def forward(
+        self,
+        ws: torch.Tensor,
+        noise_mode: str = "const",
+        full_size: bool = True,
+        parts: Mapping[str, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Without `full_size`, images as large as the network has grown: [N, img_channels, *self.resolutions[ceil(growth)]].
+
+        `parts` (AdaConv only): other ws, from which one part of every layer's kernels is predicted: "spatial" (structure),
+        "pointwise" (how channels mix) or "bias" (their offsets).
+        """
+        if parts and (self.modulation != "adaconv" or not set(parts) <= set(PARTS)):
+            raise ValueError(f"found parts {', '.join(parts)} of {self.modulation}, wanted {', '.join(PARTS)} of adaconv")
         if noise_mode not in ("const", "random", "none"):
             raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
         top = len(self.to_rgb) - 1
         growth = top if self.growth is None else self.growth
         styles = ws.unbind(1)
         x = self.const.unsqueeze(0).repeat(styles[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
-        x = self.layers[0](x, styles[0], noise_mode)
+        layer = lambda i, x: self.layers[i](x, styles[i], noise_mode, **{name: w[:, i] for name, w in (parts or {}).items()})
+        x = layer(0, x)
         img = widen(self.to_rgb[0](x))
         for level in range(1, math.ceil(growth) + 1):
-            x = self.layers[2 * level - 1](x, styles[2 * level - 1], noise_mode)
-            x = self.layers[2 * level](x, styles[2 * level], noise_mode)
+            x = layer(2 * level, layer(2 * level - 1, x))
             fade = min(growth - (level - 1), 1)  # 0 … 1, of the level that is being faded in
             new = self.to_rgb[level](x)
             img = upsample2x(img) + (new if fade == 1 else new * fade)

@@ -42,12 +42,14 @@ class AdaConv(nn.Module):
         self.conv = Conv2d(in_channels, out_channels, bias=False)
         self.up, self.demodulate, self.padding = up, demodulate, padding
 
-    def kernels(self, w: torch.Tensor) -> AdaptiveKernels:
-        kernels = self.predictor(w.unflatten(1, self.style_shape))
+    def kernels(self, w: torch.Tensor, **parts: torch.Tensor) -> AdaptiveKernels:
+        """Those of w [N, w_dim], but for `parts`: spatial, pointwise or bias as another [N, w_dim] has them."""
+        predict = lambda w: self.predictor(w.unflatten(1, self.style_shape))
+        kernels = predict(w)._replace(**{part: getattr(predict(other), part) for part, other in parts.items()})
         return demodulated(kernels) if self.demodulate else kernels
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = adaconv(x, *self.kernels(w), padding=self.padding)
+    def forward(self, x: torch.Tensor, w: torch.Tensor, **parts: torch.Tensor) -> torch.Tensor:
+        x = adaconv(x, *self.kernels(w, **parts), padding=self.padding)
         return self.conv(upsample2x(x) if self.up else x)
 
 

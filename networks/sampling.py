@@ -1,12 +1,14 @@
 """Images drawn from a generator, as uint8 batches."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from networks.generator import Generator
+from torch_utils.files import InputError
 from torch_utils.images import to_uint8
 from torch_utils.rng import normal
 
@@ -14,6 +16,22 @@ from torch_utils.rng import normal
 def one_hot(classes: Sequence[int], c_dim: int) -> torch.Tensor:
     """[N, c_dim] float32."""
     return F.one_hot(torch.as_tensor(classes, dtype=torch.long), c_dim).float()
+
+
+def class_vector(c_dim: int, label: str | None, names: list[str] | None, network: Path) -> torch.Tensor | None:
+    """One-hot [1, c_dim] of a class given by number or name; None for an unconditional network."""
+    if c_dim == 0:
+        if label is not None:
+            raise InputError(f"--class {label}: {network} was trained without labels")
+        return None
+    known = f"a number from 0 to {c_dim - 1}" + (f" or one of {', '.join(names)}" if names else "")
+    if label is None:
+        raise InputError(f"{network} was trained with labels, so --class is needed: {known}")
+    if names and label in names:
+        return one_hot([names.index(label)], c_dim)
+    if not label.isdecimal() or int(label) >= c_dim:
+        raise InputError(f"--class {label}: wanted {known}")
+    return one_hot([int(label)], c_dim)
 
 
 def draw_labels(count: int, c_dim: int, seed: int = 0, classes: Sequence[int] | None = None) -> torch.Tensor | None:

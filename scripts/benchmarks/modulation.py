@@ -16,7 +16,7 @@ import click
 import numpy as np
 import torch
 
-from networks.adaconv import adaconv_plain
+from networks.adaconv import AdaptiveKernels, adaconv_plain
 from networks.modulation import AdaConv
 from scripts.benchmarks import timing
 from scripts.benchmarks.sides import step_of
@@ -55,9 +55,9 @@ SWEEPS = {
 class LoopedAdaConv(AdaConv):
     """One sample at a time and step by step, as public code for the style-transfer half does it."""
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        kernels = self.predictor(w.unflatten(1, self.style_shape))
-        x = torch.cat([adaconv_plain(x[i : i + 1], *(t[i : i + 1] for t in kernels)) for i in range(len(x))])
+    def forward(self, x: torch.Tensor, w: torch.Tensor, **parts: torch.Tensor) -> torch.Tensor:
+        kernels = self.kernels(w, **parts)
+        x = torch.cat([adaconv_plain(x[i : i + 1], *AdaptiveKernels(*(t[i : i + 1] for t in kernels))) for i in range(len(x))])
         return self.conv(upsample2x(x) if self.up else x)
 
 

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from networks.adaconv import demodulated
 from networks.adaconv_fast import centre
 from networks.discriminator import Discriminator, minibatch_std
-from networks.generator import Generator
+from networks.generator import PARTS, Generator
 from networks.modulation import MODULATIONS
 from networks.resolutions import resolutions
 from networks.sampling import one_hot, sample
@@ -116,6 +117,43 @@ def test_layers_can_be_mixed_by_ws():
     mixed = torch.cat([a[:, :3], b[:, 3:]], dim=1)
     images = [G.synthesis(ws) for ws in (a, b, mixed)]
     assert not any(torch.allclose(images[2], other) for other in images[:2])
+
+
+@pytest.mark.parametrize("demodulate", [False, True])
+def test_parts_of_kernels_come_from_other_styles(demodulate):
+    """By hand, layer by layer: the kernels that `parts` should give are what each layer convolves with."""
+    options = dict(channel_base=256, channel_max=16, z_dim=8, style_depth=2, modulation_options=dict(demodulate=demodulate))
+    G = Generator(16, **options).eval()
+    for p in G.synthesis.parameters():
+        torch.nn.init.normal_(p, std=0.7)  # biases of kernels are zero at first
+    own, other = G.mapping(torch.randn(2, 8)), G.mapping(torch.randn(2, 8))
+    assert torch.equal(G.synthesis(own, parts={}), G.synthesis(own))
+    drawn = {}
+    for part in PARTS:
+        drawn[part] = G.synthesis(own, parts={part: other})
+        kernels = []
+        for i, layer in enumerate(G.synthesis.layers):
+            mine, theirs = (layer.modulation.predictor(w[:, i].unflatten(1, (2, 3, 3))) for w in (own, other))
+            mixed = mine._replace(**{part: getattr(theirs, part)})
+            kernels.append(demodulated(mixed) if demodulate else mixed)
+        found = [layer.modulation.kernels(own[:, i], **{part: other[:, i]}) for i, layer in enumerate(G.synthesis.layers)]
+        assert all(torch.equal(a, b) for x, y in zip(found, kernels) for a, b in zip(x, y))
+    pictures = [G.synthesis(own), G.synthesis(other), *drawn.values()]
+    assert all((a - b).abs().max() > 1e-3 for i, a in enumerate(pictures) for b in pictures[:i])
+    assert torch.allclose(G.synthesis(own, parts=dict.fromkeys(PARTS, other)), G.synthesis(other), atol=1e-5)
+    second = own.clone()
+    second[:, 1:] = other[:, 1:]
+    assert torch.allclose(G.synthesis(own, parts=dict.fromkeys(PARTS, second)), G.synthesis(second), atol=1e-5)
+    with pytest.raises(ValueError, match="found parts colour of adaconv, wanted spatial, pointwise, bias"):
+        G.synthesis(own, parts=dict(colour=other))
+
+
+@pytest.mark.parametrize("modulation", ["adain", "demod"])
+def test_only_predicted_kernels_have_parts(modulation):
+    G = Generator(16, channel_base=256, channel_max=16, z_dim=8, style_depth=2, modulation=modulation)
+    ws = G.mapping(torch.randn(1, 8))
+    with pytest.raises(ValueError, match=f"found parts spatial of {modulation}, wanted .* of adaconv"):
+        G.synthesis(ws, parts=dict(spatial=ws))
 
 
 def test_style_can_be_projected():

@@ -18,8 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from generate import class_vector
 from networks.generator import Generator
+from networks.sampling import class_vector
 from scripts import dataset_tool, image_fit
 from tests.conftest import ROOT
 from torch_utils.checkpoint import read_snapshot
