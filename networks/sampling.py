@@ -81,5 +81,9 @@ def draw_seed(
 def seed_styles(G: Generator, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
     """ws [1, num_ws, w_dim] of a seed."""
     device = next(G.parameters()).device
-    z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).float().to(device)
-    return G.mapping(z, None if c is None else c.to(device), psi, cutoff)
+    return G.mapping(seed_noise(G, [seed]).to(device), None if c is None else c.to(device), psi, cutoff)
+
+
+def seed_noise(G: Generator, seeds: Sequence[int]) -> torch.Tensor:
+    """z [N, z_dim] of each seed, as StyleGAN's commands draw it."""
+    return torch.from_numpy(np.stack([np.random.RandomState(seed).randn(G.z_dim) for seed in seeds])).float()
