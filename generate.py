@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import torch
 
-from networks.sampling import class_vector, draw_seed, seed_styles
+from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, counted, run
@@ -19,12 +19,15 @@ from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
+from torch_utils.ws_file import load_ws
+from torch_utils.ws_file import save_ws as write_ws
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @command()
-@click.option("--seeds", required=True, type=SEEDS, help="0-3,7 or 5 or 0,1,2")
+@click.option("--seeds", type=SEEDS, help="0-3,7 or 5 or 0,1,2")
+@click.option("--projected-w", type=FILE, help="draw the styles in this file instead, of scripts.projector or --save-ws")
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
 @click.option(
     "--network",
@@ -38,42 +41,63 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
 @click.option("--grid", type=FILE, help="also put all images into one picture")
 @click.option("--show-kernels", type=FILE, help="draw the kernels of the one seed (AdaConv only)")
+@click.option("--save-ws", type=FILE, help=".npz: write the styles that are drawn, w [N, num_ws, w_dim]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, device):
+def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
     """Draw one image per seed from a trained generator.
 
     The same seed gives the same picture whatever the other seeds are.
     """
+    check(seeds, projected_w, psi, cutoff, label)
     chosen = choose_device(device)
     keep_freed_memory()
     network = find_network(network, "generator")
     G = load_generator(network, chosen)
-    if show_kernels and len(seeds) > 1:
-        raise InputError(f"--show-kernels: found {len(seeds)} seeds, wanted one")
     if show_kernels and G.config["modulation"] != "adaconv":
         raise InputError(f"--show-kernels: {network} predicts no kernels: its modulation is {G.config['modulation']}")
-    c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
-    make_folders(outdir, *(path.parent for path in (grid, show_kernels) if path))
+    if projected_w:
+        styles = load_ws(projected_w, G.num_ws, G.w_dim).to(chosen)
+        numbers, names, ws_of = range(len(styles)), "proj{:02d}.png", lambda i: styles[i : i + 1]
+    else:
+        c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
+        numbers, names, ws_of = seeds, "seed{:04d}.png", lambda seed: seed_styles(G, seed, c, psi, cutoff)
+    if show_kernels and len(numbers) > 1:
+        raise InputError(f"--show-kernels: found {len(numbers)} {'styles' if projected_w else 'seeds'}, wanted one")
+    make_folders(outdir, *(path.parent for path in (grid, show_kernels, save_ws) if path))
 
-    images, progress = [], Progress("generating", len(seeds), "img")
-    for i, seed in enumerate(seeds):
-        image = draw_seed(G, seed, c, psi, cutoff, noise_mode)
-        save_png(outdir / f"seed{seed:04d}.png", image)
+    images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
+    for i, number in enumerate(numbers):
+        drawn.append(ws_of(number))
+        image = draw_styles(G, drawn[-1], number, noise_mode)
+        save_png(outdir / names.format(number), image)
         if grid:
             images.append(image)
+        if not save_ws and not show_kernels:
+            drawn.clear()  # a million seeds need no memory
         progress.update(i + 1)
     progress.close()
     if grid:
         save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
+    if save_ws:
+        write_ws(save_ws, torch.cat(drawn))
     if show_kernels:
-        save_png(show_kernels, kernel_picture(predicted_kernels(G, seeds[0], c, psi, cutoff)))
-    print(f"{counted(len(seeds), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
+        save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0])))
+    print(f"{counted(len(numbers), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
+
+
+def check(seeds: list[int] | None, projected_w: Path | None, psi: float, cutoff: int | None, label: str | None) -> None:
+    """`InputError` for options that do not go together."""
+    if bool(seeds) == bool(projected_w):
+        raise InputError("wanted --seeds, or --projected-w" + ", but not both" * bool(seeds))
+    for option, given in (("--trunc", psi != 1), ("--trunc-cutoff", cutoff is not None), ("--class", label is not None)):
+        if projected_w and given:
+            raise InputError(f"{option}: has no say in --projected-w, whose styles are drawn as they are")
 
 
 @torch.inference_mode()
-def predicted_kernels(G, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> list[tuple[str, torch.Tensor]]:
-    """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator."""
-    layers = zip(G.synthesis.layers, seed_styles(G, seed, c, psi, cutoff).unbind(1))
+def predicted_kernels(G, ws: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator, of ws [1, num_ws, w_dim]."""
+    layers = zip(G.synthesis.layers, ws.unbind(1))
     kernels = [layer.modulation.kernels(w).composed()[0] for layer, w in layers]
     return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
 

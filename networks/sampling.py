@@ -73,11 +73,17 @@ def draw_seed(
 ) -> torch.Tensor:
     """uint8 [C, H, W], as `generate.py` draws it. One image a forward, with its own random numbers, so that no other seed can
     change it."""
-    ws = seed_styles(G, seed, c, psi, cutoff)
-    torch.manual_seed(seed)  # of random noise
+    return draw_styles(G, seed_styles(G, seed, c, psi, cutoff), seed, noise_mode)
+
+
+@torch.inference_mode()
+def draw_styles(G: Generator, ws: torch.Tensor, seed: int = 0, noise_mode: str = "const") -> torch.Tensor:
+    """ws [1, num_ws, w_dim] -> uint8 [C, H, W]. `seed` is of random noise."""
+    torch.manual_seed(seed)
     return to_uint8(G.synthesis(ws, noise_mode))[0]
 
 
+@torch.inference_mode()
 def seed_styles(G: Generator, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
     """ws [1, num_ws, w_dim] of a seed."""
     device = next(G.parameters()).device

@@ -1,0 +1,43 @@
+"""Styles in a file."""
+
+import numpy as np
+import pytest
+import torch
+
+from torch_utils.files import InputError
+from torch_utils.ws_file import load_ws, save_ws
+
+
+def test_what_is_written_is_read(tmp_path):
+    ws = torch.randn(3, 5, 18)
+    save_ws(tmp_path / "w.npz", ws)
+    assert torch.equal(load_ws(tmp_path / "w.npz", 5, 18), ws)
+    np.savez(tmp_path / "one.npz", w=ws[:, :1].double().numpy())  # of another program: one style for all layers
+    assert torch.equal(load_ws(tmp_path / "one.npz", 5, 18), ws[:, :1].expand(-1, 5, -1))
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        (dict(z=np.zeros((1, 5, 18))), "found no `w`"),
+        (dict(w=np.zeros((1, 4, 18))), r"found float64 \[1, 4, 18\], wanted float \[N, 5, 18\]"),
+        (dict(w=np.zeros((5, 18))), "wanted float"),
+        (dict(w=np.zeros((0, 5, 18))), "wanted float"),
+        (dict(w=np.zeros((1, 5, 18), int)), "found int64"),
+        (dict(w=np.full((1, 5, 18), np.nan)), "is not finite"),
+        (dict(w=np.array([{"a": 1}])), "cannot be read as styles"),  # a pickle, which is not loaded
+    ],
+)
+def test_what_are_no_styles_of_this_network(tmp_path, arrays, message):
+    np.savez(tmp_path / "w.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        load_ws(tmp_path / "w.npz", 5, 18)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x93NUMPY"])
+def test_damaged_files(tmp_path, content):
+    (tmp_path / "w.npz").write_bytes(content)
+    with pytest.raises(InputError, match="w.npz: cannot be read as styles"):
+        load_ws(tmp_path / "w.npz", 5, 18)
+    with pytest.raises(InputError, match="no such file"):
+        load_ws(tmp_path / "none.npz", 5, 18)
