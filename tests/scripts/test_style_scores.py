@@ -3,6 +3,7 @@
 import gc
 import math
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,10 +54,10 @@ def flat_detector() -> Detector:
     return Detector("colours", 6, "", "none", torch.device("cpu"), compute)
 
 
-def judged(monkeypatch, vgg, transfers: dict, pairs=PAIRS, detector=None, contents=content_of, styles=style_of) -> dict:
+def judged(vgg, transfers: dict, pairs=PAIRS, detector=None, contents=content_of, styles=style_of) -> dict:
     """`evaluate` of functions of content and style, in place of networks."""
-    monkeypatch.setattr(style_scores, "whole", lambda transfer, content, style: transfer(content, style))
-    return evaluate(transfers, contents, styles, pairs, Judges(vgg, vgg, detector))
+    methods = {name: SimpleNamespace(stylize_like=function) for name, function in transfers.items()}
+    return evaluate(methods, contents, styles, pairs, Judges(vgg, vgg, detector))
 
 
 CHEATS = {
@@ -83,24 +84,24 @@ def coloured(name: str) -> torch.Tensor:
     return in_8_bits((0.4 * (red if name == "s0" else blue)[0] + 0.6) * tint)
 
 
-def test_cheats_have_no_rank(monkeypatch, vgg):
-    found = judged(monkeypatch, vgg, CHEATS, PAIRS[:4])["networks"]
+def test_cheats_have_no_rank(vgg):
+    found = judged(vgg, CHEATS, PAIRS[:4])["networks"]
     for name in CHEATS:
         assert found[name]["rank"] is None and found[name]["combined"] >= 1 - 1e-9, (name, found[name]["combined"])
 
 
-def test_transfers_have_ranks(monkeypatch, vgg):
+def test_transfers_have_ranks(vgg):
     """Where the colours are the style, a transfer of the colours that keeps the content."""
     recolour = style_scores.recoloured
     transfers = {"some": lambda c, s: c.lerp(recolour(c, s), 0.3), "colours": recolour, "the style": CHEATS["the style"]}
-    found = judged(monkeypatch, vgg, transfers, PAIRS[:4], styles=coloured)["networks"]
+    found = judged(vgg, transfers, PAIRS[:4], styles=coloured)["networks"]
     assert found["the style"]["rank"] is None
     assert found["colours"]["rank"] == 1 and found["some"]["rank"] == 2
     assert found["colours"]["combined"] == pytest.approx(found[COLOURS]["combined"])
 
 
-def test_trivial_rows(monkeypatch, vgg):
-    result = judged(monkeypatch, vgg, {"double": CHEATS["double exposure"]})
+def test_trivial_rows(vgg):
+    result = judged(vgg, {"double": CHEATS["double exposure"]})
     found = result["networks"]
     assert list(found) == ["double", CONTENT, STYLE, COLOURS]
     content, style = found[CONTENT], found[STYLE]
@@ -117,15 +118,15 @@ def test_trivial_rows(monkeypatch, vgg):
     assert "| content | – | 1.000 ± 0.000 |" in table and "offline art score" not in table and "| trained on |" in table
 
 
-def test_offline_art_score_is_a_column_where_there_is_a_detector(monkeypatch, vgg):
-    result = judged(monkeypatch, vgg, {"mean": CHEATS["the mean colour"]}, detector=flat_detector())
+def test_offline_art_score_is_a_column_where_there_is_a_detector(vgg):
+    result = judged(vgg, {"mean": CHEATS["the mean colour"]}, detector=flat_detector())
     found = result["networks"]
     assert result["pictures"] == dict(outputs=6, styles=2, detector="colours")
     assert found[STYLE]["offline_art_score"] == pytest.approx(1 + found[STYLE]["content_distance"])
     assert found["mean"]["offline_art_score"] == pytest.approx(1 + found["mean"]["content_distance"], rel=1e-3)
     assert found[CONTENT]["offline_art_score"] > 1
     assert "offline art score" in evaluation_tables(result)
-    alone = judged(monkeypatch, vgg, {}, PAIRS[:1], flat_detector())
+    alone = judged(vgg, {}, PAIRS[:1], flat_detector())
     assert "pictures" not in alone  # one picture has no covariance
 
 
@@ -159,7 +160,7 @@ def test_summaries_are_ratios_of_means():
     assert summaries(rows, pairs)["a"]["rank"] is None
 
 
-def test_memory_does_not_grow_with_the_pairs(monkeypatch, vgg):
+def test_memory_does_not_grow_with_the_pairs(vgg):
     """Images are read when their pair comes, and let go of after it."""
     living: list[weakref.ref] = []
 
@@ -174,7 +175,5 @@ def test_memory_does_not_grow_with_the_pairs(monkeypatch, vgg):
         return read
 
     pairs = [(f"c{i}", f"s{i % 2}") for i in range(4)]
-    judged(
-        monkeypatch, vgg, {"the content": CHEATS["the content"]}, pairs, contents=reader(content_of), styles=reader(style_of)
-    )
+    judged(vgg, {"the content": CHEATS["the content"]}, pairs, contents=reader(content_of), styles=reader(style_of))
     assert len(living) == 8

@@ -58,7 +58,7 @@ def test_help_shows_the_numbers_of_a_preset():
         assert at(tiny, "cbase") == "by image size" and "by preset" not in tiny
     assert at(help_of(train.main, "--cfg", "ffhq64"), "mirror") == "1"
     assert at(help_of(train.main, "--cfg", "stylegan2"), "pl-weight") == "2"
-    assert at(help_of(train_style.main, "--cfg", "small"), "crop") == "64"
+    assert at(help_of(train_style.main, "--cfg", "small"), "crop") == "128"
     assert at(help_of(train_style.main), "crop") == "by preset" and at(help_of(train_style.main), "style-weight") == "by preset"
     assert help_of(train.main, "--cfg", "nonsense") == help_of(train.main)
 
