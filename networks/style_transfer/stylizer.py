@@ -113,9 +113,9 @@ class Stylizer:
             # AdaIN's descriptor is σ and μ, and features are linear in them. Those of these features, and not of a resized
             # image, make interpolating descriptors the same as interpolating features.
             own = (
-                self.encode_style_picture(content)
-                if self.network.transfer == "adaconv"
-                else self.network.encode_style(style_features([features]))
+                self.network.encode_style(style_features([features]))
+                if self.network.transfer == "adain"
+                else self.encode_style_picture(content)
             )
         for style in styles:
             if isinstance(style, Regions):

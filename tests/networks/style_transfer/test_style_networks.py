@@ -329,6 +329,20 @@ def test_adaconv_strength_interpolates_descriptors():
     assert torch.equal(none, itself) and not torch.equal(none, full) and not torch.equal(found, full)
 
 
+@pytest.mark.parametrize("statistics", ["learned", "exact"])
+def test_the_strength_of_a_predicted_style(statistics):
+    """At strength 0 a picture is drawn in its own style, which the style encoder is asked for, as with AdaConv."""
+    picture = to_uint8(smooth(64, 64))[0]
+    for transfer in ("adaconv", "predicted-adain"):
+        stylizer = random_stylizer(transfer, statistics=statistics)
+        stylizer.style_size = 64
+        style, own = stylizer.encode_style(smooth(64, 64, seed=3)), stylizer.encode_style_picture(picture)
+        (wanted,) = stylizer.stylize_picture(picture, [own])
+        stylizer.strength = 0
+        (found,) = stylizer.stylize_picture(picture, [style])
+        assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("transfer", ["adaconv", "predicted-adain"])
 def test_exact_statistics_are_those_of_the_style(transfer):
     """Whatever the kernels: the map that the style modulates has the style's means and deviations, as with AdaIN."""
