@@ -20,9 +20,10 @@ def load_ws(path: Path, num_ws: int, w_dim: int) -> torch.Tensor:
     """[N, num_ws, w_dim], float32; [N, 1, w_dim] in the file is one style for all layers. `InputError` for anything else."""
     if not path.is_file():
         raise InputError(f"{path}: no such file with styles")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: found more than {MAX_BYTES >> 20} MB of styles")
     try:
+        with zipfile.ZipFile(path) as archive:  # first: what is no zip file, NumPy would call a pickle
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+                raise InputError(f"{path}: found more than {MAX_BYTES >> 20} MB of styles")
         with np.load(path, allow_pickle=False) as file:
             if "w" not in file:
                 raise InputError(f"{path}: found no `w`, wanted styles of generate.py --save-ws or scripts.projector")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from torch_utils import ws_file
 from torch_utils.files import InputError
 from torch_utils.ws_file import load_ws, save_ws
 
@@ -41,3 +42,17 @@ def test_damaged_files(tmp_path, content):
         load_ws(tmp_path / "w.npz", 5, 18)
     with pytest.raises(InputError, match="no such file"):
         load_ws(tmp_path / "none.npz", 5, 18)
+
+
+def test_what_is_too_large_once_it_is_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "w.npz", w=np.zeros((100, 5, 18)))
+    monkeypatch.setattr(ws_file, "MAX_BYTES", 2**15)
+    assert (tmp_path / "w.npz").stat().st_size < 2**15
+    with pytest.raises(InputError, match="w.npz: found more than 0 MB of styles"):
+        load_ws(tmp_path / "w.npz", 5, 18)
+
+
+def test_no_error_recommends_pickles(tmp_path):
+    (tmp_path / "w.npz").write_text("# a document")
+    with pytest.raises(InputError, match="not a zip file"):
+        load_ws(tmp_path / "w.npz", 5, 18)
