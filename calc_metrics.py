@@ -4,7 +4,7 @@
 The way from here to a number stands at the top of `metrics/evaluation/__init__.py`.
 """
 
-import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch is loaded
 
 # isort: split
 
@@ -45,6 +45,7 @@ NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compa
 @click.option("--inception", type=PATH, help="file with Inception's weights")
 @click.option("--resizing", type=click.Choice(list(RESIZINGS)), default="clean", help="how images are resized for Inception")
 @click.option("--vgg", type=PATH, help="NVIDIA's vgg16.pt, for ppl2_wend")
+@click.option("--trust-code", is_flag=True, help="run TorchScript of --detector FILE and --vgg FILE, which is a program")
 @click.option("--extrapolate", is_flag=True, help="also estimate Fréchet distances of infinitely many generated images")
 @click.option("--nearest", type=PATH, help="FILE.png: generated images beside the most similar real ones")
 @click.option(

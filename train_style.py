@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a style transfer on a folder or zip of contents and one of styles."""
 
-import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch is loaded
 
 # isort: split
 

@@ -19,7 +19,7 @@ from scripts.dataset_writer import new_dataset, png
 from scripts.image_fit import FILTERS, TRANSFORMS, ImageFit
 from torch_utils.archive import MAX_CLASSES, METADATA, Archive, Shape
 from torch_utils.cli import BOOL, Progress, command, counted, run
-from torch_utils.files import InputError
+from torch_utils.files import InputError, read_file
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 
 SHOWN = 20  # skipped images that are named, before they are only counted
@@ -76,8 +76,8 @@ def read_names(text: str) -> list[str]:
     """Of classes, from a file with one a line or from `NAME,NAME,…`."""
     if os.path.isfile(text):
         try:
-            names = Path(text).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            names = read_file(text, 1 << 20).decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
             raise InputError(f"--labels-names {text}: {error}") from None
     else:
         names = text.split(",")

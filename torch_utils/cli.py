@@ -4,16 +4,26 @@ import contextlib
 import difflib
 import functools
 import math
+import os
 import re
+import reprlib
 import shlex
+import signal
 import sys
+import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
 
 import click
 from tqdm import tqdm
 
-from torch_utils.files import InputError, disk_trouble
+from torch_utils.files import InputError, disk_trouble, first_line
+from torch_utils.interrupt import Outlet
+
+MAX_NUMBER = 1e30  # of any option, so that float32 holds it and its products
 
 
 class _Bool(click.ParamType):
@@ -39,9 +49,9 @@ class _Seeds(click.ParamType):
             return value
         seeds = []
         for part in value.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            match = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
             if not match:
-                self.fail(f"{value!r} does not read as seeds; write 5, or 0,1,2, or 0-3,7", param, ctx)
+                self.fail(f"{reprlib.repr(value)} does not read as seeds; write 5, or 0,1,2, or 0-3,7", param, ctx)
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first or last - first > 1_000_000 or last > 2**32 - 1:
                 self.fail(f"{part!r} is not a range of seeds between 0 and {2**32 - 1}", param, ctx)
@@ -64,24 +74,54 @@ BOOL, SEEDS, NAMES = _Bool(), _Seeds(), _Names()
 
 
 def run(command: click.Command) -> None:
-    """Run a command as a process: an error that the user caused is one line on stderr and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # an old Windows console has no ·, µ or ×
-            stream.reconfigure(errors="replace")
+    """Run a command as a process. An error that the user caused is one line on stderr and exit code 2; any other is one line,
+    too, which names a file with the traceback, and exit code 1."""
+    _prepare_process()
     try:
         command.main(standalone_mode=False)
+        sys.stdout.flush()
     except (InputError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        print("error:", " ".join(message.split()), file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if not disk_trouble(error):
-            raise
-        print("error:", disk_trouble(error), file=sys.stderr)
-        sys.exit(2)
+        _end(2, f"error: {message}")
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end(130, "interrupted")
+    except MemoryError:
+        _end(2, "error: there is not enough memory for this")
+    except Exception as error:
+        trouble = disk_trouble(error) if isinstance(error, OSError) else None
+        if trouble:
+            _end(2, f"error: {trouble}")
+        what = f"{type(error).__name__}: {first_line(error)[:300]}"
+        _end(1, f"error: something went wrong that should not have: {what}; {_keep_traceback(command)}")
+
+
+def _prepare_process() -> None:
+    """Streams that are there, and take any character, and may be closed at their other end; Ctrl-C as Python has it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  closed by whoever started us
+        if hasattr(stream, "reconfigure"):  # an old Windows console has no ·, µ or ×
+            stream.reconfigure(errors="replace")
+        setattr(sys, name, Outlet(stream))
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which torch_utils.before_torch had taken away
+
+
+def _end(status: int, message: str) -> NoReturn:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def _keep_traceback(command: click.Command) -> str:
+    """Where the traceback of the error that is being handled is, in words."""
+    text = f"{shlex.join(sys.argv)}\n\n{traceback.format_exc()}"
+    try:
+        handle, path = tempfile.mkstemp(prefix=f"adaconv-{command.name}-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        print(text, file=sys.stderr)
+        return "its traceback is above"
+    return f"please report it with its traceback, which is in {path}"
 
 
 class GroupedOption(click.Option):
@@ -109,7 +149,10 @@ class Command(click.Command):
         words = [part for word in args for part in (word.split("=", 1) if word.startswith("--cfg=") else [word])]
         ctx.meta[CFG] = dict(zip(words, words[1:])).get("--cfg")
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
+            for option in self.params:
+                self._check_number(ctx, option)
+            return rest
         except click.NoSuchOption as error:
             known = [name.lstrip("-") for option in self.params for name in option.opts]
             hint = next((hint for name, hint in self.hints.items() if re.fullmatch(name, error.option_name)), None)
@@ -117,6 +160,13 @@ class Command(click.Command):
                 hint = hint or f"did you mean --{near[0]}?"
             message = f"there is no option {error.option_name}" + (f": {hint}" if hint else "; --help lists them all")
             raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
+
+    def _check_number(self, ctx: click.Context, option: click.Parameter) -> None:
+        """No option takes NaN, an infinity, or what float32 cannot hold: comparisons with a range let NaN through."""
+        values = ctx.params.get(option.name)
+        for value in values if isinstance(values, (list, tuple)) else [values]:
+            if isinstance(value, float) and not abs(value) <= MAX_NUMBER:
+                raise click.BadParameter(f"{value:g} is not a number up to {MAX_NUMBER:g}", ctx, option)
 
     def format_options(self, ctx, formatter):
         groups: dict[str, list] = {}

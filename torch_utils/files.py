@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
-MAX_MESSAGE = 2000  # characters
+MAX_STEM = 200  # characters of a name that a temporary name keeps: file systems end at 255 bytes
+MAX_MESSAGE = 2000  # characters; of a longer one, its beginning and its end
 DISK = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTCONN")  # not every system has all
+PLACE = ("ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP", "ENOENT", "EEXIST", "EINVAL", "EMFILE", "ENFILE")  # nothing begun
 
 
 class InputError(ValueError):
@@ -20,16 +23,19 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         # What a message quotes comes from outside, too: a name may be as long as a book, or have control characters.
-        line = " ".join(message[:MAX_MESSAGE].splitlines())
+        if len(message) > MAX_MESSAGE:
+            message = f"{message[: MAX_MESSAGE // 2]} … {message[-MAX_MESSAGE // 2 :]}"
+        line = " ".join(message.splitlines())
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 def disk_trouble(error: OSError) -> InputError | None:
-    """Words for a disk that is full, gone or read-only; None for any other error."""
-    if error.errno not in [getattr(errno, name, None) for name in DISK]:
+    """Words for a disk that is full, gone or read-only, and for a place where no file can be; None for any other error."""
+    numbers = lambda names: [getattr(errno, name, None) for name in names]
+    if error.errno not in numbers(DISK + PLACE):
         return None
     where = f"{error.filename}: " if error.filename else ""
-    return InputError(f"{where}{error.strerror}; what was saved before is as it was")
+    return InputError(f"{where}{error.strerror}" + "; what was saved before is as it was" * (error.errno in numbers(DISK)))
 
 
 def first_line(error: BaseException) -> str:
@@ -52,7 +58,8 @@ def naming(path: str | Path) -> Iterator[None]:
 def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[], None] | None = None) -> Iterator[IO]:
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends, delete it when it fails."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    check_target(path)
+    temporary = path.with_name(f".{path.name[:MAX_STEM]}.{os.getpid()}{TEMPORARY}")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with naming(path), open(temporary, mode, **text) as file:
@@ -65,6 +72,54 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_target(path: Path) -> None:
+    """`InputError` where writing a file would replace what is none: a link, a device, a pipe, a folder."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        raise InputError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, wanted a file or nothing")
+
+
+def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True) -> IO[bytes]:
+    """A file from outside, open for reading, of which no more than `max_bytes` are there; `InputError` for anything else.
+
+    The door that every reader uses: a pipe would be waited for, a device might never end, a link in a run directory may lead
+    anywhere. Looked at is what has been opened, not what has the name.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        descriptor = os.open(path, flags | (0 if links else getattr(os, "O_NOFOLLOW", 0)))
+    except FileNotFoundError:
+        raise InputError(f"{path}: found no file") from None
+    except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+        link = isinstance(error, OSError) and error.errno == errno.ELOOP and not links
+        raise InputError(f"{path}: {'is a link, wanted a file' if link else getattr(error, 'strerror', error)}") from None
+    status = os.fstat(descriptor)
+    problem = None
+    if not stat.S_ISREG(status.st_mode):
+        problem = "is no regular file"
+    elif max_bytes is not None and status.st_size > max_bytes:
+        problem = f"found {status.st_size:,} bytes, wanted at most {max_bytes:,}"
+    if problem:
+        os.close(descriptor)
+        raise InputError(f"{path}: {problem}")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: str | Path, max_bytes: int, links: bool = True) -> bytes:
+    """All of it, through `open_file`."""
+    with open_file(path, max_bytes, links) as file:
+        data = file.read(max_bytes + 1)  # it may grow meanwhile
+    if len(data) > max_bytes:
+        raise InputError(f"{path}: found more than {max_bytes:,} bytes, wanted at most that")
+    return data
 
 
 def make_folders(*folders: Path) -> None:
@@ -100,18 +155,9 @@ def write_json(path: str | Path, value) -> None:
         file.write("\n")
 
 
-def read_json(path: str | Path, max_bytes: int = 1 << 20):
+def read_json(path: str | Path, max_bytes: int = 1 << 20, links: bool = True):
     """The value in a JSON file from outside, of at most `max_bytes`; `InputError` for anything else."""
-    try:
-        if not os.path.isfile(path):  # reading a pipe would wait, and a device might never end
-            raise InputError(f"{path}: found no file")
-        with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    if len(data) > max_bytes:
-        raise InputError(f"{path}: found more than {max_bytes} bytes, wanted fewer")
-    return parse_json(data, path)
+    return parse_json(read_file(path, max_bytes, links), path)
 
 
 def parse_json(text: bytes | str, where: str | Path):
@@ -134,6 +180,7 @@ def _table(pairs: list[tuple]) -> dict:
 def append_jsonl(path: str | Path, record: dict) -> None:
     """Append one record as one line with a single write, so that a crash leaves no half line."""
     line = json.dumps(record) + "\n"
+    check_target(Path(path))
     with naming(path), open(path, "ab") as file:
         file.write(line.encode())
         file.flush()
@@ -143,7 +190,7 @@ def append_jsonl(path: str | Path, record: dict) -> None:
 def sha256(path: str | Path) -> str:
     """Hash of the file's bytes, in hex."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -153,4 +200,9 @@ def cache_dir() -> Path:
     """Where things are kept that can be computed again: `$ADACONV_CACHE`, or `adaconv` under the user's cache folder."""
     if path := os.environ.get("ADACONV_CACHE"):
         return Path(path)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaconv"
+    if path := os.environ.get("XDG_CACHE_HOME"):
+        return Path(path) / "adaconv"
+    try:
+        return Path.home() / ".cache" / "adaconv"
+    except RuntimeError:  # nobody says where home is: nothing is found there, and nothing can be kept
+        return Path(os.devnull) / "adaconv"

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from torch_utils.archive import Shape
-from torch_utils.files import InputError
+from torch_utils.files import InputError, open_file
 
 IMAGES = b"\0\0\x08\x03"  # unsigned bytes in three dimensions
 LABELS = b"\0\0\x08\x01"  # unsigned bytes in one
@@ -75,14 +75,15 @@ def looks_like_idx(path: str | Path) -> bool:
     try:
         with _open(Path(path)) as file:
             return file.read(2) == IMAGES[:2]
-    except (OSError, EOFError, zlib.error):
+    except (OSError, EOFError, zlib.error, InputError):
         return False
 
 
 def _open(path: Path):
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else open(path, "rb")
+    file = open_file(path)
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if packed else file
 
 
 def _read(path: Path, magic: bytes) -> np.ndarray:

@@ -27,7 +27,7 @@ RUNS = "[0-9]" * 5 + "-*"  # in OUTDIR
 def read_options(run_dir: Path) -> dict:
     """The options of a run; {} where there are none, or none that can be read."""
     try:
-        options = read_json(run_dir / OPTIONS)
+        options = read_json(run_dir / OPTIONS, links=False)
     except InputError:
         return {}
     return options if isinstance(options, dict) else {}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from torch_utils.files import InputError, append_jsonl, atomic_write, parse_json
+from torch_utils.files import InputError, append_jsonl, atomic_write, check_target, parse_json, read_file
 from torch_utils.run_dir import METRICS, STATS
+
+MAX_RECORDS = 1 << 27  # bytes of a file of records, or of a log
 
 
 class Means:
@@ -70,7 +72,7 @@ class Records:
 def read_jsonl(path: Path) -> list[dict]:
     """All records; a last line that a crash cut off is dropped. `InputError` for any other line that is none."""
     records = []
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    lines = read_file(path, MAX_RECORDS, links=False).split(b"\n") if os.path.lexists(path) else []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -87,7 +89,7 @@ def read_jsonl(path: Path) -> list[dict]:
 
 def drop_after(path: Path, nimg: int) -> None:
     """Forget records of more images."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     kept = [record for record in read_jsonl(path) if record.get("nimg", 0) <= nimg]
     with atomic_write(path, "w") as file:
@@ -113,6 +115,8 @@ class Log:
     """Lines for people: to the terminal and to `log.txt`."""
 
     def __init__(self, path: Path | None = None):
+        if path:
+            check_target(path)
         self.file = open(path, "a", encoding="utf-8") if path else None  # noqa: SIM115  lives as long as the run
 
     def __call__(self, text: str = "") -> None:

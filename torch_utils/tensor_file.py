@@ -8,7 +8,7 @@ from pathlib import Path
 import safetensors
 import torch
 
-from torch_utils.files import InputError, first_line
+from torch_utils.files import InputError, first_line, open_file
 
 
 @contextlib.contextmanager
@@ -19,6 +19,7 @@ def open_tensors(
 
     Whatever a damaged file makes the reader say becomes an `InputError` that starts with `problem`.
     """
+    open_file(path).close()  # what is no file must not be waited for
     try:
         with safetensors.safe_open(path, framework=framework) as file:
             yield file, file.metadata() or {}

@@ -16,6 +16,7 @@ from torch_utils.tensor_file import digest
 
 DIM, SIZE = 1024, 224
 REPOSITORY = "facebookresearch/dinov2"
+COMMIT = "b8931f7bf91576930313be2c6d6af376033b35f0"  # its code runs here, so it is this code and no later one
 RESIZING = "antialiased bicubic to 224x224, not rounded"
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which its training images were normalised
 
@@ -25,7 +26,8 @@ def find() -> torch.nn.Module:
     """The network, fetched once (1.2 GB) into torch.hub's folder; `InputError` where that is not possible."""
     try:
         # Needs a connection only the first time: torch.hub then reads its own folder.
-        return torch.hub.load(REPOSITORY, DINOV2, trust_repo=True, verbose=False).eval().requires_grad_(False)
+        pinned = dict(trust_repo=True, skip_validation=True)  # which would look for a branch or a tag
+        return torch.hub.load(f"{REPOSITORY}:{COMMIT}", DINOV2, **pinned, verbose=False).eval().requires_grad_(False)
     except Exception as error:  # the repository's own code runs here, and fails in its own ways
         raise InputError(
             f"no {DINOV2}: torch.hub could not load it from github.com/{REPOSITORY} into {torch.hub.get_dir()} "

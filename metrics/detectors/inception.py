@@ -84,18 +84,16 @@ def load(
     if resizing not in RESIZINGS:
         raise ValueError(f"resizing should be one of {', '.join(RESIZINGS)}, not {resizing!r}")
     path = find(path)
-    try:
-        # Not by clean-fid's loader: it imports torchvision, which the network does not need.
-        network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
-        layers = network.layers.to(memory_format=torch.channels_last)
-    except (RuntimeError, AttributeError) as error:
-        raise InputError(f"{path} is not {FILE}: {str(error).strip().splitlines()[0]}") from None
-
-    digest = sha256(path)
-    if digest != SHA256:
+    if (digest := sha256(path)) != SHA256:  # before anything of it is run
         raise InputError(
             f"{path} is not the field's {FILE} (its sha256 is {digest}): no score by it is a FID; give it as --detector"
         )
+    try:
+        # Not by clean-fid's loader: it imports torchvision, which the network does not need.
+        network, digest = torchscript.run_program(path, SHA256, device)
+        layers = network.layers.to(memory_format=torch.channels_last)
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(f"{path} is not {FILE}: {str(error).strip().splitlines()[0]}") from None
 
     def clean(pixels: torch.Tensor) -> torch.Tensor:
         return layers(((pixels - 128) / 128).contiguous(memory_format=torch.channels_last)).flatten(1)

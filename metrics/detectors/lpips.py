@@ -46,9 +46,9 @@ def network_name(path: Path) -> str:
 
 def load(path: Path, device: torch.device) -> Lpips:
     """Raises `InputError` where the network fails on two grey images."""
-    digest = find(path, official=False)
+    find(path, official=False)
     try:
-        network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
+        network, digest = torchscript.run_program(path, None, device)
         embed = lambda images: network(images, resize_images=False, return_lpips=True)
         with torch.inference_mode():
             shape = embed(torch.full((2, 3, 64, 64), 128.0, device=device)).shape

@@ -1,5 +1,11 @@
-"""Any TorchScript file as a detector. Metrics on it carry the file's name, never that of a known detector."""
+"""Any TorchScript file as a detector. Metrics on it carry the file's name, never that of a known detector.
 
+TorchScript is a program: it runs as it is loaded, and can write files. So its hash is looked at first (`run_program`), and the
+commands load a file with any other hash than those of the field's own files only with --trust-code.
+"""
+
+import hashlib
+import io
 import zipfile
 from pathlib import Path
 
@@ -7,7 +13,7 @@ import torch
 
 from metrics.detectors.base import Detector
 from metrics.detectors.names import detector_name
-from torch_utils.files import InputError, first_line, sha256
+from torch_utils.files import InputError, first_line, open_file, sha256
 
 RESIZING = "by the network itself"
 
@@ -29,6 +35,28 @@ def find(path: Path, option: str = "--detector ", advice: str = "") -> Path:
     return path
 
 
+def run_program(path: Path, known: str | None, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
+    """The network on the device, in eval mode, and the SHA-256 of the file, which is `known` unless that is None.
+
+    `InputError` for other bytes, none of which is run. What is hashed is what is run, whatever happens to the file meanwhile.
+    """
+    with open_file(path) as file:
+        program = file.read()
+    digest = hashlib.sha256(program).hexdigest()
+    if known not in (None, digest):
+        raise InputError(f"{path}: its sha256 is {digest}, wanted {known}; nothing of it was run")
+    return torch.jit.load(io.BytesIO(program), map_location="cpu").eval().to(device), digest
+
+
+def check_trust(path: Path, option: str, trusted: bool, known: str | None = None) -> None:
+    """`InputError` for a file whose hash is not `known`, unless the user trusts it."""
+    if not trusted and (known is None or sha256(path) != known):
+        raise InputError(
+            f"{option} {path}: TorchScript is a program, which may do anything as it is loaded; if you trust its author, add "
+            "--trust-code"
+        )
+
+
 def load(path: Path, device: torch.device, batch_size: int = 32) -> Detector:
     """The network as a `Detector`.
 
@@ -37,7 +65,7 @@ def load(path: Path, device: torch.device, batch_size: int = 32) -> Detector:
     """
     find(path)
     try:
-        network = torch.jit.load(str(path), map_location="cpu").eval().to(device)
+        network, digest = run_program(path, None, device)
         with torch.inference_mode():
             shape = network(torch.full((1, 3, 299, 299), 128.0, device=device)).shape
     except Exception as error:  # the file's own code runs here, and fails in its own ways
@@ -48,4 +76,4 @@ def load(path: Path, device: torch.device, batch_size: int = 32) -> Detector:
     def compute(images: torch.Tensor) -> torch.Tensor:
         return network(images.to(torch.float32)).flatten(1)
 
-    return Detector(detector_name(path), shape[1], sha256(path), RESIZING, device, compute, batch_size)
+    return Detector(detector_name(path), shape[1], digest, RESIZING, device, compute, batch_size)

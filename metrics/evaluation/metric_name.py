@@ -42,7 +42,7 @@ def parse_metric(name: str, detector: str = DEFAULT_DETECTOR, more: Collection[s
     Without a detector in the name it is Inception, or for `fd` the argument `detector`. `more` are detectors beside DETECTORS.
     """
     name = "ppl2_wend50k" if name == "ppl2_wend" else name  # as the field spells it
-    match = re.fullmatch(r"(ppl2_wend|[a-z]+)([1-9]\d*)k(3?)(_full)?(?:-(.+))?", name)
+    match = re.fullmatch(r"(ppl2_wend|[a-z]+)([1-9][0-9]{0,5})k(3?)(_full)?(?:-(.+))?", name)
     if not match:
         raise InputError(f"{name!r} is no metric: write <metric><count>k[_full][-<detector>], as in {EXAMPLES}. {listing()}")
     kind, count, neighbours, full, named = match.groups()

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from metrics.detectors import lpips
+from metrics.detectors import lpips, torchscript
 from metrics.detectors.load import require_detector
 from metrics.detectors.names import DETECTORS, INCEPTION, detector_name
 from metrics.evaluation.evaluator import require_detectors
@@ -28,6 +28,7 @@ class Request:
     inception: Path | None
     resizing: str
     vgg: Path | None
+    trust_code: bool
     extrapolate: bool
     nearest: Path | None
     baselines: bool
@@ -48,7 +49,10 @@ class Request:
         self._check_folders()
         for metric in self.path_lengths:
             lpips.find(self.vgg, official=metric.kind == "ppl2_wend")
+            torchscript.check_trust(self.vgg, "--vgg", self.trust_code, lpips.SHA256)
         require_detectors([parse_metric(name, more=[self.detector]) for name in self.names], self.inception, self.file)
+        if self.file:
+            torchscript.check_trust(self.file, "--detector", self.trust_code)
 
     def _detector_file(self) -> Path | None:
         file = None if self.detector in DETECTORS else Path(self.detector)

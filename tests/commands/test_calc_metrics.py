@@ -42,7 +42,8 @@ def test_every_metric_of_a_folder_by_a_detector_of_ones_own(run_command, folders
     names = "fd1k_full,kid1k_full-cells,pr1k3_full-cells,dc1k_full-cells"
     finished = run_command(
         "calc_metrics.py",
-        *("--metrics", names, "--detector", folders / "cells.pt", "--device", "cpu", "--extrapolate", "--seed", "2"),
+        *("--metrics", names, "--trust-code", "--detector", folders / "cells.pt", "--device", "cpu"),
+        *("--extrapolate", "--seed", "2"),
         *("--images", folders / "fake", "--data", folders / "real", "--outdir", folders),
         *("--nearest", folders / "nearest.png"),
         env={"ADACONV_CACHE": str(folders / "cache")},
@@ -140,7 +141,7 @@ def test_flipped_real_images_are_measured_once_for_all_metrics_to_come(folders, 
     monkeypatch.setattr(RealImages, "measure", lambda *arguments: measured.append(arguments[0].count) or measure(*arguments))
     fixed = ["--images", folders / "fake", "--data", folders / "real", "--mirror", 1, "--device", "cpu"]
     for names in ("kid1k_full-cells,pr1k_full-cells,fd1k_full-cells", "fd1k-cells,dc1k_full-cells"):
-        arguments = [*fixed, "--metrics", names, "--detector", folders / "cells.pt"]
+        arguments = [*fixed, "--metrics", names, "--trust-code", "--detector", folders / "cells.pt"]
         calc_metrics.main.main([str(a) for a in arguments], standalone_mode=False)
     assert measured == [120]
 
@@ -148,7 +149,8 @@ def test_flipped_real_images_are_measured_once_for_all_metrics_to_come(folders, 
 def test_baselines_by_either_name(folders, monkeypatch, capsys):
     """`--yardsticks` is what the option was called first."""
     monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
-    fixed = ["--images", folders / "fake", "--data", folders / "real", "--metrics", "fd1k", "--detector", folders / "cells.pt"]
+    fixed = ["--images", folders / "fake", "--data", folders / "real", "--metrics", "fd1k"]
+    fixed += ["--trust-code", "--detector", folders / "cells.pt"]
     shown = []
     for option in ("--baselines", "--yardsticks"):
         calc_metrics.main.main([str(a) for a in (*fixed, "--device", "cpu", option)], standalone_mode=False)
@@ -159,7 +161,7 @@ def test_baselines_by_either_name(folders, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["all.png", "zzz.png"])  # before and after the samples in the order of names
 def test_a_grid_among_the_samples_is_named(folders, name):
     save_grid(folders / "fake" / name, torch.zeros(20, 3, 8, 8, dtype=torch.uint8), 5)
-    arguments = ["--metrics", "fd1k", "--detector", folders / "cells.pt", "--device", "cpu"]
+    arguments = ["--metrics", "fd1k", "--trust-code", "--detector", folders / "cells.pt", "--device", "cpu"]
     arguments += ["--images", folders / "fake", "--data", folders / "real"]
     message = f"{name} has 40x32 pixels and the other images 8x8: it seems to be a grid of them .*move it to another folder"
     with pytest.raises(InputError, match=message):
@@ -174,7 +176,8 @@ def test_one_unreadable_image_is_one_line(folders, where, monkeypatch):
     monkeypatch.setenv("ADACONV_CACHE", str(folders / "cache"))
     path = folders / where / "0033.png"
     path.write_bytes(path.read_bytes()[:60])
-    arguments = ["--metrics", "fd1k_full", "--detector", folders / "cells.pt", "--device", "cpu", "--outdir", folders]
+    arguments = ["--metrics", "fd1k_full", "--trust-code", "--detector", folders / "cells.pt"]
+    arguments += ["--device", "cpu", "--outdir", folders]
     arguments += ["--images", folders / "fake", "--data", folders / "real", "--save-reference", folders / "reals.safetensors"]
     with pytest.raises(InputError, match="0033.png") as caught:
         calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)

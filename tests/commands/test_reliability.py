@@ -330,7 +330,7 @@ def trainer(image_folder, tmp_path):
 
 
 @needs_posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_goes_on(trainer, tmp_path, number):
     process = trainer()
     process.send_signal(number)

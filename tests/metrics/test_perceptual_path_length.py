@@ -169,7 +169,7 @@ def test_by_the_command(stand_in, tmp_path, monkeypatch, capsys):
     def command(*arguments):
         calc_metrics.main.main(list(map(str, [*score, *arguments])), standalone_mode=False)
 
-    command("--metrics", "ppl1k-mine", "--vgg", stand_in)
+    command("--metrics", "ppl1k-mine", "--trust-code", "--vgg", stand_in)
     monkeypatch.setattr(lpips, "SHA256", sha256(stand_in))
     command("--metrics", "ppl2_wend1k", "--vgg", stand_in)
     shown = capsys.readouterr().out

@@ -378,7 +378,8 @@ def test_generate_and_calc_metrics(image_folder, tmp_path, amx, monkeypatch, no_
     save_snapshot(network, "generator", Generator(16, channel_base=128, channel_max=16, z_dim=8, style_depth=2))
     torch.jit.script(Cells()).save(str(tmp_path / "cells.pt"))
     drawn = ["--network", network, "--device", "cpu"]
-    scored = ["--metrics", "fd1k_full", "--detector", tmp_path / "cells.pt", "--data", image_folder(40), "--outdir", tmp_path]
+    scored = ["--metrics", "fd1k_full", "--trust-code", "--detector", tmp_path / "cells.pt", "--data", image_folder(40)]
+    scored += ["--outdir", tmp_path]
     generate.main.main([*map(str, drawn), "--seeds", "0", "--outdir", str(tmp_path)], standalone_mode=False)
     calc_metrics.main.main([*map(str, drawn + scored)], standalone_mode=False)
     assert (tmp_path / "seed0000.png").exists() and (tmp_path / "metric-fd1k_full-cells.jsonl").exists()

@@ -4,14 +4,13 @@ line and the checks of `training_options.json`, a file that may come from anywhe
 import dataclasses
 import os
 import reprlib
-import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import click
 
-from torch_utils.cli import BOOL, NAMES, GroupedOption
+from torch_utils.cli import BOOL, MAX_NUMBER, NAMES, GroupedOption
 from torch_utils.files import InputError
 from torch_utils.precision import AUTO
 
@@ -19,7 +18,7 @@ REQUIRED = dataclasses.MISSING
 DATA, NETWORKS, RECIPE = "Data and results", "Networks", "Recipe"  # headings of --help
 AUGMENTATION, GROWING, RUN = "Augmentation", "Growing", "Run"
 GROUPS = (DATA, NETWORKS, RECIPE, AUGMENTATION, GROWING, RUN)
-FINITE, MAX_WHOLE = sys.float_info.max, 2**31  # limits of numbers that have no other
+MAX_WHOLE = 2**31  # limit of whole numbers that have no other
 SIDES = (32, 128, 512, 1024)  # a preset's number that is the same at all of them does not depend on the image size
 
 
@@ -118,7 +117,7 @@ def _complaint(value: Any, kind: Any, option: Option) -> str | None:
         return f"one of {', '.join(map(str, option.choices))}"
     if type(value) not in (int, float):
         return None
-    least, most = option.min, FINITE if float in kinds else MAX_WHOLE
+    least, most = option.min, MAX_NUMBER if float in kinds else MAX_WHOLE
     least, most = -most if least is None else least, most if option.max is None else option.max
     within = least <= value <= most
     within &= (option.above is None or value > option.above) and (option.below is None or value < option.below)

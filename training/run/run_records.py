@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from networks.normalized_distance import normalized_distance
-from torch_utils.files import InputError, parse_json
+from torch_utils.files import InputError, parse_json, read_file
 from torch_utils.run_dir import read_options
+from torch_utils.stats import MAX_RECORDS
 
 Notice = tuple[str, str]  # "warning" or "note", and its text
 Grid = tuple[int, str, Path]  # kimg, label, picture of generated images
@@ -132,6 +133,6 @@ def is_number(value) -> bool:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        return read_file(path, MAX_RECORDS, links=False).decode("utf-8", errors="replace").splitlines()
+    except InputError:
         return []

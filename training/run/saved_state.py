@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from torch_utils.files import InputError, atomic_write, replace_by_copy
+from torch_utils.files import InputError, atomic_write, open_file, replace_by_copy
 from torch_utils.run_dir import PREVIOUS_STATE, STATE, states
 from torch_utils.stats import Means
 from torch_utils.tensor_file import digest
@@ -77,7 +77,8 @@ class SavedState:
         """Continue from what `save` wrote; `InputError` where there is nothing that fits."""
         for path in states(run_dir):
             try:
-                values = torch.load(path, map_location=device, weights_only=True)
+                with open_file(path, links=False) as file:
+                    values = torch.load(file, map_location=device, weights_only=True)
                 if values.pop("checksum", None) != checksum(values):
                     raise ValueError("its checksum is not that of its contents")
                 self.load_state_dict(values)

@@ -102,7 +102,7 @@ def decide(options: dict, device: torch.device) -> tuple[set[str], str]:
 
 def stored_options(kind: type[Config], run_dir: Path) -> Config:
     """The options of an earlier run."""
-    values = read_json(run_dir / OPTIONS)
+    values = read_json(run_dir / OPTIONS, links=False)
     return kind.from_json(kind.BEFORE | values if isinstance(values, dict) else values, run_dir / OPTIONS)
 
 

@@ -95,7 +95,7 @@ def test_a_damaged_or_foreign_file_is_one_line(file, damage):
 
 
 def test_by_the_command(run_command, folders):  # noqa: F811
-    names, cells = "fd1k_full,kid1k_full-cells", ["--detector", folders / "cells.pt", "--device", "cpu"]
+    names, cells = "fd1k_full,kid1k_full-cells", ["--trust-code", "--detector", folders / "cells.pt", "--device", "cpu"]
     reference, env = folders / "reals.safetensors", {"ADACONV_CACHE": str(folders / "cache")}
     save = run_command(
         "calc_metrics.py", "--metrics", names, *cells, "--data", folders / "real", "--save-reference", reference, env=env
@@ -122,7 +122,7 @@ def test_by_the_command(run_command, folders):  # noqa: F811
     torch.jit.script(torch.nn.Sequential(Cells(), torch.nn.ReLU())).save(str(other))
     images = ["--images", folders / "fake", "--reference", reference, "--device", "cpu"]
     for arguments, message in [
-        (["--metrics", "fd1k_full", "--detector", other], "was measured by cells with hash"),
+        (["--metrics", "fd1k_full", "--trust-code", "--trust-code", "--detector", other], "was measured by cells with hash"),
         (["--metrics", "fd1k", *cells], "and not for fd1k-cells"),
         (["--metrics", "fd1k_full", *cells, "--mirror", "1"], "replaces the real images"),
         (["--metrics", "fd1k_full", *cells, "--save-reference", folders / "absent" / "a"], "replaces the real images"),
@@ -146,7 +146,7 @@ def test_a_network_draws_by_the_labels_of_the_file(tmp_path):
     small = dict(z_dim=8, channel_base=128, channel_max=16, style_depth=2)
     for name, options in [("plain", {}), ("labels", {"c_dim": 2}), ("large", {"img_resolution": 16})]:
         save_snapshot(tmp_path / f"{name}.safetensors", "generator", Generator(**{"img_resolution": 8} | small | options))
-    fixed = ["--metrics", "fd1k_full-mine", "--detector", tmp_path / "mine.pt", "--device", "cpu"]
+    fixed = ["--metrics", "fd1k_full-mine", "--trust-code", "--detector", tmp_path / "mine.pt", "--device", "cpu"]
     (tmp_path / "cells.pt").rename(tmp_path / "mine.pt")
 
     from metrics.detectors import load as features

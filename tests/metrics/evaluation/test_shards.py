@@ -61,14 +61,14 @@ def test_two_processes_give_the_scores_of_one(run_command, folders, what):  # no
         G = Generator(8, z_dim=8, channel_base=128, channel_max=16, style_depth=2)
         save_snapshot(folders / "network.safetensors", "generator", G)
         torch.jit.script(StandIn()).save(str(folders / "mine.pt"))
-        arguments = ["--metrics", f"{names},ppl1k-mine", "--vgg", folders / "mine.pt", "--baselines"]
+        arguments = ["--metrics", f"{names},ppl1k-mine", "--trust-code", "--vgg", folders / "mine.pt", "--baselines"]
         arguments += ["--network", folders / "network.safetensors"]
     found = []
     for processes in (1, 2):
         out = folders / f"{what}-{processes}"
         out.mkdir()
         finished = run_command(
-            *("calc_metrics.py", *arguments, "--data", folders / "real", "--detector", folders / "cells.pt"),
+            *("calc_metrics.py", *arguments, "--data", folders / "real", "--trust-code", "--detector", folders / "cells.pt"),
             *("--device", "cpu", "--gpus", processes, "--outdir", out),
             env={"ADACONV_CACHE": str(out / "cache")},
         )
@@ -84,6 +84,7 @@ def test_a_mistake_is_one_line_from_two_processes(run_command, folders):  # noqa
         "calc_metrics.py",
         "--metrics",
         "fd1k",
+        "--trust-code",
         "--detector",
         folders / "cells.pt",
         "--gpus",

@@ -1,0 +1,292 @@
+"""The few places through which anything comes in or goes out, each with attacks in a list: a new attack is a new line."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from metrics.detectors import inception, torchscript
+from metrics.evaluation.metric_name import parse_metric
+from networks.generator import Generator
+from tests.conftest import ROOT
+from torch_utils.checkpoint import save_snapshot
+from torch_utils.files import InputError, append_jsonl, atomic_write, cache_dir, open_file, read_json, sha256
+from torch_utils.run_dir import read_options
+from torch_utils.stats import Log, read_jsonl
+from training.run.run_records import RunRecords
+
+UNIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices as Unix has them")
+
+
+@pytest.fixture
+def network(tmp_path):
+    path = tmp_path / "network.safetensors"
+    save_snapshot(path, "generator", Generator(16, channel_base=64, channel_max=8, z_dim=4, style_depth=1))
+    return path
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        (["--trunc", "nan"], "nan is not a number up to"),
+        (["--trunc", "inf"], "inf is not a number up to"),
+        (["--trunc", "1e39"], "1e+39 is not a number up to"),
+        (["--trunc", "-1e400"], "-inf is not a number up to"),
+        (["--trunc", "one"], "'one' is not a valid float"),
+        (["--trunc-cutoff", "-1"], "not in the range"),
+        (["--seeds", "9" * 5000], "does not read as seeds"),
+        (["--seeds", "0-99999999999"], "does not read as seeds"),
+        (["--seeds", "4294967296"], "not a range of seeds"),
+        (["--seeds", "٣"], "does not read as seeds"),
+        (["--class", "9" * 5000], "was trained without labels"),
+    ],
+)
+def test_numbers_of_generate(run_command, network, tmp_path, words, problem):
+    finished = run_command("generate.py", "--network", network, "--outdir", tmp_path / "out", "--seeds", "0", *words)
+    assert finished.returncode == 2 and finished.stderr.count("\n") == 1, finished.stderr
+    assert problem in finished.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [f"fd{'9' * 21}k_full-vgg16", "fd٣k-vgg16", "fd0k-vgg16", "kid-5k"])
+def test_counts_of_metrics(name):
+    with pytest.raises(InputError, match="is no metric"):
+        parse_metric(name)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def link(path: Path) -> None:
+    (path.parent / "elsewhere").write_text("{}\n")
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def endless_link(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def brackets(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+NO_FILES = [pipe, device, link, endless_link, listening, Path.mkdir]
+
+
+@UNIX
+@pytest.mark.parametrize("make", NO_FILES)
+def test_what_is_no_file_is_not_read(tmp_path, make, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's name may not be long
+    path = Path("it")
+    make(path)
+    with pytest.raises(InputError, match="^it: ") as refused:
+        open_file(path, links=False)
+    assert "\n" not in str(refused.value)
+    if make is not link:
+        with pytest.raises(InputError, match="^it: "):
+            open_file(path)
+
+
+@UNIX
+@pytest.mark.parametrize("make", [*NO_FILES, brackets])
+@pytest.mark.parametrize("name", ["training_options.json", "stats.jsonl", "log.txt", "metric-fd1k.jsonl"])
+def test_records_of_a_run_that_are_none(tmp_path, monkeypatch, make, name):
+    monkeypatch.chdir(tmp_path)
+    make(Path(name))
+    records = RunRecords(Path())
+    assert (records.options, records.stats, records.scores, records.said("Data")) == ({}, [], {}, [])
+    assert read_options(Path()) == {}
+    if name == "stats.jsonl" and make is not brackets:
+        with pytest.raises(InputError):
+            read_jsonl(Path(name))
+
+
+def test_no_more_is_read_than_there_should_be(tmp_path):
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps("x" * 2000))
+    with pytest.raises(InputError, match="found 2,002 bytes, wanted at most 1,000"):
+        read_json(path, 1000)
+
+
+def test_a_name_with_a_null_character():
+    with pytest.raises(InputError, match="null"):
+        open_file("a\0b")
+
+
+# ---------------------------------------------------------------- writing
+
+
+@UNIX
+@pytest.mark.parametrize("make", NO_FILES)
+def test_what_is_no_file_is_not_replaced(tmp_path, make, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("it")
+    make(path)
+    before = path.lstat()
+    for write in (lambda: atomic_write(path).__enter__(), lambda: append_jsonl(path, {}), lambda: Log(path)):
+        with pytest.raises(InputError, match="^it: is a .*wanted a file or nothing"):
+            write()
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert sorted(os.listdir()) == sorted({"it", "elsewhere"} & set(os.listdir())), "nothing is left behind"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="devices as Unix has them")
+def test_a_grid_onto_a_device(run_command, network, tmp_path):
+    before = os.stat("/dev/null")
+    words = ["--network", network, "--seeds", "0", "--outdir", tmp_path / "out", "--grid", "/dev/null"]
+    try:
+        finished = run_command("generate.py", *words)
+        assert finished.returncode == 2 and "is a device, wanted a file or nothing" in finished.stderr
+    finally:
+        assert (os.stat("/dev/null").st_mode, os.stat("/dev/null").st_ino) == (before.st_mode, before.st_ino)
+
+
+@pytest.mark.parametrize("length, fits", [(250, True), (255, True), (256, False), (5000, False)])
+def test_long_names(tmp_path, length, fits):
+    path = tmp_path / ("x" * length)
+    if fits:
+        with atomic_write(path) as file:
+            file.write(b"1")
+        assert path.read_bytes() == b"1"
+    else:
+        with pytest.raises(InputError, match="cannot be written"):
+            atomic_write(path).__enter__()
+    assert len(list(tmp_path.iterdir())) == fits
+
+
+# ---------------------------------------------------------------- files that are code
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A TorchScript file that writes another file as soon as it is called."""
+
+    class Writes(torch.nn.Module):
+        def forward(self, x):
+            torch.save(x, "written-by-the-file.pt")
+            return x.mean(dim=(2, 3))
+
+    class Plain(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3))
+
+    path = tmp_path / "mine.pt"
+    torch.jit.script(Plain()).save(path)
+    return path
+
+
+def test_torchscript_is_not_run_unless_it_is_trusted(run_command, program, image_folder):
+    images = image_folder(8)
+    words = ["--images", images, "--data", images, "--metrics", "fd1k", "--detector", program, "--device", "cpu"]
+    finished = run_command("calc_metrics.py", *words)
+    assert finished.returncode == 2 and "add --trust-code" in finished.stderr and finished.stderr.count("\n") == 1
+
+
+def test_a_hash_is_looked_at_before_anything_runs(program, monkeypatch):
+    monkeypatch.setattr(torch.jit, "load", lambda *args, **named: pytest.fail("it was run"))
+    with pytest.raises(InputError, match="nothing of it was run"):
+        torchscript.run_program(program, "0" * 64, torch.device("cpu"))
+    with pytest.raises(InputError, match="is not the field's"):
+        inception.load(torch.device("cpu"), program)
+
+
+def test_a_known_hash_is_run(program):
+    network, digest = torchscript.run_program(program, sha256(program), torch.device("cpu"))
+    assert digest == sha256(program) and torch.equal(network(torch.ones(1, 3, 2, 2)), torch.ones(1, 3))
+
+
+# ---------------------------------------------------------------- places and signals
+
+
+def python(text: str, **settings) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{text}"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, **settings)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="home as Unix has it")
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    monkeypatch.delenv("ADACONV_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody(*args):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    folder = cache_dir()
+    assert not (folder / "anything").is_file()
+    with pytest.raises(OSError):
+        folder.mkdir(parents=True)
+
+
+COMMAND = """
+import click
+from torch_utils.cli import command, run
+@command()
+@click.option("--x", type=float, default=0)
+def main(x):
+    {body}
+run(main)
+"""
+
+
+def test_the_unforeseen_is_one_line_and_a_file():
+    finished = python(COMMAND.format(body="raise KeyError('what')"))
+    assert finished.returncode == 1 and finished.stderr.count("\n") == 1 and "Traceback" not in finished.stderr
+    path = Path(finished.stderr.split("which is in ")[1].strip())
+    try:
+        assert "KeyError: 'what'" in path.read_text() and "Traceback" in path.read_text()
+    finally:
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "body, line",
+    [
+        ("raise MemoryError", "error: there is not enough memory for this"),
+        ("raise KeyboardInterrupt", "\ninterrupted"),  # below the terminal's ^C
+        ("open('/')", "error: /: Is a directory"),
+        ("open('x' * 300)", "File name too long"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="the words of Unix")
+def test_errors_of_the_system_are_one_line(body, line):
+    finished = python(COMMAND.format(body=body))
+    assert (
+        finished.returncode in (2, 130) and line in finished.stderr and finished.stderr.count("\n") == 1 + line.startswith("\n")
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="streams as Unix has them")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "| true"])
+def test_nobody_listens(closed):
+    body = "[print('x' * 100) for _ in range(10000)]; import sys; print('y', file=sys.stderr)"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{COMMAND.format(body=body)}"
+    finished = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {closed}', sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in finished.stderr and "Exception" not in finished.stderr
+    assert finished.returncode in (0, 141), finished
