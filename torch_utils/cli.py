@@ -98,7 +98,7 @@ def run(command: click.Command) -> None:
 def _prepare_process() -> None:
     """Streams that are there, and take any character, and may be closed at their other end; Ctrl-C as Python has it."""
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  closed by whoever started us
+        stream = getattr(sys, name) or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # closed by whoever started us
         if hasattr(stream, "reconfigure"):  # an old Windows console has no ·, µ or ×
             stream.reconfigure(errors="replace")
         setattr(sys, name, Outlet(stream))
@@ -116,8 +116,8 @@ def _keep_traceback(command: click.Command) -> str:
     text = f"{shlex.join(sys.argv)}\n\n{traceback.format_exc()}"
     try:
         handle, path = tempfile.mkstemp(prefix=f"adaconv-{command.name}-", suffix=".txt")
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode(errors="backslashreplace"))
     except OSError:
         print(text, file=sys.stderr)
         return "its traceback is above"

@@ -25,6 +25,7 @@ class StopRequest:
         self.children: list[int] = []  # process ids that are to hear of it
         self._at = 0.0
         self._before: dict[int, Any] = {}  # handlers
+        self._outer: StopRequest | None = None
 
     @property
     def requested(self) -> bool:

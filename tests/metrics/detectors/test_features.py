@@ -213,7 +213,7 @@ def test_dinov2_gives_the_network_what_it_was_trained_on(monkeypatch):
     require_detector("dinov2_vitl14")
     detector = load_detector("dinov2_vitl14", "cpu")
     dinov2.find.cache_clear()
-    assert asked == [("facebookresearch/dinov2", "dinov2_vitl14")]
+    assert asked == [(f"facebookresearch/dinov2:{dinov2.COMMIT}", "dinov2_vitl14")]  # no later code than was looked at
     images = torch.full((2, 3, 40, 30), 51, dtype=torch.uint8)
     mean = np.mean([(0.2 - m) / d for m, d in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
     assert torch.allclose(detector(images), torch.full((2, 1), mean).float() * torch.arange(1024.0), rtol=1e-4)
@@ -314,7 +314,7 @@ def test_without_metrics_another_detector_stands_in_for_a_missing_inception(nowh
 
     def metrics(**options) -> list[str]:
         unset = dict.fromkeys(field.name for field in dataclasses.fields(Request))
-        fixed = dict(detector="efficientnet_lite0", images=tmp_path, seed=0, mirror=None)
+        fixed = dict(detector="efficientnet_lite0", images=tmp_path, seed=0, mirror=None, trust_code=True)
         return Request(**unset | fixed | options).names
 
     assert metrics() == ["fd50k_full-efficientnet_lite0"]
@@ -342,7 +342,7 @@ def test_a_file_that_is_not_inception(tmp_path, monkeypatch):
     for path in (text, checkpoint, cut):
         with pytest.raises(InputError, match="no TorchScript"):
             require_detector("inception", path)
-    with pytest.raises(InputError, match="is not inception-2015"):
+    with pytest.raises(InputError, match="is not the field's inception-2015"):
         load_detector("inception", "cpu", other)
     small = tmp_path / "small.pt"
     torch.jit.script(StandIn(dim=8)).save(str(small))
