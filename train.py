@@ -34,7 +34,7 @@ from training.gan.state import build_state
 from training.image_memory import in_words as memory_in_words
 from training.run.options import RUN, config_options, run_options
 from training.run.pace import check_hours, in_words, kimg_within
-from training.run.start import begin, print_config, run_directory, warn_of_left_out, write_start
+from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 
 
 @command(hints=HINTS)
@@ -63,6 +63,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     check_hours(hours, options["kimg"])
     by_device = options["cfg"] in (None, AUTO)
     options["cfg"] = None if by_device else options["cfg"]  # a run that goes on has its own
+    given = {name for name, value in options.items() if value not in (None, 0, False)}
     start = begin(TrainingConfig, lambda given: resolve_config(given, chosen), options, outdir, resume, chosen, snapshots=True)
     config: TrainingConfig = start.config
     check_processes(config, chosen)
@@ -71,7 +72,10 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
 
     dataset = open_dataset(config)
     left_out = check_images(dataset, start.run_dir)
+    if not start.saved:
+        config = start.config = dataclasses.replace(config, run=fingerprint(config, dataset.findings()["files"]))
     state = build_state(config, dataset, torch.device("cpu"), start.run_dir if start.saved else None)
+    check_given(given, config, dataset, len(state.D.blocks))
     notes = [f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}"] if start.snapshot else []
     if by_device and not start.run_dir and config.cfg != AUTO:
         notes.append(f"Preset:        {config.cfg} (auto: there is no GPU of NVIDIA to use; --help names others)")
@@ -158,6 +162,28 @@ def check_images(dataset: ImageDataset, run_dir: Path | None) -> str:
     dataset.check(progress.update)
     progress.close()
     return warn_of_left_out(dataset.skipped)
+
+
+def check_given(given: set[str], config: TrainingConfig, dataset: ImageDataset, blocks: int) -> None:
+    """`InputError` for options on the command line that have no say beside the others, or none for these images."""
+    moved = {"lr_end", "gamma_end", "beta2_end", "p_end"}
+    idle = {
+        "p": config.aug == "noaug" and "--aug",
+        "p_end": config.aug != "fixed" and "--aug fixed",
+        "target": config.aug != "ada" and "--aug ada",
+        "ada_kimg": config.aug != "ada" and "--aug ada",
+        "augpipe": config.aug == "noaug" and "--aug",
+        "grow_from": not config.grow and "--grow 1",
+        "grow_kimg": not config.grow and "--grow 1",
+        "ramp_kimg": all(getattr(config, name) in (None, 1) for name in moved) and "an option that ends in -end",
+    }
+    for name in sorted(given & set(idle)):
+        if idle[name]:
+            raise InputError(f"--{name.replace('_', '-')} has no say without {idle[name]}")
+    if config.freezed > blocks:
+        raise InputError(f"--freezed {config.freezed}: for these images the discriminator has {counted(blocks, 'block')}")
+    if config.grow and config.grow_from > max(dataset.resolution):
+        raise InputError(f"--grow-from {config.grow_from}: the images have {max(dataset.resolution)} pixels a side")
 
 
 def check_processes(config: TrainingConfig, device: torch.device) -> None:

@@ -5,6 +5,7 @@ import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch
 
 # isort: split
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import only_trainer
 from training.image_memory import in_words
 from training.run.options import config_options, run_options
-from training.run.start import begin, print_config, run_directory, warn_of_left_out, write_start
+from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 from training.style_transfer.augment_styles import augment_style
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops
@@ -50,6 +51,9 @@ def main(outdir, resume, device, desc, dry_run, **options):
     use_threads(config.threads)
 
     (contents, styles), data = open_images(config)
+    if not start.saved:
+        sets = [f"{images.name} {len(images)}" for images in (contents, styles)]
+        config = start.config = dataclasses.replace(config, run=fingerprint(config, *sets))
     encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None, config.encoder_padding)
     encoder.to(chosen)
     state = build_state(config, chosen)

@@ -29,6 +29,7 @@ FREE = (
     "tick",
     "snap",
     "metrics",
+    "run",
 )  # options that are not about the result, or said elsewhere
 
 

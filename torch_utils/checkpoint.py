@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from torch_utils.files import InputError, atomic_write, parse_json
-from torch_utils.tensor_file import open_tensors
+from torch_utils.tensor_file import digest, in_order, open_tensors
 
 FORMAT = "adaconv/1"
 Network = TypeVar("Network", bound=torch.nn.Module)
@@ -52,8 +52,15 @@ def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, half: b
     if half:
         tensors |= {name: tensors[name].half() for name, _ in network.named_parameters()}
     header = {"format": FORMAT, "kind": kind, "config": json.dumps(network.config), "info": json.dumps(info)}
+    header["digest"] = _digest(tensors)
     with atomic_write(path) as file:
-        file.write(safetensors.torch.save(tensors, metadata=header))
+        file.write(in_order(safetensors.torch.save(tensors, metadata=header)))
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Of names, types, shapes and values."""
+    named = sorted(tensors.items())
+    return digest(part for name, t in named for part in (f"{name} {t.dtype} {list(t.shape)}".encode(), t))
 
 
 def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
@@ -70,6 +77,8 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
         if header.get("format") != FORMAT:
             raise InputError(f"{path}: found format {header.get('format')!r}, wanted {FORMAT!r} as train.py writes it")
         contents = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118  not a dict
+        if tensors and "digest" in header and header["digest"] != _digest(contents):  # older files have none
+            raise InputError(f"{path}: its tensors are not those that were saved: the file is damaged")
         config, info = (parse_json(header[name], f"{path}: not a network snapshot: its {name}") for name in ("config", "info"))
     if not isinstance(config, dict) or not isinstance(info, dict):
         raise InputError(f"{path}: not a network snapshot (its configuration is not a table)")
@@ -104,6 +113,9 @@ def build(
             if name in tensors and tensors[name].dtype != tensor.dtype:
                 raise TypeError(f"{name} is {tensors[name].dtype}, wanted {tensor.dtype}")
         network.load_state_dict(tensors, assign=True)
+        for name, tensor in network.state_dict().items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} is not finite")
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise InputError(
             f"{path}: its weights and its configuration do not fit ({' '.join(str(error).split())[:200]})"

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.files import InputError, read_json, remove_unfinished
 
-OPTIONS = "training_options.json"
+OPTIONS, PREVIOUS_OPTIONS = "training_options.json", "training_options.previous.json"
 LOG = "log.txt"  # what was printed
 STATS = "stats.jsonl"  # a record for each tick
 CHECKED = "data.json"  # which images were looked at, and which of them are left out

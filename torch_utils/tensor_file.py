@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def open_tensors(
         raise
     except Exception as error:  # safetensors passes on whatever torch says to a strange shape or dtype
         raise InputError(f"{path}: {problem} ({first_line(error)[:200]})") from None
+
+
+def in_order(data: bytes) -> bytes:
+    """The bytes of a safetensors file with the text entries of its header sorted, which the library shuffles: equal networks
+    are equal files."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def digest(parts: Iterable[bytes | memoryview | torch.Tensor]) -> str:

@@ -165,9 +165,6 @@ def load_stylizer(
     if snapshot.kind != "style_transfer":
         raise InputError(f"{path}: found a {snapshot.kind or 'network of unknown kind'}, wanted one of train_style.py")
     network = build(snapshot, StyleTransfer, LIMITS, path)
-    for name, tensor in network.state_dict().items():
-        if not tensor.isfinite().all():
-            raise InputError(f"{path}: {name} is not finite")
     network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
     encoder = load_vgg(network.encoder, encoder_weights, network.encoder_padding).to(
         device=device, memory_format=torch.channels_last

@@ -116,6 +116,7 @@ class TrainingConfig(RunConfig):
         AUTO, RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
+    run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
 
     BEFORE = {"padding": "replicate"}
     FOR_CPUS = "small"

@@ -38,7 +38,7 @@ class TrainingState(SavedState):
         device: torch.device | str = "cpu",
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
-        super().__init__()
+        super().__init__(config.run)
         padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))

@@ -71,6 +71,7 @@ class RunConfig:
     tick: float
     snap: int
     save_every: float
+    run: str
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -1,8 +1,11 @@
 """The state of a training run on disk: whole or absent, the last two of them, each with a checksum."""
 
+import math
+import reprlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -40,7 +43,8 @@ class SavedState:
     SCALARS: tuple[str, ...] = ("means",)  # small objects with a state_dict of numbers
     COUNTERS: tuple[str, ...] = ("nimg", "step", "seconds", "snapshot_nimg", "first_scores")
 
-    def __init__(self):
+    def __init__(self, run: str = ""):
+        self.run = run  # fingerprint of the run that it belongs to; "": begun before there were any
         self.nimg = 0  # images seen; of a style transfer, content images
         self.step = 0  # updates done
         self.snapshot_nimg = -1  # images seen at the last snapshot
@@ -51,17 +55,23 @@ class SavedState:
     def state_dict(self) -> dict:
         """Of tensors and plain values."""
         parts = {name: getattr(self, name).state_dict() for name in self.NETWORKS + self.OPTIMISERS + self.SCALARS}
-        return parts | {name: getattr(self, name) for name in self.COUNTERS}
+        return parts | {name: getattr(self, name) for name in self.COUNTERS} | {"run": self.run}
 
     def load_state_dict(self, values: dict) -> None:
+        """`ValueError`, or whatever PyTorch says, for values that no run like this one has had."""
+        if self.run and values.get("run") and values["run"] != self.run:
+            raise ValueError("it is the state of another run")
         for name in self.NETWORKS + self.SCALARS:
             getattr(self, name).load_state_dict(values[name])
         for name in self.OPTIMISERS:
             load_optimiser(getattr(self, name), values[name])
         for name in self.COUNTERS:
-            if type(values[name]) is not type(getattr(self, name)):
-                raise ValueError(f"found {name} = {values[name]!r}")
+            check_counter(name, values[name], getattr(self, name))
             setattr(self, name, values[name])
+        for name in self.NETWORKS:
+            for key, tensor in getattr(self, name).state_dict().items():
+                if not tensor.isfinite().all():
+                    raise ValueError(f"{name}.{key} is not finite")
 
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
@@ -87,6 +97,14 @@ class SavedState:
                 problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
                 print(f"note: {problem}", file=sys.stderr)
         raise InputError(problem if states(run_dir) else f"{run_dir}: there is no {STATE} to resume from")
+
+
+def check_counter(name: str, value: Any, own: Any) -> None:
+    """`ValueError` for a counter of another kind than a run's `own`, for NaN, and for a negative one (-1: not yet)."""
+    numbers = value.values() if isinstance(value, dict) else [value]
+    numeric = all(type(number) in (int, float) and math.isfinite(number) and number >= -1 for number in numbers)
+    if type(value) is not type(own) or not numeric or (name != "snapshot_nimg" and not isinstance(value, dict) and value < 0):
+        raise ValueError(f"found {name} = {reprlib.repr(value)}")
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, values: dict) -> None:

@@ -7,6 +7,7 @@ A resume begins in `begin`, which finds the run directory and its options. The c
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -18,16 +19,17 @@ import torch
 
 from torch_utils.cli import command_line, counted
 from torch_utils.cores import claimed_cores, threads_in_words
-from torch_utils.files import InputError, read_json, write_json
+from torch_utils.files import InputError, read_json, replace_by_copy, write_json
 from torch_utils.platform import machine_in_words
 from torch_utils.precision import AUTO, resolve_precision
-from torch_utils.run_dir import LOG, OPTIONS, RUNS, SNAPSHOTS, new_run_dir, states
+from torch_utils.run_dir import LOG, OPTIONS, PREVIOUS_OPTIONS, RUNS, SNAPSHOTS, new_run_dir, read_options, states
 from torch_utils.stats import Log
+from torch_utils.tensor_file import digest
 from training.run.health import Diverged
 from training.run.options import RunConfig
 from training.run.saved_state import SavedState
 
-FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads"}  # how long, how chatty and how greedy a run is
+FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "run"}  # how long, chatty and greedy a run is
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named
 Config = TypeVar("Config", bound=RunConfig)
@@ -63,9 +65,9 @@ def begin(
     if resume == "auto":
         run_dir = find_run(outdir, config, undecided)
     saved = run_dir is not None and (resume != "auto" or bool(states(run_dir)))
-    if saved and undecided:  # a run that goes on keeps what it has, on whatever machine
+    if saved:  # a run that goes on keeps what it has, on whatever machine
         stored = stored_options(kind, run_dir)
-        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in undecided})
+        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in {"run", *undecided}})
         why = "as the run was begun" if "precision" in undecided else ""
     return Start(config, why, run_dir, saved, snapshot, resume)
 
@@ -123,16 +125,36 @@ def find_run(outdir: Path, config: RunConfig, undecided: Container[str] = ()) ->
     fixed = lambda config: {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE and k not in undecided}
     begun = []
     for path in sorted(outdir.glob(RUNS), reverse=True):
-        try:
-            stored = stored_options(type(config), path)
-        except InputError:
-            continue  # not a run of this kind
+        stored = _options_of_kind(type(config), path)
+        if stored is None:
+            continue
         if fixed(stored) == fixed(config):
             if states(path):
                 return path
             if not any(path.glob(SNAPSHOTS)):  # else somebody has thrown its state away
                 begun.append(path)
     return begun[0] if begun else None
+
+
+def _options_of_kind(kind: type[Config], run_dir: Path) -> Config | None:
+    """None where there are none yet, or those of the other trainer. `InputError` for damaged ones: they may be of the very run
+    that is looked for, and a new one from zero is not what anybody wants then."""
+    try:
+        if not os.path.lexists(run_dir / OPTIONS):
+            return None
+        return stored_options(kind, run_dir)
+    except InputError as error:
+        needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+        values = read_options(run_dir)
+        if values and not needed <= set(values):
+            return None
+        raise InputError(f"--resume auto: {error}; mend that, move {run_dir} away, or name a run") from None
+
+
+def fingerprint(config: RunConfig, *images: str) -> str:
+    """Of the options that make a run what it is, and of its images in words."""
+    fixed = {name: value for name, value in config.to_json().items() if name not in FREE}
+    return digest([json.dumps([fixed, *images], sort_keys=True).encode()])[:32]
 
 
 @contextlib.contextmanager
@@ -149,7 +171,9 @@ def run_directory(start: Start, outdir: Path, *traits: str) -> Iterator[Path]:
 
 
 def write_start(run_dir: Path, config: RunConfig, header: str) -> None:
-    """The options, for a resume; and in the log, what was printed before there was one."""
+    """The options, for a resume, of which the ones before are kept; and in the log, what was printed before there was one."""
+    if read_options(run_dir) not in ({}, config.to_json()):
+        replace_by_copy(run_dir / OPTIONS, run_dir / PREVIOUS_OPTIONS)
     write_json(run_dir / OPTIONS, config.to_json())
     with contextlib.closing(Log(run_dir / LOG)) as log:
         log.write(header)

@@ -147,6 +147,7 @@ class StyleConfig(RunConfig):
     cfg: str = option(
         "paper", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
     )
+    run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
 
     BEFORE = {"precision": "fp32"}
     FOR_CPUS = "small"

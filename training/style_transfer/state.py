@@ -16,7 +16,7 @@ class StyleState(SavedState):
 
     def __init__(self, config: StyleConfig, device: torch.device | str = "cpu"):
         """Raises `ValueError` where the network cannot be made. Weights depend on `config.seed` only."""
-        super().__init__()
+        super().__init__(config.run)
         names = ("style_depth", "style_width", "adaptive", "kernel_size", "padding", "statistics", "encoder_padding", "noise")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix("weights", config.seed))
