@@ -15,7 +15,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "tutorial.ipynb"
-API = {  # module -> its title; the interface that other programs may rely on
+API = {  # module -> title of its page; the interface that other programs may rely on
     "networks.adaconv": "The operation",
     "networks.modulation": "Modulations",
     "networks.generator": "Generator",
@@ -23,6 +23,20 @@ API = {  # module -> its title; the interface that other programs may rely on
     "networks.style_transfer": "Style transfer",
     "torch_utils.checkpoint": "Snapshots",
     "metrics.fid": "Fréchet distance",
+}
+PARTS = {  # where not all of a module is shown in its order
+    "networks.generator": (".Generator", ".MappingNetwork", ".SynthesisNetwork"),
+    "networks.style_transfer": (".network.StyleTransfer", ".stylizer.Stylizer"),
+}
+LEADS = {  # what stands above a module's docstrings
+    "networks.adaconv": "The paper's operation as a pure function, and the module that predicts its kernels.",
+    "networks.modulation": "`MODULATIONS` is the table of them by name, which `--modulation` takes.",
+    "networks.generator": "`G.mapping` and `G.synthesis` are its two halves; `G.z_dim`, `G.c_dim`, `G.w_dim`, `G.num_ws`, "
+    "`G.img_resolution` and `G.img_channels` its sizes.",
+    "networks.style_transfer": "`StyleTransfer` is the network that is trained; `Stylizer` puts it behind its encoder: images in, "
+    "images out.",
+    "torch_utils.checkpoint": "`load_generator` is what most programs need.",
+    "metrics.fid": "A function of two means and covariances; the features are somebody else's.",
 }
 PROJECT = {  # document -> its title
     "README.md": "Front page",
@@ -35,6 +49,7 @@ PROJECT = {  # document -> its title
     "CITATION.cff": "Citation",
 }
 LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>[^)"\s]+)(?P<after>[)"])""")
+RECORDS = re.compile(r"\[([^\]]+)\]\((?:ablation/|performance/\w+\.json)\)")  # data behind tables: not in the site
 CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]+`", re.M | re.S)
 LANGUAGES = {".py": "python", ".yml": "yaml", ".cff": "yaml", ".toml": "toml"}
 
@@ -59,8 +74,6 @@ def relinked(markdown: str, origin: str, home: str) -> str:
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), name))
         page = page_of(path)
-        if path.startswith(("docs/ablation", "docs/performance/")) and not path.endswith(".md"):  # records, not for reading
-            return match[0]
         if page is None or path.startswith("docs/") and origin.startswith("docs/") and not path.endswith(".ipynb"):
             return match[0]
         if page.startswith("source/"):
@@ -68,6 +81,7 @@ def relinked(markdown: str, origin: str, home: str) -> str:
         target = posixpath.relpath(page, posixpath.dirname(home) or ".")
         return match["before"] + target + (f"#{anchor}" if anchor else "") + match["after"]
 
+    markdown = RECORDS.sub(r"`docs/\1`", markdown)
     parts, end = [], 0
     for code in CODE.finditer(markdown):
         parts += [LINK.sub(link, markdown[end : code.start()]), code[0]]
@@ -85,7 +99,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, content in pictures.items():
         add(name, content)
     for module, title in API.items():
-        add(f"api/{module}.md", f"# {title}\n\n`{module}`\n\n::: {module}\n")
+        add(f"api/{module}.md", api_page(module, title))
     for path in PROJECT:
         text = (ROOT / path).read_text(encoding="utf-8")
         if not path.endswith(".md"):
@@ -98,6 +112,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         add(page_of(path), page, InclusionLevel.NOT_IN_NAV)
     config.nav = [filled(entry) for entry in config.nav]
     return files
+
+
+def api_page(module: str, title: str) -> str:
+    """What mkdocstrings makes of a module's docstrings."""
+    own_heading = "\n    options: {show_root_heading: true, show_root_toc_entry: true}\n"
+    parts = [f"::: {module}{name}{own_heading}" for name in PARTS.get(module, ())] or [f"::: {module}\n"]
+    return "\n".join([f"# {title}\n\n`{module}`\n", LEADS.get(module, "") + "\n", *parts])
 
 
 def filled(entry: dict) -> dict:
