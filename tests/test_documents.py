@@ -1,5 +1,6 @@
 """The documents: every command parses, every link leads somewhere, and every file, test and option that is named exists."""
 
+import ast
 import importlib
 import itertools
 import json
@@ -54,12 +55,13 @@ NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
 
 def notebook_commands():
-    """Those of its calls of `sh`, with the number or word of its first cell, or 1, in the place of each {NAME}."""
+    """Those of its calls of `sh`, with what its first cell says in the place of each {NAME}."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    values = dict(re.findall(r'^(\w+) = "?(.*?)"?(?:  #.*)?$', code[0], re.M))
-    found = re.findall(r'^ *sh\(f"(.*)"\)$', "\n".join(code), re.M)
-    return [re.sub(r"\{(\w+)\}", lambda name: values[name[1]], line) for line in found]
+    values = {}
+    exec(code[0], values)
+    calls = [node for node in ast.walk(ast.parse("\n".join(code))) if isinstance(node, ast.Call)]
+    return [eval(ast.unparse(call.args[0]), values) for call in calls if getattr(call.func, "id", "") == "sh"]
 
 
 CASES = [(names(path), command) for path in DOCUMENTS for command in commands(path)]
@@ -89,7 +91,13 @@ def check_command(line):
         check_installation(words)
     elif program == "conda":
         assert "-f" not in words or (ROOT / words[words.index("-f") + 1]).is_file()
-    elif program == "python" and words[:2] not in (["-m", "venv"], ["-m", "pytest"], ["-m", "ruff"], ["-m", "mypy"], ["-m", "mkdocs"]):
+    elif program == "python" and words[:2] not in (
+        ["-m", "venv"],
+        ["-m", "pytest"],
+        ["-m", "ruff"],
+        ["-m", "mypy"],
+        ["-m", "mkdocs"],
+    ):
         command, rest = entry(words)
         assert not isinstance(command, click.Group) or not rest, f"{command.name} has no {rest[:1]}"
         choices = [] if "--help" in rest else [word.split("|") for word in rest]

@@ -51,7 +51,9 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="session")
 def pages(site):
-    found = {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}  # which a server shows at any address
+    found = {
+        path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"
+    }  # which a server shows at any address
     assert len(found) > 30
     return found
 
@@ -85,7 +87,12 @@ def test_the_interface_is_described(site):
     """Every name that other programs may rely on, with the shapes that stand behind its arguments."""
     described = {
         "networks.adaconv": ("KernelPredictor", "AdaptiveKernels", "[N, C_out, C_in / groups, k, k]", "divides both numbers"),
-        "networks.modulation": ("AdaIN", "Demodulation", "<code>MODULATIONS</code>", "share of the initial kernels in a fixed identity"),
+        "networks.modulation": (
+            "AdaIN",
+            "Demodulation",
+            "<code>MODULATIONS</code>",
+            "share of the initial kernels in a fixed identity",
+        ),
         "networks.generator": ("Generator", "MappingNetwork", "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA"),
         "networks.discriminator": ("Discriminator", "samples that share one standard deviation"),
         "networks.style_transfer": ("StyleTransfer", "Stylizer", "encode_style"),

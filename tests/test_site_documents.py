@@ -80,8 +80,8 @@ def test_a_wrong_quotation_is_noticed(strings):
 
 
 SAME = {  # command -> options of StyleGAN2-ADA or StyleGAN3 that it has under the same name
-    train.main: "outdir data cfg gpus batch batch-gpu gamma kimg tick snap metrics seed mirror cond subset aug p target augpipe "
-    "resume freezed cbase cmax glr dlr desc workers dry-run",
+    train.main: "outdir data cfg gpus batch batch-gpu gamma kimg tick snap metrics seed mirror cond subset aug p target "
+    "augpipe resume freezed cbase cmax glr dlr desc workers dry-run",
     generate.main: "network seeds trunc class noise-mode projected-w outdir",
     style_mixing.main: "network rows cols styles trunc noise-mode outdir",
     projector.main: "network target seed outdir",

@@ -13,7 +13,9 @@ SHAPE = re.compile(r"(?<!`)\[[\w .,·/+×-]*[A-Za-z][\w .,·/+×-]*\](?![(\[`])"
 def comments(path: Path) -> dict[int, str]:
     """Line number -> the comment at its end."""
     with tokenize.open(path) as file:
-        return {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(file.readline) if t.type == tokenize.COMMENT}
+        return {
+            t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(file.readline) if t.type == tokenize.COMMENT
+        }
 
 
 def described(arguments: list[ast.arg] | list[ast.AnnAssign], notes: dict[int, str], heading: str) -> str:

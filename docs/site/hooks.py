@@ -1,4 +1,4 @@
-"""Pages of the site that are not in docs/: the notebook, the API, documents of the project, and the source files that are linked.
+"""Pages of the site that are not in docs/: the notebook, the API, documents of the project, source files that are linked.
 
 In a document a link is one that works where the code is browsed. Here those that lead out of docs/ are turned to such pages.
 """
@@ -33,8 +33,7 @@ LEADS = {  # what stands above a module's docstrings
     "networks.modulation": "`MODULATIONS` is the table of them by name, which `--modulation` takes.",
     "networks.generator": "`G.mapping` and `G.synthesis` are its two halves; `G.z_dim`, `G.c_dim`, `G.w_dim`, `G.num_ws`, "
     "`G.img_resolution` and `G.img_channels` its sizes.",
-    "networks.style_transfer": "`StyleTransfer` is the network that is trained; `Stylizer` puts it behind its encoder: images in, "
-    "images out.",
+    "networks.style_transfer": "`StyleTransfer` is the network that is trained; `Stylizer` puts it behind its encoder.",
     "torch_utils.checkpoint": "`load_generator` is what most programs need.",
     "metrics.fid": "A function of two means and covariances; the features are somebody else's.",
 }
@@ -49,6 +48,9 @@ PROJECT = {  # document -> its title
     "CITATION.cff": "Citation",
 }
 LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>[^)"\s]+)(?P<after>[)"])""")
+NAMED = re.compile(
+    r"\[(?:[\w/-]+/)?(?P<name>[\w-]+\.(?:md|ipynb))\]\((?P<target>[^)#]+)(?P<rest>[^)]*)\)"
+)  # [data.md](data.md)
 RECORDS = re.compile(r"\[([^\]]+)\]\((?:ablation/|performance/\w+\.json)\)")  # data behind tables: not in the site
 CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]+`", re.M | re.S)
 LANGUAGES = {".py": "python", ".yml": "yaml", ".cff": "yaml", ".toml": "toml"}
@@ -63,6 +65,25 @@ def page_of(path: str) -> str | None:
     if path in PROJECT:
         return f"project/{PROJECT[path].lower().replace(' ', '-')}.md"
     return f"source/{path}.md" if (ROOT / path).is_file() and Path(path).suffix in LANGUAGES else None
+
+
+def titled(markdown: str, titles: dict[str, str]) -> str:
+    """A page calls another by its title, where the document names its file."""
+
+    def link(match: re.Match) -> str:
+        title = titles.get(match["target"].removeprefix("../"))
+        return f"[{title}]({match['target']}{match['rest']})" if title else match[0]
+
+    return NAMED.sub(link, markdown)
+
+
+def titles_of(entries: list) -> dict[str, str]:
+    """Titles of the navigation, by pages and by the files of the checkout that have one."""
+    found = {NOTEBOOK: "Tutorial"}
+    for entry in entries:
+        for title, page in entry.items():
+            found |= titles_of(page) if isinstance(page, list) else {page: title}
+    return found
 
 
 def relinked(markdown: str, origin: str, home: str) -> str:
@@ -145,7 +166,7 @@ def linked_sources(files: Files) -> set[str]:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     if page.file.generated_by:  # its links are those of the site
         return markdown
-    return relinked(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+    return relinked(titled(markdown, titles_of(config.nav) | PROJECT), f"docs/{page.file.src_uri}", page.file.src_uri)
 
 
 def notebook_page(notebook: nbformat.NotebookNode) -> tuple[str, dict[str, bytes]]:
