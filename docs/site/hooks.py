@@ -116,7 +116,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         File.generated(config, uri, content=content, inclusion=inclusion)
     )
     text, pictures = notebook_page(nbformat.read(ROOT / "docs" / NOTEBOOK, as_version=4))
-    add(page_of(f"docs/{NOTEBOOK}"), text)
+    add(page_of(f"docs/{NOTEBOOK}"), titled(text, titles_of(config.nav)))
     for name, content in pictures.items():
         add(name, content)
     for module, title in API.items():
@@ -129,7 +129,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted(linked_sources(files)):
         text = (ROOT / path).read_text(encoding="utf-8")
         language = LANGUAGES[Path(path).suffix]
-        page = f"# {path}\n\n````{{.{language} linenums=1}}\n{text}````\n"
+        page = f"---\nhide: [toc]\n---\n# {path}\n\n````{{.{language} linenums=1}}\n{text}````\n"
         add(page_of(path), page, InclusionLevel.NOT_IN_NAV)
     config.nav = [filled(entry) for entry in config.nav]
     return files
