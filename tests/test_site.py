@@ -110,6 +110,7 @@ def test_links_to_code_lead_to_its_line(site):
     assert "source/networks/adaconv.py.html#__codelineno-0-46" in page.links
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
 def test_it_opens_from_the_disk_and_is_searched_there(site):
     """Without a server and without a connection."""
