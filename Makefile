@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 RUN := $(BIN)/python
 
-.PHONY: demo test test-all coverage lint clean
+.PHONY: demo test test-all coverage lint site clean
 
 demo: .venv/demo.stamp
 	$(RUN) train.py --outdir out/demo --data datasets/emoji32.zip --cfg demo
@@ -26,6 +26,10 @@ lint: .venv/dev.stamp
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+site: .venv/dev.stamp
+	$(RUN) -m mkdocs build --strict
+	@echo "The documents: out/site/index.html"
 
 .venv/demo.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
