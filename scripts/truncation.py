@@ -45,16 +45,16 @@ def picture(
 ) -> torch.Tensor:
     """A row for each seed, a column for each psi: uint8 [3, H, W]."""
     table = [[draw_seed(G, seed, c, psi, cutoff, noise_mode) for psi in psis] for seed in seeds]
-    return labelled_grid(table, [f"ψ = {psi:g}" for psi in psis], [f"seed {seed}" for seed in seeds])
+    return labelled_grid(table, [f"psi {psi:g}" for psi in psis], [f"seed {seed}" for seed in seeds])
 
 
 def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
     """A Markdown table: a row for each psi, a column for each number of each metric."""
-    table, heads = [], ["ψ"]
+    table, heads = [], ["psi"]
     for psi in psis:
         draw = lambda count, psi=psi: sample(session.G, count, session.request.seed, session.labels, psi=psi, cutoff=cutoff)
         records, row = session.evaluator(draw), [f"{psi:g}"]
-        heads = ["ψ"]
+        heads = ["psi"]
         for record in records:
             names = {"pr": ("precision", "recall"), "dc": ("density", "coverage")}.get(parse_kind(session, record), ("value",))
             heads += [record["metric"] if name == "value" else name for name in names]
