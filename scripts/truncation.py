@@ -10,7 +10,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from metrics.evaluation.metric_name import parse_metric
+from metrics.detectors.names import DEFAULT_DETECTOR
 from metrics.evaluation.request import Request
 from metrics.evaluation.session import Session
 from metrics.evaluation.shards import ALONE
@@ -27,6 +27,7 @@ from torch_utils.pretrained import find_network
 from training.dataset import ImageDataset
 
 MAX_PSIS = 32
+PAIRS = ("precision", "recall", "density", "coverage")  # of metrics that are two numbers
 
 
 def psis_of(text: str) -> list[float]:
@@ -56,15 +57,11 @@ def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
         records, row = session.evaluator(draw), [f"{psi:g}"]
         heads = ["psi"]
         for record in records:
-            names = {"pr": ("precision", "recall"), "dc": ("density", "coverage")}.get(parse_kind(session, record), ("value",))
+            names = [name for name in PAIRS if name in record] or ["value"]
             heads += [record["metric"] if name == "value" else name for name in names]
             row += [f"{record[name]:.3g}" for name in names]
         table.append(row)
     return markdown(heads, table)
-
-
-def parse_kind(session: Session, record: dict) -> str:
-    return parse_metric(record["metric"], more=[session.request.detector]).kind
 
 
 @command()
@@ -77,8 +74,11 @@ def parse_kind(session: Session, record: dict) -> str:
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True)
 @click.option("--metrics", type=NAMES, help="also score each psi: names of calc_metrics.py, as pr1k_full-efficientnet_lite0")
 @click.option("--data", type=click.Path(path_type=Path), help="real images to score against  [default: those trained on]")
+@click.option(
+    "--detector", default=DEFAULT_DETECTOR, show_default=True, help="for an fd that names none: a name, or a TorchScript file"
+)
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data, device):
+def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data, detector, device):
     """Draw seeds with truncation from all to none, and score what it trades: variety for typical pictures.
 
     Scores are of images of all classes, precision and recall for example.
@@ -87,13 +87,13 @@ def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data,
     Example:
       python -m scripts.truncation --seeds 0-7 --trunc 0,0.5,1 --metrics pr1k_full-vgg16 --data photos64.zip --output sweep.png
     """
-    if data and not metrics:
+    if data and metrics is None:
         raise InputError("--data: wants --metrics, as pr1k_full-efficientnet_lite0")
     chosen = choose_device(device)
     keep_freed_memory()
     session = None
-    if metrics:
-        request = Request(metrics=metrics, network=network, data=data)
+    if metrics is not None:
+        request = Request(metrics=metrics, network=network, data=data, detector=detector)
         if request.path_lengths:
             raise InputError(f"--metrics {request.path_lengths[0]}: is not of truncated images")
         session = Session(request, ImageDataset, chosen, ALONE)

@@ -1,4 +1,4 @@
-"""How far directions move pictures, beside random ones: `python -m scripts.experiments.direction_moves`, for docs/latents.md."""
+"""What directions move, and random ones: `python -m scripts.experiments.direction_moves`, for docs/latents.md."""
 
 import sys
 from pathlib import Path

@@ -5,11 +5,13 @@ import re
 import click
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import generate
 from scripts import truncation
 from scripts.truncation import psis_of
+from tests.commands.test_calc_metrics import Cells
 from tests.scripts.test_style_mixing import make_network, pixels  # noqa: F401  a fixture
 from tests.training.run.test_start import call
 from torch_utils.files import InputError
@@ -45,10 +47,11 @@ def test_scores_of_each_psi(make_network, tmp_path, monkeypatch):  # noqa: F811
     for i, image in enumerate(np.random.RandomState(0).randint(0, 256, (12, 16, 16, 3), dtype=np.uint8)):
         Image.fromarray(image).save(tmp_path / "real" / f"{i}.png")
     words = ["--network", network, "--seeds", 0, "--trunc", "0,1", "--output", tmp_path / "s.png", "--device", "cpu"]
-    metrics = ["--metrics", "pr1k_full-vgg16,fd1k_full-vgg16", "--data", tmp_path / "real"]
+    torch.jit.script(Cells()).save(str(tmp_path / "cells.pt"))
+    metrics = ["--metrics", "pr1k_full-cells,fd1k_full", "--data", tmp_path / "real", "--detector", tmp_path / "cells.pt"]
     said = call(truncation.main, *words, *metrics)
     head, _, none, whole = re.findall(r"^\|.*$", said, re.M)
-    assert head == "| psi | precision | recall | fd1k_full-vgg16 |"
+    assert head == "| psi | precision | recall | fd1k_full-cells |"
     none, whole = ([float(cell) for cell in row.strip("| ").split(" | ")] for row in (none, whole))
     assert none[0] == 0 and whole[0] == 1 and none[2] == 0 and none[3] != whole[3] > 0
 
