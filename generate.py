@@ -6,15 +6,18 @@ import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch
 # isort: split
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import torch
 
+from networks.directions import kernel_parts, moved
 from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, counted, run
+from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -28,6 +31,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @command()
 @click.option("--seeds", type=SEEDS, help="0-3,7 or 5 or 0,1,2")
 @click.option("--projected-w", type=FILE, help="draw the styles in this file instead, of scripts.projector or --save-ws")
+@click.option(
+    "--direction",
+    "directions",
+    multiple=True,
+    metavar="FILE:NAME=STEP",
+    help="move styles along a direction of scripts.directions, as out/directions.npz:0=2.5; may be repeated",
+)
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
 @click.option(
     "--network",
@@ -43,10 +53,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--show-kernels", type=FILE, help="draw the kernels of the one seed (AdaConv only)")
 @click.option("--save-ws", type=FILE, help=".npz: write the styles that are drawn, w [N, num_ws, w_dim]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
+def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
     """Draw one image per seed from a trained generator.
 
-    The same seed gives the same picture whatever the other seeds are.
+    The same seed gives the same picture whatever the other seeds are. --direction moves every one of them.
     """
     check(seeds, projected_w, psi, cutoff, label)
     chosen = choose_device(device)
@@ -61,14 +71,18 @@ def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, gr
     else:
         c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
         numbers, names, ws_of = seeds, "seed{:04d}.png", lambda seed: seed_styles(G, seed, c, psi, cutoff)
+    steps = steps_along(directions, G.num_ws, G.w_dim, kernel_parts(G))
+    if save_ws and any(found.parts for found, *_ in steps):
+        raise InputError("--save-ws: a --direction moves a part of the kernels alone, which no style says")
     if show_kernels and len(numbers) > 1:
         raise InputError(f"--show-kernels: found {len(numbers)} {'styles' if projected_w else 'seeds'}, wanted one")
     make_folders(outdir, *(path.parent for path in (grid, show_kernels, save_ws) if path))
 
     images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
     for i, number in enumerate(numbers):
-        drawn.append(ws_of(number))
-        image = draw_styles(G, drawn[-1], number, noise_mode)
+        ws, parts = moved(ws_of(number), steps)
+        drawn.append(ws)
+        image = draw_styles(G, ws, number, noise_mode, parts)
         save_png(outdir / names.format(number), image)
         if grid:
             images.append(image)
@@ -81,7 +95,7 @@ def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, gr
     if save_ws:
         write_ws(save_ws, torch.cat(drawn))
     if show_kernels:
-        save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0])))
+        save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0], parts)))
     print(f"{counted(len(numbers), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
 
 
@@ -95,10 +109,11 @@ def check(seeds: list[int] | None, projected_w: Path | None, psi: float, cutoff:
 
 
 @torch.inference_mode()
-def predicted_kernels(G, ws: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+def predicted_kernels(G, ws: torch.Tensor, parts: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
     """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator, of ws [1, num_ws, w_dim]."""
+    of_layer = lambda i: {part: other[:, i] for part, other in parts.items()}
     layers = zip(G.synthesis.layers, ws.unbind(1))
-    kernels = [layer.modulation.kernels(w).composed()[0] for layer, w in layers]
+    kernels = [layer.modulation.kernels(w, **of_layer(i)).composed()[0] for i, (layer, w) in enumerate(layers)]
     return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
 
 

@@ -20,7 +20,18 @@ from networks.style_transfer.mask import BLUR
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
 from networks.style_transfer.peers import PEERS, Method, make_peer
 from networks.style_transfer.peers.gatys import STEPS
-from networks.style_transfer.style_files import Style, flat, in_regions, mixture, naming, only_one, read_picture, read_styles
+from networks.style_transfer.style_files import (
+    Style,
+    flat,
+    in_regions,
+    mixture,
+    naming,
+    only_one,
+    parts_of,
+    read_picture,
+    read_styles,
+)
+from networks.style_transfer.style_kernels import MOMENTS, PARTS
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
 from torch_utils.cli import Progress, command, run
@@ -86,6 +97,13 @@ def weights_of(text: str) -> list[float]:
     help=f"width of the soft border between regions, in pixels  [default: {BLUR}]",
 )
 @click.option("--statistics", type=PATH, help="style to take each channel's mean and spread from instead (AdaConv only)")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="PART=STYLE",
+    help=f"style to take a part of kernels from instead: {', '.join(PARTS)}; may be given several times (AdaConv only)",
+)
 @click.option("--content-size", type=click.IntRange(1), help="short side of contents, in pixels  [default: as they are]")
 @click.option("--style-size", type=click.IntRange(1), default=PAPER_STYLE_SIDE, help="short side of styles, in pixels")
 @click.option(
@@ -109,7 +127,7 @@ def main(**options):
 
     Every content is drawn in every style.
     """
-    o = SimpleNamespace(**options)
+    o = SimpleNamespace(**options | {"parts": parts_of(options["parts"])})
     outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]
     check_options(o, outputs)
     stylizer = open_stylizer(o)
@@ -140,6 +158,9 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
     for option, value in (("--mix", o.mix), ("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
         if o.mask and value:
             raise InputError(f"{option}: is for one style, and --mask is for one in each region")
+    for part in ("bias", MOMENTS):
+        if o.statistics and part in o.parts:
+            raise InputError(f"--part {part}: comes from --statistics already")
     if o.mask_blur is not None and not o.mask:
         raise InputError("--mask-blur: wants --mask")
     if o.gatys_steps and o.transfer != "gatys":
@@ -150,7 +171,8 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
 
 def check_peer_options(o: SimpleNamespace) -> None:
     """What a peer has no use for."""
-    descriptors = {"--mix": o.mix, "--save-style": o.save_style, "--statistics": o.statistics, "--show-kernels": o.show_kernels}
+    descriptors = {"--mix": o.mix, "--save-style": o.save_style, "--statistics": o.statistics, "--part": o.parts}
+    descriptors |= {"--show-kernels": o.show_kernels}
     for option, value in descriptors.items():
         if value:
             raise InputError(
@@ -180,12 +202,16 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     if o.transfer not in (None, stylizer.network.transfer):
         own = f"{o.network} was trained for {stylizer.network.transfer}"
         raise InputError(f"--transfer {o.transfer}: {own}, and without training there are {', '.join(PEERS)} only")
-    for option, path in (("--statistics", o.statistics), ("--show-kernels", o.show_kernels)):
-        if path and stylizer.network.transfer != "adaconv":
+    for option, given in (("--statistics", o.statistics), ("--part", o.parts), ("--show-kernels", o.show_kernels)):
+        if given and stylizer.network.transfer != "adaconv":
             raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")
     if o.style_size != PAPER_STYLE_SIDE and not stylizer.network.adaptive:
         side = f"{PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}"
         raise InputError(f"--style-size {o.style_size}: the style encoder of {o.network} takes {side} pixels only")
+    if MOMENTS in o.parts and not stylizer.network.exact:
+        raise InputError(f"--part {MOMENTS}: {o.network} predicts statistics with its kernels, and has no exact ones")
+    for part, path in o.parts.items():
+        stylizer.parts[part] = only_one(f"--part {part}", read_styles(path, stylizer)).descriptor
     if o.statistics:
         stylizer.statistics = only_one("--statistics", read_styles(o.statistics, stylizer)).descriptor
     return stylizer

@@ -1,12 +1,12 @@
 """Styles of a generator in a file: `.npz` with `w` [N, num_ws, w_dim], as StyleGAN's projector writes it."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from torch_utils.files import InputError, atomic_write, first_line
+from torch_utils.files import InputError, atomic_write
+from torch_utils.npz_file import read_arrays
 
 MAX_BYTES = 2**30
 
@@ -18,18 +18,7 @@ def save_ws(path: Path, ws: torch.Tensor) -> None:
 
 def load_ws(path: Path, num_ws: int, w_dim: int) -> torch.Tensor:
     """[N, num_ws, w_dim], float32; [N, 1, w_dim] in the file is one style for all layers. `InputError` for anything else."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file with styles")
-    try:
-        with zipfile.ZipFile(path) as archive:  # first: what is no zip file, NumPy would call a pickle
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise InputError(f"{path}: found more than {MAX_BYTES >> 20} MB of styles")
-        with np.load(path, allow_pickle=False) as file:
-            if "w" not in file:
-                raise InputError(f"{path}: found no `w`, wanted styles of generate.py --save-ws or scripts.projector")
-            ws = file["w"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise InputError(f"{path}: cannot be read as styles ({first_line(error)[:200]})") from None
+    (ws,) = read_arrays(path, ("w",), "styles", "generate.py --save-ws or scripts.projector", MAX_BYTES)
     if ws.ndim != 3 or ws.shape[1] not in (1, num_ws) or ws.shape[2] != w_dim or not len(ws) or ws.dtype.kind != "f":
         raise InputError(f"{path}: found {ws.dtype} {list(ws.shape)}, wanted float [N, {num_ws}, {w_dim}] for this network")
     if not np.isfinite(ws).all():

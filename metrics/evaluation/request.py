@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metrics.detectors import lpips, torchscript
 from metrics.detectors.load import require_detector
-from metrics.detectors.names import DETECTORS, INCEPTION, detector_name
+from metrics.detectors.names import DEFAULT_DETECTOR, DETECTORS, INCEPTION, detector_name
 from metrics.evaluation.evaluator import require_detectors
 from metrics.evaluation.metric_name import PATH_LENGTHS, parse_metric
 from torch_utils.files import InputError
@@ -18,23 +18,23 @@ DEFAULT_METRIC = "fid50k_full"
 @dataclass
 class Request:
     metrics: list[str] | None  # None: DEFAULT_METRIC, or where Inception is missing the same on `detector`
-    network: Path | None
-    images: Path | None
-    data: Path | None
-    reference: Path | None
-    save_reference: Path | None
-    mirror: bool | None
-    detector: str
-    inception: Path | None
-    resizing: str
-    vgg: Path | None
-    trust_code: bool
-    extrapolate: bool
-    nearest: Path | None
-    baselines: bool
-    outdir: Path | None
-    seed: int
-    workers: int | None
+    network: Path | None = None
+    images: Path | None = None
+    data: Path | None = None
+    reference: Path | None = None
+    save_reference: Path | None = None
+    mirror: bool | None = None
+    detector: str = DEFAULT_DETECTOR
+    inception: Path | None = None
+    resizing: str = "clean"
+    vgg: Path | None = None
+    trust_code: bool = False
+    extrapolate: bool = False
+    nearest: Path | None = None
+    baselines: bool = False
+    outdir: Path | None = None
+    seed: int = 0
+    workers: int | None = None
 
     def __post_init__(self):
         """Raises `InputError` for options that do not go together, missing folders and missing detectors."""

@@ -1,7 +1,7 @@
 """Styles and pictures as users give them: image files, folders, saved descriptors; and several styles as one."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +12,7 @@ from networks.style_transfer.descriptor_file import load_descriptor
 from networks.style_transfer.mask import BLUR, Mask
 from networks.style_transfer.peers import Method
 from networks.style_transfer.regions import Regions
+from networks.style_transfer.style_kernels import PARTS
 from torch_utils.archive import Archive, open_images
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, to_rgb, with_short_side
@@ -81,6 +82,19 @@ def mixture(styles: list[Style], weights: list[float]) -> Style:
     name = "+".join(style.name for style in styles)
     descriptor = sum(weight * style.descriptor for weight, style in zip(weights, styles))
     return Style(name, descriptor, name)  # type: ignore[arg-type]  # 0 of no styles, but there is one
+
+
+def parts_of(texts: Sequence[str]) -> dict[str, Path]:
+    """`spatial=wood.jpg`, `bias=sky.jpg` -> {"spatial": …, "bias": …}. `InputError` for other words, or a part given twice."""
+    parts: dict[str, Path] = {}
+    for text in texts:
+        part, _, path = text.partition("=")
+        if part not in PARTS or not path:
+            raise InputError(f"--part {text}: wanted PART=STYLE, such as spatial=wood.jpg, with one of {', '.join(PARTS)}")
+        if part in parts:
+            raise InputError(f"--part {text}: {part} comes from {parts[part]} already")
+        parts[part] = Path(path)
+    return parts
 
 
 def only_one(option: str, styles: list[Style]) -> Style:

@@ -1,5 +1,6 @@
 """The predicted kernels of one level of the decoder, and what the map must look like after them."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,8 @@ from networks.adaconv import AdaptiveKernels
 from networks.adaconv_fast import centre, compose
 
 MOMENTS_EPS = 1e-3  # added to a variance of about 1 before it is made exact: channels in which there is nothing are left alone
+MOMENTS = "moments"  # each channel's exact mean and standard deviation
+PARTS = (*AdaptiveKernels._fields, MOMENTS)  # of a style that can come from different styles
 
 
 class StyleKernels(NamedTuple):
@@ -39,6 +42,14 @@ def with_moments(x: torch.Tensor, kernels: StyleKernels) -> torch.Tensor:
     centred, scale, _ = centre(x, MOMENTS_EPS)
     shift = kernels.mean[:, :, None, None].to(x.dtype)
     return torch.addcmul(shift, centred, (scale * kernels.std[:, :, None, None]).to(x.dtype))
+
+
+def with_parts(kernels: StyleKernels, others: Mapping[str, StyleKernels]) -> StyleKernels:
+    """One style's kernels, but for the parts that others have: {one of PARTS: the style that it comes from}."""
+    for part, other in others.items():
+        fields = ("std", "mean") if part == MOMENTS else (part,)
+        kernels = kernels._replace(**{field: getattr(other, field) for field in fields})
+    return kernels
 
 
 def with_statistics(structure: StyleKernels, statistics: StyleKernels) -> StyleKernels:

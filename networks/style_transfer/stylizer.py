@@ -13,7 +13,7 @@ from networks.style_transfer.network import (
     StyleTransfer,
 )
 from networks.style_transfer.regions import Regions, decode_in_regions, own_descriptor
-from networks.style_transfer.style_kernels import StyleKernels, with_statistics
+from networks.style_transfer.style_kernels import StyleKernels, with_parts, with_statistics
 from networks.style_transfer.tiles import decode_in_tiles, encode_in_tiles, style_features_in_tiles
 from networks.style_transfer.vgg import URLS, VGG, cover, load_vgg, style_features
 from torch_utils.checkpoint import build, read_snapshot
@@ -28,8 +28,8 @@ TILE = 512  # side of the tiles of larger pictures
 class Stylizer:
     """Images are RGB [N, 3, H, W] in [-1, 1], float32 as descriptors are. With bf16, features have sixteen bits.
 
-    Pictures are single images as files have them, uint8 RGB [3, H, W]; `strength`, `statistics`, `style_size` and `tile` are
-    for these.
+    Pictures are single images as files have them, uint8 RGB [3, H, W]; `strength`, `statistics`, `parts`, `style_size` and
+    `tile` are for these.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Stylizer:
         self.network, self.encoder, self.precision = network, encoder, precision
         self.strength, self.style_size, self.tile = strength, style_size, tile
         self.statistics: torch.Tensor | None = None  # descriptor that gives each channel's mean and spread; AdaConv only
+        self.parts: dict[str, torch.Tensor] = {}  # descriptors that give parts of kernels, one of PARTS each; AdaConv only
         encoder.rescale(network.encoder_means)
 
     @torch.no_grad()
@@ -94,12 +95,16 @@ class Stylizer:
         return self.encode_style(image, self.tile_for(image))
 
     def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[StyleKernels | None]:
-        """Kernels of a style, with `statistics`; given the content's `own` descriptor, at `strength` from it to the style's."""
-        blend = lambda style: style if own is None else own.lerp(style, self.strength)
-        kernels = self.network.kernels(blend(descriptor))
-        if self.statistics is None:
-            return kernels
-        return [with_statistics(*pair) for pair in zip(kernels, self.network.kernels(blend(self.statistics)))]
+        """Of a style, with `parts` and `statistics` of others; given the content's `own` descriptor, at `strength` from it
+        to theirs."""
+        predict = lambda style: self.network.kernels(style if own is None else own.lerp(style, self.strength))
+        kernels, others = predict(descriptor), {part: predict(style) for part, style in self.parts.items()}
+        if others:
+            levels = [dict(zip(others, level)) for level in zip(*others.values())]
+            kernels = [with_parts(*pair) for pair in zip(kernels, levels)]
+        if self.statistics is not None:
+            kernels = [with_statistics(*pair) for pair in zip(kernels, predict(self.statistics))]
+        return kernels
 
     def stylize_picture(self, content: torch.Tensor, styles: Sequence[torch.Tensor | Regions]) -> Iterator[torch.Tensor]:
         """The picture `content`, drawn in one style after the other; a style is a descriptor, or one for each region.

@@ -175,6 +175,26 @@ def test_statistics(draw, there):
     assert np.abs(draw("--strength", 0, "--statistics", there / "styles/s3.png") - none).max() <= 1
 
 
+def test_parts(draw, there, tmp_path):
+    """Each part moves the picture, all of them make it the other style's, and a style's own parts change nothing."""
+    plain, other, s3 = draw(), draw(style="styles/s3.png"), there / "styles/s3.png"
+    own = [word for part in ("spatial", "pointwise", "bias") for word in ("--part", f"{part}={there / 'styles/s2.png'}")]
+    assert np.array_equal(draw(*own), plain)
+    parts = [["--part", f"{part}={s3}"] for part in ("spatial", "pointwise", "bias")]
+    alone = [draw(*words) for words in parts]
+    assert min(np.abs(one - plain).mean() for one in alone) > 0.05
+    assert np.array_equal(draw(*sum(parts, [])), other)
+    assert np.abs(draw(*parts[0], "--tile", 16) - alone[0]).max() <= 1
+    none, half = draw("--strength", 0), draw(*parts[1], "--strength", 0.5)
+    assert np.abs(draw(*parts[1], "--strength", 0) - none).max() <= 1
+    assert np.abs(half - alone[1]).mean() > 0.05 and np.abs(half - none).mean() > 0.05
+    draw("--show-kernels", tmp_path / "a.png", content=None, output=None)
+    draw("--show-kernels", tmp_path / "b.png", *parts[0], content=None, output=None)
+    assert not np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+    draw("--save-style", tmp_path / "s.safetensors", style="styles/s3.png")
+    assert np.array_equal(draw("--part", f"spatial={tmp_path / 's.safetensors'}"), alone[0])
+
+
 def test_sizes(draw, tmp_path):
     assert draw("--content-size", 20).shape == (20, 25, 3)
     assert draw("--content-size", 50).shape == (50, 62, 3)
@@ -305,6 +325,7 @@ def test_regions_with_other_options(draw, there, mask, tmp_path):
     assert np.array_equal(draw(*both[:3], mask(41, 33, "grey.png", (0, 7), "L")), plain)
     assert draw(*both, "--content-size", 50).shape == (50, 62, 3)
     assert np.abs(draw(*both, "--statistics", there / "styles/s2.png") - plain).mean() > 0.1
+    assert np.abs(draw(*both, "--part", f"pointwise={there / 'styles/s2.png'}") - plain).mean() > 0.05
     assert np.abs(draw(*both, "--strength", 0.5) - plain).mean() > 0.1
     draw("--save-style", tmp_path / "s.safetensors", style="styles/s3.png")
     assert np.array_equal(draw("--style", tmp_path / "s.safetensors", "--mask", both[3]), plain)
@@ -451,6 +472,16 @@ def test_what_does_not_go_together(draw, there, tmp_path):
     for option, path in (("--show-kernels", kernels), ("--statistics", there / "styles/s3.png")):
         refused(draw, f"{option}: ", option, path, network="adain")
         refused(draw, "predicts no kernels", option, path, network="adain")
+    spatial = f"spatial={there / 'styles/s3.png'}"
+    refused(draw, "--part: ", "--part", spatial, network="adain")
+    refused(draw, "--part spatial: found 2 styles", "--part", f"spatial={there / 'styles'}")
+    for text in ("spatial", "spatial=", "texture=a.png", "a.png"):
+        refused(draw, f"--part {text}: wanted PART=STYLE", "--part", text)
+    refused(draw, "spatial comes from", "--part", spatial, "--part", spatial)
+    refused(draw, "--part moments: ", "--part", spatial.replace("spatial", "moments"))  # of a network without exact ones
+    bias = ["--part", spatial.replace("spatial", "bias"), "--statistics", there / "styles/s3.png"]
+    refused(draw, "--part bias: comes from --statistics already", *bias)
+    refused(draw, "none.png", "--part", "bias=none.png")
     refused(draw, "--style-size 48: the style encoder of", "--style-size", 48, network="fixed")
     refused(draw, "256×256 pixels only", "--style-size", 255, network="fixed")
     refused(draw, "--mix: found 2 weights for 1 styles", "--mix", "1,1")
@@ -473,6 +504,7 @@ def test_what_peers_do_not_do(draw, there, tmp_path):
     for name in PEERS:
         peer = ["--transfer", name]
         others = ("--mix", "1"), ("--statistics", there / "styles/s3.png"), ("--save-style", saved), ("--show-kernels", kernels)
+        others += (("--part", f"bias={there / 'styles/s3.png'}"),)
         for option, value in others:
             message = f"{option}: --transfer {name} has no predicted kernels"
             refused(draw, message, *peer, option, value, network="adain")
