@@ -23,6 +23,7 @@ from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import only_trainer
 from training.image_memory import in_words
 from training.run.options import config_options, run_options
+from training.run.saved_state import check_sizes
 from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 from training.style_transfer.augment_styles import augment_style
 from training.style_transfer.config import PRESETS, StyleConfig
@@ -56,6 +57,8 @@ def main(outdir, resume, device, desc, dry_run, **options):
         config = start.config = dataclasses.replace(config, run=fingerprint(config, *sets))
     encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None, config.encoder_padding)
     encoder.to(chosen)
+    if start.saved:
+        check_sizes(start.run_dir, {"network": build_state(config, torch.device("meta")).network})
     state = build_state(config, chosen)
     if start.saved:
         state.load(start.run_dir, chosen)

@@ -83,8 +83,12 @@ def check_target(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise InputError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, wanted a file or nothing")
+        raise InputError(f"{path}: is {_kind(mode)}, wanted a file or nothing")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True) -> IO[bytes]:
@@ -104,7 +108,7 @@ def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True
     status = os.fstat(descriptor)
     problem = None
     if not stat.S_ISREG(status.st_mode):
-        problem = "is no regular file"
+        problem = f"found no file, but {_kind(status.st_mode)}"
     elif max_bytes is not None and status.st_size > max_bytes:
         problem = f"found {status.st_size:,} bytes, wanted at most {max_bytes:,}"
     if problem:

@@ -14,7 +14,7 @@ from metrics.detectors import inception, torchscript
 from metrics.evaluation.metric_name import parse_metric
 from networks.generator import Generator
 from tests.conftest import ROOT
-from torch_utils.checkpoint import save_snapshot
+from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError, append_jsonl, atomic_write, cache_dir, open_file, read_json, sha256
 from torch_utils.run_dir import read_options
 from torch_utils.stats import Log, read_jsonl
@@ -214,6 +214,130 @@ def test_a_hash_is_looked_at_before_anything_runs(program, monkeypatch):
 def test_a_known_hash_is_run(program):
     network, digest = torchscript.run_program(program, sha256(program), torch.device("cpu"))
     assert digest == sha256(program) and torch.equal(network(torch.ones(1, 3, 2, 2)), torch.ones(1, 3))
+
+
+# ---------------------------------------------------------------- options and states
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        ("--p 0.3", "--p has no say without --aug"),
+        ("--aug ada --p-end 0.3", "--p-end has no say without --aug fixed"),
+        ("--target 0.5", "--target has no say without --aug ada"),
+        ("--grow-from 16", "--grow-from has no say without --grow 1"),
+        ("--grow 1 --grow-from 64", "--grow-from 64: the images have 16 pixels a side"),
+        ("--ramp-kimg 3", "--ramp-kimg has no say without an option that ends in -end"),
+        ("--freezed 1000", "--freezed 1000: for these images the discriminator has 2 blocks"),
+        ("--tick nan", "nan is not a number up to"),
+        ("--gamma nan", "nan is not a number up to"),
+        ("--glr inf", "inf is not a number up to"),
+        ("--kimg 1e-9", "not in the range"),
+        ("--batch 70000", "not in the range"),
+        ("--save-every nan", "nan is not a number up to"),
+    ],
+)
+def test_options_without_a_say_and_out_of_range(run_command, image_folder, tmp_path, words, problem):
+    fixed = ["--data", image_folder(4), "--cfg", "tiny", "--kimg", "0.01", "--metrics", "none", "--device", "cpu"]
+    finished = run_command("train.py", "--outdir", tmp_path / "o", *fixed, *words.split())
+    assert finished.returncode == 2 and problem in finished.stderr and finished.stderr.count("\n") == 1, finished.stderr
+    assert not list((tmp_path / "o").glob("*/*"))
+
+
+@pytest.fixture
+def begun(run_command, image_folder, tmp_path):
+    """begun(*words) -> finished train.py of a short run; and the run directory of the first."""
+    fixed = ["--outdir", tmp_path / "o", "--data", image_folder(4), "--cfg", "tiny", "--batch", 4, "--cbase", 64, "--cmax", 8]
+    train = lambda *words: run_command("train.py", *fixed, "--kimg", "0.004", "--metrics", "none", "--device", "cpu", *words)
+    finished = train()
+    assert finished.returncode == 0, finished.stderr
+    return train, next((tmp_path / "o").iterdir())
+
+
+def test_options_of_a_resume_are_checked_before_they_are_written(begun, run_command, tmp_path):
+    _, run_dir = begun
+    before = (run_dir / "training_options.json").read_bytes()
+    for words in ("--glr 0", "--tick nan", "--freezed 1000", "--p 0.3"):
+        finished = run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir, "--device", "cpu", *words.split())
+        assert finished.returncode == 2, finished.stderr
+        assert (run_dir / "training_options.json").read_bytes() == before
+    finished = run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir, "--device", "cpu", "--glr", "0.00123")
+    assert finished.returncode == 0, finished.stderr
+    assert (run_dir / "training_options.previous.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"[" * 100_000, b'{"data": 5}', b"\0" * 100])
+def test_auto_stops_at_a_newest_run_with_damaged_options(begun, damage):
+    train, run_dir = begun
+    (run_dir / "training_options.json").write_bytes(damage)
+    finished = train("--resume", "auto")
+    assert finished.returncode == 2 and run_dir.name in finished.stderr and "move" in finished.stderr, finished.stderr
+    assert [path.name for path in run_dir.parent.iterdir()] == [run_dir.name]
+
+
+def test_auto_passes_by_runs_of_the_other_trainer(begun):
+    train, run_dir = begun
+    other = run_dir.with_name("00001-style")
+    other.mkdir()
+    (other / "training_options.json").write_text(json.dumps({"content": "c", "style": "s"}))
+    (run_dir.with_name("00002-empty")).mkdir()  # killed before it had written anything
+    finished = train("--resume", "auto")
+    assert finished.returncode == 0 and f"{run_dir} at" in finished.stdout, finished.stdout + finished.stderr
+
+
+def test_the_state_of_another_run_is_refused(begun, run_command, tmp_path):
+    train, run_dir = begun
+    assert train("--seed", "7").returncode == 0
+    (other,) = (path for path in run_dir.parent.iterdir() if path != run_dir)
+    for name in ("training-state.pt", "training-state.previous.pt"):
+        (run_dir / name).write_bytes((other / name).read_bytes())
+    finished = run_command("train.py", "--outdir", tmp_path / "o", "--resume", run_dir, "--device", "cpu")
+    assert finished.returncode == 2 and "it is the state of another run" in finished.stderr
+
+
+def test_options_that_ask_for_large_networks_are_held_against_the_state(begun, run_command, tmp_path):
+    _, run_dir = begun
+    options = json.loads((run_dir / "training_options.json").read_text())
+    options |= dict(channel_base=2**20, channel_max=4096, d_channel_base=2**20, style_depth=1024, z_dim=2**14)
+    (run_dir / "training_options.json").write_text(json.dumps(options))
+    words = ["--outdir", tmp_path / "o", "--resume", run_dir, "--device", "cpu"]
+    limited = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+import runpy
+sys.argv = ["train.py", *{[str(word) for word in words]!r}]
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+"""
+    finished = python(limited)
+    assert finished.returncode == 2 and "ask for another network" in finished.stderr, finished.stderr
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+def test_equal_networks_are_equal_files(tmp_path):
+    G = Generator(16, channel_base=64, channel_max=8, z_dim=4, style_depth=1)
+    files = [tmp_path / f"{i}.safetensors" for i in range(12)]
+    for path in files:
+        save_snapshot(path, "generator", G, nimg=5, label_names=["é", "b"])
+    assert len({path.read_bytes() for path in files}) == 1
+    assert read_snapshot(files[0]).info == dict(nimg=5, label_names=["é", "b"])
+
+
+def test_one_flipped_bit_in_a_network_is_seen(network):
+    content = bytearray(network.read_bytes())
+    content[-100] ^= 1
+    network.write_bytes(content)
+    with pytest.raises(InputError, match="the file is damaged"):
+        load_generator(network)
+
+
+def test_weights_that_are_not_finite(tmp_path):
+    G = Generator(16, channel_base=64, channel_max=8, z_dim=4, style_depth=1)
+    G.synthesis.const.data[0, 0, 0] = float("nan")
+    save_snapshot(tmp_path / "nan.safetensors", "generator", G)
+    with pytest.raises(InputError, match="synthesis.const is not finite"):
+        load_generator(tmp_path / "nan.safetensors")
 
 
 # ---------------------------------------------------------------- places and signals

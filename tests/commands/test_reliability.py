@@ -255,6 +255,12 @@ def test_there_is_a_good_state_at_every_moment_of_a_save(image_folder, tmp_path,
     "change",
     [
         lambda values: values.update(nimg="4"),
+        lambda values: values.update(nimg=-4),
+        lambda values: values.update(seconds=float("nan")),
+        lambda values: values.update(path_mean=float("inf")),
+        lambda values: values.update(first_scores={"fd1k": "low"}),
+        lambda values: values["ema"]["synthesis.const"].view(-1)[3:4].fill_(float("nan")),
+        lambda values: values.update(run="of another run"),
         lambda values: values.update(first_scores=None),
         lambda values: values["strength"].update(p="1"),
         lambda values: values["opt_G"]["state"][0].update(exp_avg=torch.zeros(1)),
@@ -264,7 +270,7 @@ def test_there_is_a_good_state_at_every_moment_of_a_save(image_folder, tmp_path,
 )
 def test_a_whole_file_with_another_state_is_refused(image_folder, tmp_path, change):
     """Its checksum is right: somebody made it so."""
-    config, dataset, state = make(image_folder(8), kimg=0.004)
+    config, dataset, state = make(image_folder(8), kimg=0.004, run="this run")
     run(config, dataset, state, tmp_path / "run")
     values = state.state_dict()
     state.load_state_dict(values)
@@ -272,7 +278,7 @@ def test_a_whole_file_with_another_state_is_refused(image_folder, tmp_path, chan
     for name in ("training-state.pt", "training-state.previous.pt"):
         torch.save(values | {"checksum": checksum(values)}, tmp_path / "run" / name)
     with pytest.raises(InputError, match="cannot be resumed"):
-        make(image_folder(8, name="again"))[2].load(tmp_path / "run")
+        make(image_folder(8, name="again"), run="this run")[2].load(tmp_path / "run")
 
 
 def test_checksum_sees_every_change():

@@ -18,7 +18,7 @@ from training.dataset import ImageDataset
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import WIDTHS
-from training.run.saved_state import SavedState
+from training.run.saved_state import SavedState, check_sizes
 
 
 class TrainingState(SavedState):
@@ -39,8 +39,11 @@ class TrainingState(SavedState):
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
         super().__init__(config.run)
+        built_on = "meta" if torch.device(device).type == "meta" else "cpu"  # where weights are drawn, so that they are the same
+            "meta" if torch.device(device).type == "meta" else "cpu"
+        )  # weights are drawn on the CPU, so that they are the same everywhere
         padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device(built_on):
             torch.manual_seed(mix("weights", config.seed))
             self.G = Generator(
                 img_resolution,
@@ -121,6 +124,9 @@ def build_state(
 ) -> TrainingState:
     """A fresh state, or that of a run directory. `InputError` where the networks cannot be made, or it cannot be read."""
     try:
+        if run_dir:
+            sketch = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, "meta")
+            check_sizes(run_dir, {name: getattr(sketch, name) for name in ("G", "D")})
         state = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, device)
     except (ValueError, TypeError, MemoryError) as error:
         raise InputError(f"{config.data}: {error}") from None

@@ -3,7 +3,7 @@
 import math
 import reprlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,23 @@ class SavedState:
                 problem = f"{path}: cannot be resumed from ({' '.join(str(error).split())[:200]})"
                 print(f"note: {problem}", file=sys.stderr)
         raise InputError(problem if states(run_dir) else f"{run_dir}: there is no {STATE} to resume from")
+
+
+def check_sizes(run_dir: Path, networks: Mapping[str, torch.nn.Module]) -> None:
+    """`InputError` where the newest state that can be read has tensors of other shapes than `networks`, which are on the meta
+    device: options ask for memory, and a file of options may come from anywhere."""
+    for path in states(run_dir):
+        try:
+            with open_file(path, links=False) as file:
+                values = torch.load(file, map_location="meta", weights_only=True)
+            found = {name: {key: tuple(value.shape) for key, value in values[name].items()} for name in networks}
+        except Exception:  # noqa: S112  damaged: `load` says so
+            continue
+        for name, network in networks.items():
+            wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+            if wanted != found[name]:
+                raise InputError(f"{run_dir}: its options ask for another network ({name}) than is in {path.name}")
+        return
 
 
 def check_counter(name: str, value: Any, own: Any) -> None:

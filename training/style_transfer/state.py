@@ -18,7 +18,7 @@ class StyleState(SavedState):
         """Raises `ValueError` where the network cannot be made. Weights depend on `config.seed` only."""
         super().__init__(config.run)
         names = ("style_depth", "style_width", "adaptive", "kernel_size", "padding", "statistics", "encoder_padding", "noise")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("meta" if torch.device(device).type == "meta" else "cpu"):
             torch.manual_seed(mix("weights", config.seed))
             self.network = StyleTransfer(config.transfer, config.encoder, **{name: getattr(config, name) for name in names})
         self.network.to(device=device, memory_format=torch.channels_last)

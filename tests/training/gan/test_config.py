@@ -78,7 +78,7 @@ def test_wrong_options_are_named(name, value, wanted):
         (b"[" * 100_000, "cannot be read as JSON"),
         (b'{"a": ' + b"1" * 5000 + b"}", "cannot be read as JSON"),
         (b'{"a": 1, "a": 2}', "'a' is given twice"),
-        (b" " * (1 << 20) + b"{}", "more than 1048576 bytes"),
+        (b" " * (1 << 20) + b"{}", "wanted at most 1,048,576"),
     ],
 )
 def test_json_that_is_no_json(tmp_path, text, message):

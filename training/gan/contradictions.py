@@ -1,0 +1,28 @@
+"""Options that contradict one another, or the images: an option that does nothing is a mistake, so it is refused."""
+
+from torch_utils.cli import counted
+from torch_utils.files import InputError
+from training.dataset import ImageDataset
+from training.gan.config import TrainingConfig
+
+
+def check_given(given: set[str], config: TrainingConfig, dataset: ImageDataset, blocks: int) -> None:
+    """`InputError` for options on the command line that have no say beside the others, or none for these images."""
+    moved = {"lr_end", "gamma_end", "beta2_end", "p_end"}
+    idle = {
+        "p": config.aug == "noaug" and "--aug",
+        "p_end": config.aug != "fixed" and "--aug fixed",
+        "target": config.aug != "ada" and "--aug ada",
+        "ada_kimg": config.aug != "ada" and "--aug ada",
+        "augpipe": config.aug == "noaug" and "--aug",
+        "grow_from": not config.grow and "--grow 1",
+        "grow_kimg": not config.grow and "--grow 1",
+        "ramp_kimg": all(getattr(config, name) in (None, 1) for name in moved) and "an option that ends in -end",
+    }
+    for name in sorted(given & set(idle)):
+        if idle[name]:
+            raise InputError(f"--{name.replace('_', '-')} has no say without {idle[name]}")
+    if config.freezed > blocks:
+        raise InputError(f"--freezed {config.freezed}: for these images the discriminator has {counted(blocks, 'block')}")
+    if config.grow and config.grow_from > max(dataset.resolution):
+        raise InputError(f"--grow-from {config.grow_from}: the images have {max(dataset.resolution)} pixels a side")
