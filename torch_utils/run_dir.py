@@ -18,6 +18,7 @@ REALS, FAKES_INIT = "reals.png", "fakes_init.png"
 STYLES = "styles.png"  # as they are trained on
 STATE, PREVIOUS_STATE = "training-state.pt", "training-state.previous.pt"
 PAGE = "report.html"
+TRACKING = "tracking.json"  # what the run is called where its curves are sent
 LOCK = ".lock"
 SNAPSHOTS, METRICS = "network-snapshot-*.safetensors", "metric-*.jsonl"
 SHARED = "model.safetensors"  # not of a run: what `save_pretrained` writes into a folder of its own
