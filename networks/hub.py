@@ -4,6 +4,7 @@ The one file that is read is `model.safetensors`, a snapshot as `train.py` write
 `config.json` and `README.md` beside it are for people and for the hub. Needs the extra `hub`; nothing else here does.
 """
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -44,7 +45,7 @@ except ImportError:
     raise ImportError("sharing needs huggingface_hub, which `pip install -e .[hub]` brings") from None
 
 MAX_BYTES = 4 << 30  # of a network that is fetched
-SEEDS, COLUMNS = 32, 8  # in the picture of a generator
+SEEDS, COLUMNS, WIDE = 32, 8, 512  # in the picture of a generator, which is at least so many pixels wide
 LICENSE = "apache-2.0"
 PAPER_TITLE = "Adaptive Convolutions for Structure-Aware Style Transfer (Chandran et al., CVPR 2021)"
 PAPER = (
@@ -182,7 +183,8 @@ class Generator(PlainGenerator, _Shared):
     def draw(self, folder: Path) -> dict[Path, str]:
         labels = [one_hot([seed % self.c_dim], self.c_dim) if self.c_dim else None for seed in range(SEEDS)]
         images = torch.stack([draw_seed(self, seed, c).cpu() for seed, c in enumerate(labels)])
-        save_grid(folder / "seeds.png", images, COLUMNS)
+        factor = max(math.ceil(WIDE / (COLUMNS * images.shape[3])), 1)
+        save_grid(folder / "seeds.png", images.repeat_interleave(factor, 2).repeat_interleave(factor, 3), COLUMNS)
         return {folder / "seeds.png": f"These are the seeds 0 to {SEEDS - 1}, not chosen."}
 
 

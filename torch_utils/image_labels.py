@@ -62,7 +62,7 @@ def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path
 
 
 def _numbered(words: dict[str, int | str], where: Path) -> Labels:
-    if all(type(word) is int or (word.isascii() and word.isdecimal() and len(word) < 10) for word in words.values()):
+    if all(isinstance(word, int) or (word.isascii() and word.isdecimal() and len(word) < 10) for word in words.values()):
         labels = {name: int(word) for name, word in words.items()}
         if not 0 <= min(labels.values()) <= max(labels.values()) < MAX_CLASSES:
             wrong = min(labels.values()) if min(labels.values()) < 0 else max(labels.values())
