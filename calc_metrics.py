@@ -29,11 +29,19 @@ from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.dataset import ImageDataset
 
+HINTS = {  # what options are called elsewhere -> what to do instead
+    "--verbose": "scores and progress are always shown",
+    "--run-dir|--pkl|--ckpt|--checkpoint|--model": "it is called --network",
+    "--real.*|--dataset|--ref": "real images are given by --data, or a file of theirs by --reference",
+    "--num.*|--n|--samples": "how many is in the metric's name: fd10k_full-efficientnet_lite0",
+    "--batch.*": "it changes no score, and is chosen without an option",
+    "--gen.*|--fake.*": "generated images are given by --images",
+}
 PATH = click.Path(path_type=Path)
 NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compared, and shown; real ones beside each
 
 
-@command()
+@command(hints=HINTS)
 @click.option("--metrics", type=NAMES, help=f"NAME,… such as kid50k_full, pr50k_full, is50k  [default: {DEFAULT_METRIC}]")
 @click.option("--network", type=PATH, help="name in pretrained/, snapshot, run directory, or --outdir of runs")
 @click.option("--images", type=PATH, help="folder or zip of generated images, instead of a network")

@@ -25,10 +25,20 @@ from torch_utils.pretrained import find_network
 from torch_utils.ws_file import load_ws
 from torch_utils.ws_file import save_ws as write_ws
 
+HINTS = {  # what options are called elsewhere -> what to do instead
+    "--psi|--truncation.*": "it is called --trunc",
+    "--n|--num.*|--count|--samples": "how many is what --seeds says: --seeds 0-63",
+    "--labels?|--class-idx": "it is called --class",
+    "--noise": "it is called --noise-mode",
+    "--out(put)?": "it is called --outdir",
+    "--translate|--rotate": "these layers are not those of StyleGAN3, which can move and turn a picture",
+    "--fps|--frames|--video": "videos are drawn by python -m scripts.gen_video",
+    "--pkl|--ckpt|--checkpoint|--model": "it is called --network",
+}
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@command()
+@command(hints=HINTS)
 @click.option("--seeds", type=SEEDS, help="0-3,7 or 5 or 0,1,2")
 @click.option("--projected-w", type=FILE, help="draw the styles in this file instead, of scripts.projector or --save-ws")
 @click.option(

@@ -139,11 +139,16 @@ def score_row(metric: str, scored: list[dict], snapshot: str) -> tuple[str, str]
     return f"`{metric}`", words
 
 
-def write_card(path: Path, title: str, table: list[tuple[str, str]], commands: list[str], pictures: dict[Path, str]) -> None:
-    """`pictures`: files beside the card, and what each shows."""
+def records_text(table: list[tuple[str, str]], commands: list[str]) -> str:
+    """What a run's records say, as a table and a block of command lines."""
     cells = [[name, value.replace("|", "\\|")] for name, value in table]
     shown = "\n".join(map(without_folders, commands)) or "# not recorded"
-    parts = [f"# {title}", markdown(["", ""], cells), f"```\n{shown}\n```"]
+    return markdown(["", ""], cells) + f"\n\n```\n{shown}\n```"
+
+
+def write_card(path: Path, title: str, table: list[tuple[str, str]], commands: list[str], pictures: dict[Path, str]) -> None:
+    """`pictures`: files beside the card, and what each shows."""
+    parts = [f"# {title}", records_text(table, commands)]
     parts += [f"![{file.stem}]({file.name})\n\n{text}" for file, text in pictures.items()]
     with atomic_write(path, "w") as file:
         file.write("\n\n".join(parts) + "\n")

@@ -17,11 +17,19 @@ if __name__ == "__main__":
 
 from scripts.dataset_writer import new_dataset, png
 from scripts.image_fit import FILTERS, TRANSFORMS, ImageFit
-from torch_utils.archive import MAX_CLASSES, METADATA, Archive, Shape
+from torch_utils.archive import METADATA, Archive, Shape
 from torch_utils.cli import BOOL, Progress, command, counted, run
 from torch_utils.files import InputError, read_file
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
+from torch_utils.image_labels import MAX_CLASSES, labels_of_folders
 
+HINTS = {  # what options are called elsewhere -> what to do instead
+    "--width|--height|--size|--resize|--img-size": "it is called --resolution: --resolution 64x64",
+    "--labels?|--cond": "labels are kept; --labels-from-folders 1 makes them of folders",
+    "--out(put)?|--outdir": "it is called --dest",
+    "--data|--input|--indir": "it is called --source",
+    "--crop|--fit": "it is called --transform: --transform center-crop",
+}
 SHOWN = 20  # skipped images that are named, before they are only counted
 
 
@@ -60,18 +68,6 @@ def open_source(path: Path) -> Archive | IdxImages:
     return IdxImages(path) if os.path.isfile(path) and looks_like_idx(path) else Archive(path)
 
 
-def labels_of_folders(source: Archive) -> tuple[dict[str, int], list[str]]:
-    """Class of every image and names of the classes, which are the sorted names of the outermost folders."""
-    for name in source.names:
-        if "/" not in name:
-            raise InputError(f"{source.path}: {name}: found outside of a folder, wanted one folder for each class")
-    names = sorted({name.split("/")[0] for name in source.names})
-    if len(names) > MAX_CLASSES:
-        raise InputError(f"{source.path}: found {len(names)} folders, wanted {MAX_CLASSES} at most where they are classes")
-    classes = {name: label for label, name in enumerate(names)}
-    return {name: classes[name.split("/")[0]] for name in source.names}, names
-
-
 def read_names(text: str) -> list[str]:
     """Of classes, from a file with one a line or from `NAME,NAME,…`."""
     if os.path.isfile(text):
@@ -96,7 +92,7 @@ def choose_labels(
     elif isinstance(source, IdxImages):
         raise InputError(f"--labels-from-folders: {source.path} is a file without folders")
     else:
-        labels, known = labels_of_folders(source)
+        labels, known = labels_of_folders(source.names, source.path)
     if names and not labels:
         raise InputError(f"--labels-names: {source.path} has no labels to name")
     count = max(labels.values()) + 1 if labels else 0
@@ -191,7 +187,7 @@ def convert_all(
     return written
 
 
-@command()
+@command(hints=HINTS)
 @click.option("--source", type=click.Path(path_type=Path), required=True, help="Folder, zip or IDX (.gz) file of images.")
 @click.option("--dest", type=click.Path(path_type=Path), required=True, help="New folder, or new file that ends in .zip.")
 @click.option("--resolution", type=size_of, metavar="WxH", help="Size of images written, such as 64x64. [default: as they are]")
@@ -199,15 +195,21 @@ def convert_all(
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")
 @click.option("--background", type=background_of, metavar="keep|COLOUR", help="Colour for transparent parts. [default: keep]")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
-@click.option("--labels-from-folders", type=BOOL, default=False, help="Every outermost folder is a class.")
+@click.option(
+    "--labels-from-folders",
+    type=BOOL,
+    default=False,
+    help="Every outermost folder is a class; train/ around all is none.",
+)
 @click.option("--labels-names", metavar="FILE|NAME,…", help="Names of classes 0, 1, …; a file has one a line.")
 def main(source, dest, resolution, transform, resize_filter, background, max_images, labels_from_folders, labels_names):
     """Make a dataset of equal PNGs from a folder, a zip file or an IDX file of images.
 
     The PNGs are 00000/img00000000.png and so on, a thousand in a folder; dataset.json keeps the labels: those of the
-    source's dataset.json, of the labels file beside an IDX file, or of its folders; and the names of classes: those of
-    --labels-names, of the source, or of MNIST, Fashion-MNIST and KMNIST where a file or folder is called so. Grey images
-    stay grey; where kinds are mixed, all take the smallest one that loses nothing. Images that cannot be read are skipped.
+    source's dataset.json, metadata.csv or metadata.jsonl, of the labels file beside an IDX file, or of its folders; and
+    the names of classes: those of --labels-names, of the source, or of MNIST, Fashion-MNIST and KMNIST where a file or
+    folder is called so. Grey images stay grey; where kinds are mixed, all take the smallest one that loses nothing.
+    Images that cannot be read are skipped.
 
     Images are turned upright as their EXIF data say, whatever their format; of an animation the first frame is taken.
     Training on the source itself follows the same rule.

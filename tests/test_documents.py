@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pretrained" / "README.md"])
-PROGRAMS = ("python", "make", "pip", "conda", "source", "pre-commit", "git")
+PROGRAMS = ("python", "make", "pip", "conda", "source", "pre-commit", "git", "docker")
 FOLDERS = ("networks", "training", "metrics", "torch_utils", "scripts", "tests", "docs", "datasets", "pretrained")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 SPAN = re.compile(r"`([^`]+)`")
@@ -81,6 +81,8 @@ def entry(words):
 
 def check_command(line):
     program, *words = [word for word in shlex.split(line, comments=True) if word != "…"]
+    if program == "docker" and words[0] == "run" and "adaconv" in words:  # the image runs Python
+        program, words = "python", words[words.index("adaconv") + 1 :]
     for word in words:
         if word.split("/")[0] in FOLDERS and "/" in word:
             assert (ROOT / word).exists(), f"{word} is not there"

@@ -14,17 +14,19 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from torch_utils.files import InputError, first_line, parse_json, sha256
+from torch_utils.image_labels import MAX_CLASSES, TABLES, labels_of_tables
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # never let Pillow guess further: some of its readers start other programs
+AVIF = features.check("avif")  # Pillow has it since 11.3, where its builder had the library
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp") + (".avif",) * AVIF
+# Never let Pillow guess further: some of its readers start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP") + ("AVIF",) * AVIF
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # what 8 bits a channel hold without loss
 METADATA = "dataset.json"
 MAX_ENTRY_BYTES = 1 << 28  # of one file, unpacked; more is a mistake or an attack
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
-MAX_CLASSES = 1 << 16
 TURNS = {  # EXIF orientation -> what sets the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -64,7 +66,9 @@ class Archive:
         self.names = sorted(name for name in files if name.lower().endswith(SUFFIXES) and not _hidden(name))
         if not self.names:
             raise InputError(f"{self.path}: found no images among {len(files)} files; wanted {', '.join(SUFFIXES)}")
-        self._metadata = self._read_metadata() if METADATA in files else {}
+        self.has_metadata = METADATA in files  # then nothing else is asked for labels
+        self._metadata = self._read_metadata() if self.has_metadata else {}
+        self._tables = [name for name in files if PurePosixPath(name).name in TABLES and not _hidden(name)]
         self.label_names: list[str] | None = self._metadata.get("label_names")
 
     def shape(self, name: str) -> Shape:
@@ -84,10 +88,18 @@ class Archive:
             return file.read()
 
     def labels(self) -> dict[str, int] | None:
-        """Class of every image, or None where the archive has no labels."""
+        """Class of every image, or None where the archive has no labels.
+
+        From `dataset.json`, else from `metadata.csv` or `metadata.jsonl`, of which `label_names` may then be.
+        """
         where, entries = f"{self.path}: {METADATA}", self._metadata.get("labels")
         if not entries:
-            return None
+            if self.has_metadata:
+                return None
+            found = labels_of_tables(self.names, {name: self._read_table(name) for name in self._tables}, self.path)
+            if found and found[1]:
+                self.label_names = found[1]
+            return found and found[0]
         classes = min(len(self.label_names or ()) or MAX_CLASSES, MAX_CLASSES)
         labels = {}
         for entry in entries.items() if isinstance(entries, dict) else entries:
@@ -163,10 +175,7 @@ class Archive:
 
     def _read_metadata(self) -> dict:
         where = f"{self.path}: {METADATA}"
-        max_bytes = (1 << 20) + 1024 * len(self.names)  # a label takes less; three bytes of JSON can take a hundred of memory
-        with self._decoding(METADATA, "file"), self._open(METADATA, max_bytes) as file:
-            text = file.read()
-        metadata = parse_json(text, where)
+        metadata = parse_json(self._read_table(METADATA), where)
         if not isinstance(metadata, dict):
             raise InputError(f'{where}: found a {type(metadata).__name__}, wanted an object {{"labels": …}}')
         if not isinstance(metadata.get("labels"), (list, dict, type(None))):
@@ -177,6 +186,11 @@ class Archive:
         if names and len(names) > MAX_CLASSES:
             raise InputError(f"{where}: found {len(names)} label_names, wanted {MAX_CLASSES} at most")
         return metadata
+
+    def _read_table(self, name: str) -> bytes:
+        max_bytes = (1 << 20) + 1024 * len(self.names)  # a label takes less; three bytes of JSON can take a hundred of memory
+        with self._decoding(name, "file"), self._open(name, max_bytes) as file:
+            return file.read()
 
     def _open(self, name: str, max_bytes: int | None = None) -> IO[bytes]:
         """To be read from within `_decoding`. Refuses what is no ordinary file or has more than `max_bytes`."""

@@ -123,8 +123,8 @@ def build(
     return network
 
 
-def load_generator(path: str | Path, device: torch.device | str = "cpu"):
-    """The EMA generator of a snapshot, in eval mode and without gradients."""
+def load_generator(path: str | Path, device: torch.device | str = "cpu", kind: type | None = None):
+    """The EMA generator of a snapshot, in eval mode and without gradients. `kind`: a subclass of `Generator`."""
     from networks.generator import LIMITS, Generator  # the one import that goes up: this name is the project's public loader
 
     snapshot = read_snapshot(path)
@@ -133,5 +133,5 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu"):
     options = snapshot.config.get("modulation_options")
     if snapshot.config.get("modulation") == "adaconv" and isinstance(options, dict):
         options.setdefault("padding", "replicate")  # as it was before there was a choice
-    network = build(snapshot, Generator, LIMITS, path).eval().requires_grad_(False)
+    network = build(snapshot, kind or Generator, LIMITS, path).eval().requires_grad_(False)
     return network.to(device=device, memory_format=torch.channels_last)

@@ -18,8 +18,10 @@ REALS, FAKES_INIT = "reals.png", "fakes_init.png"
 STYLES = "styles.png"  # as they are trained on
 STATE, PREVIOUS_STATE = "training-state.pt", "training-state.previous.pt"
 PAGE = "report.html"
+TRACKING = "tracking.json"  # what the run is called where its curves are sent
 LOCK = ".lock"
 SNAPSHOTS, METRICS = "network-snapshot-*.safetensors", "metric-*.jsonl"
+SHARED = "model.safetensors"  # not of a run: what `save_pretrained` writes into a folder of its own
 EMA = "ema"  # folder of averages
 RUNS = "[0-9]" * 5 + "-*"  # in OUTDIR
 
@@ -63,14 +65,15 @@ def states(run_dir: Path) -> list[Path]:
 
 
 def newest_snapshot(path: str | Path, kind: str | None = None) -> Path:
-    """A file as it is; of a run directory, or of a folder with run directories, the last snapshot of the last run.
+    """A file as it is; of a run directory, or of a folder with run directories, the last snapshot of the last run; of a folder
+    that `save_pretrained` wrote, its network.
 
     With `kind` ("generator", "style_transfer"), of the last run that has such networks. Prints which one it is.
     """
     path = Path(path)
     if not os.path.isdir(path):
         return path
-    found = sorted(path.glob(SNAPSHOTS)) or sorted(path.glob(f"[0-9]*-*/{SNAPSHOTS}"))
+    found = sorted(path.glob(SNAPSHOTS)) or sorted(path.glob(f"[0-9]*-*/{SNAPSHOTS}")) or sorted(path.glob(SHARED))
     for snapshot in reversed(found):
         if kind is None or read_snapshot(snapshot, tensors=False).kind == kind:
             print(f"Network:       {snapshot}")

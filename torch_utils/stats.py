@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,13 +40,13 @@ class Means:
 
 
 class Records:
-    """Appends records to files of the run directory and to TensorBoard, by images seen.
+    """Appends records to files of the run directory, to TensorBoard and to a tracker, by images seen.
 
     What stands there of more than `nimg` images is forgotten: a resumed run will write it again.
     """
 
-    def __init__(self, run_dir: Path, nimg: int = -1):
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, nimg: int = -1, tracker: Any = None):  # of `tracking.start_tracking`
+        self.run_dir, self.tracker = run_dir, tracker
         for path in [run_dir / STATS, *run_dir.glob(METRICS)]:
             drop_after(path, nimg)
         try:
@@ -58,13 +59,21 @@ class Records:
     def write(self, name: str, record: dict) -> None:
         """Append to the file of this name. `record` has `nimg`; its other numbers become curves."""
         append_jsonl(self.run_dir / name, record)
+        numbers = {
+            f"{Path(name).stem}/{key}": value
+            for key, value in record.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "nimg"
+        }
         if self.tensorboard is not None:
-            for key, value in record.items():
-                if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "nimg":
-                    self.tensorboard.add_scalar(f"{Path(name).stem}/{key}", value, record["nimg"])
+            for key, value in numbers.items():
+                self.tensorboard.add_scalar(key, value, record["nimg"])
             self.tensorboard.flush()
+        if self.tracker is not None:
+            self.tracker.log(numbers, step=record["nimg"])
 
     def close(self) -> None:
+        if self.tracker is not None:
+            self.tracker.finish()
         if self.tensorboard is not None:
             self.tensorboard.close()
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from torch_utils.archive import Archive, Shape
 from torch_utils.files import InputError
+from torch_utils.image_labels import labels_of_folders
 from torch_utils.images import from_pil
 from training.data_order import batches as batches  # callers find it beside the images
 from training.data_order import permutation
@@ -39,7 +40,7 @@ class ImageDataset(Dataset):
         self,
         path: str | Path,  # folder or zip file
         mirror: bool = False,  # twice as many images: i + n is i, flipped from left to right
-        use_labels: bool = False,  # classes from dataset.json
+        use_labels: bool = False,  # classes from dataset.json, metadata.csv or .jsonl, or folders
         subset: int | None = None,  # this many images, drawn by `seed`; a larger subset contains a smaller one
         seed: int = 0,
         skip_bad: bool = False,  # leave out images that cannot be read
@@ -49,12 +50,10 @@ class ImageDataset(Dataset):
         path = Path(path).resolve()
         self.name = path.stem if path.is_file() else path.name
         self.mirror = mirror
-        self.label_names = self._archive.label_names
         names = self._archive.names
 
-        labels = self._archive.labels() if use_labels else None
-        if use_labels and labels is None:
-            raise InputError(f"{path}: found no labels, wanted a dataset.json with a label for every image")
+        labels = self._find_labels() if use_labels else None
+        self.label_names = self._archive.label_names
         self.c_dim = (len(self.label_names or ()) or max(labels.values()) + 1) if labels else 0
 
         if subset is not None and not 1 <= subset <= len(names):
@@ -162,6 +161,17 @@ class ImageDataset(Dataset):
                 key = hashlib.sha256(key.encode()).hexdigest()
             self._content_hash = key
         return self._content_hash
+
+    def _find_labels(self) -> dict[str, int]:
+        """Of the archive's tables, or of its folders."""
+        labels, path = self._archive.labels(), self._archive.path
+        if labels is not None:
+            return labels
+        if self._archive.has_metadata or not any("/" in name for name in self._archive.names):
+            wanted = "a dataset.json with a label for every image, a metadata.csv with its labels, or a folder for each class"
+            raise InputError(f"{path}: found no labels, wanted {wanted}")
+        labels, self._archive.label_names = labels_of_folders(self._archive.names, path)
+        return labels
 
     def _fingerprint(self) -> str:
         return hashlib.sha256(f"{self._archive.fingerprint(self._names)} {self.skip_bad} {self._shape}".encode()).hexdigest()

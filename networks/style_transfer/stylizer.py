@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -158,13 +159,17 @@ class Stylizer:
         return autocast(self.precision, self.network.encoder_means.device)
 
 
+Kind = TypeVar("Kind", bound=Stylizer)
+
+
 def load_stylizer(
     path: str | Path,
     encoder_weights: Path | None = None,
     device: torch.device | str = "cpu",
     precision: str = "fp32",
+    kind: type[Kind] = Stylizer,  # type: ignore[assignment]
     **options,  # further arguments of `Stylizer`
-) -> Stylizer:
+) -> Kind:
     """From a snapshot of `train_style.py`; the encoder's weights as `load_vgg` finds them."""
     snapshot = read_snapshot(path)
     if snapshot.kind != "style_transfer":
@@ -176,7 +181,7 @@ def load_stylizer(
     )
     source = encoder_weights or URLS[network.encoder]
     check_encoder(network, encoder, f"{path}: was trained with other weights of {network.encoder} than {source}")
-    return Stylizer(network, encoder, precision, **options)
+    return kind(network, encoder, precision, **options)
 
 
 def check_encoder(network: StyleTransfer, encoder: VGG, problem: str) -> None:

@@ -153,7 +153,7 @@ def test_idx_that_asks_for_too_much(tmp_path, shape, data, message):
 
 
 def test_too_many_classes(tmp_path, classes, monkeypatch):
-    monkeypatch.setattr(dataset_tool, "MAX_CLASSES", 1)
+    monkeypatch.setattr("torch_utils.image_labels.MAX_CLASSES", 1)
     with pytest.raises(InputError, match="2 folders, wanted 1 at most"):
         tool(classes, tmp_path / "a.zip", "--labels-from-folders", "1")
 

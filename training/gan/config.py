@@ -9,8 +9,21 @@ from torch_utils.ops import PADDINGS
 from torch_utils.precision import PRECISIONS
 from training.gan.augment import AUGPIPES
 from training.gan.losses import LOSSES
+from training.gan.names_elsewhere import CONFIGS
 from training.gan.presets import AUTO, LOSS_SETTINGS, PRESETS
-from training.run.options import AUGMENTATION, DATA, GROWING, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
+from training.run.options import (
+    AUGMENTATION,
+    DATA,
+    GROWING,
+    NETWORKS,
+    RECIPE,
+    REQUIRED,
+    RUN,
+    RunConfig,
+    number_format,
+    option,
+    tracker,
+)
 
 
 def _within(name: str) -> dict[str, int]:
@@ -24,7 +37,7 @@ class TrainingConfig(RunConfig):
     """Options after presets and defaults have been resolved. Plain values only: it is written as JSON."""
 
     data: str = option(REQUIRED, DATA, "folder or zip of images; needed unless --resume RUN_DIR has it", path=True)
-    cond: bool = option(False, DATA, "condition on the labels in dataset.json")
+    cond: bool = option(False, DATA, "condition on labels: of dataset.json, metadata.csv, or a folder for each class")
     mirror: bool = option(False, DATA, "add the images flipped left to right")
     subset: int | None = option(None, DATA, "train on this many of the images", min=1, shown="all")
     skip_bad: bool = option(False, DATA, "leave out images that cannot be read")
@@ -109,11 +122,16 @@ class TrainingConfig(RunConfig):
     tick: float = option(4, RUN, "kimg between two log lines", min=1e-6, max=1e9)
     snap: int = option(50, RUN, "ticks between two snapshots", min=1)
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
+    track: str = tracker()
     posthoc_ema: bool = option(False, RUN, "keep averages from which scripts/ema.py makes one of any width afterwards")
     metrics: tuple[str, ...] = option((), RUN, "scores at each snapshot: NAME,… or none")
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     cfg: str = option(
-        AUTO, RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
+        AUTO,
+        RUN,
+        "preset, which the other options override; --cfg NAME --help shows its numbers",
+        choices=PRESETS,
+        hints=CONFIGS,
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")

@@ -5,11 +5,18 @@ HINTS = {  # regular expression of a whole option -> what to do instead
     "--width|--channels?|--ngf|--ndf|--fmap.*|--channel.*": "widths are --cbase and --cmax",
     "--map-depth|--mapping.*": f"depth of the mapping network: {PRESETS_SET_IT}; stylegan2 and ffhq256 have 8 layers, others 2",
     "--mbstd-group": "the minibatch standard deviation is taken over groups of 4",
+    "--z-dim|--latent.*|--w-dim": f"sizes of z and w: {PRESETS_SET_IT}",
+    "--xflip|--flip|--x-flip": "flipped images are added by --mirror 1",
+    "--nosubdirs|--square": "a run always has a directory of its own, and images may have any proportions",
+    "--snapshot.*|--save-freq|--ckpt.*": "ticks between snapshots are --snap",
+    "--resume-.*": "--resume RUN_DIR knows how far the run was",
+    "--verbose|--log.*": "what is printed stands in log.txt, too",
+    "--trunc.*|--psi": "truncation is a matter of drawing: generate.py --trunc",
     "--lr|--learning-rate": "learning rates are --glr and --dlr",
-    "--d-lr.*|--lr-?d": "it is called --dlr",
-    "--g-lr.*|--lr-?g": "it is called --glr",
+    "--d(isc)?-lr.*|--lr-?d": "it is called --dlr",
+    "--g(en)?-lr.*|--lr-?g": "it is called --glr",
     "--res|--resolution|--size|--image-size": "images keep their size; scripts/dataset_tool.py --resolution changes it",
-    "--fp32|--allow-tf32|--fp16|--bf16|--amp|--mixed.*": "the number format is --precision",
+    "--fp32|--tf32|--allow-tf32|--fp16|--bf16|--amp|--mixed.*": "the number format is --precision",
     "--nobench|--nhwc|--cudnn.*": "it is chosen without an option",
     "--img-?dir|--dataset|--data-?dir|--train-?dir": "images are given by --data",
     "--epochs?|--iters?|--steps|--max-steps|--duration|--total-kimg": "the length is --kimg, thousands of images, or --hours",
@@ -24,4 +31,10 @@ HINTS = {  # regular expression of a whole option -> what to do instead
     "--arch|--model|--mod": "layers are chosen by --modulation",
     "--class|--label": "a run with labels is --cond 1",
     "--name|--run-name|--exp": "a word in the run directory's name is --desc",
+}
+NO_ALIAS_FREE = "StyleGAN3's layers are not implemented here; --cfg stylegan2 has StyleGAN2's"
+CONFIGS = {  # StyleGAN's names of presets
+    "stylegan3-t": NO_ALIAS_FREE,
+    "stylegan3-r": NO_ALIAS_FREE,
+    **dict.fromkeys(("paper256", "paper512", "paper1024"), "leave --cfg out, which goes by image size; or --cfg stylegan2"),
 }

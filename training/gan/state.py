@@ -39,9 +39,7 @@ class TrainingState(SavedState):
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
         super().__init__(config.run)
-        built_on = "meta" if torch.device(device).type == "meta" else "cpu"  # where weights are drawn, so that they are the same
-            "meta" if torch.device(device).type == "meta" else "cpu"
-        )  # weights are drawn on the CPU, so that they are the same everywhere
+        built_on = "meta" if torch.device(device).type == "meta" else "cpu"  # weights are the same whatever the device
         padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
         with torch.random.fork_rng(devices=[]), torch.device(built_on):
             torch.manual_seed(mix("weights", config.seed))

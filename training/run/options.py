@@ -13,6 +13,7 @@ import click
 from torch_utils.cli import BOOL, MAX_NUMBER, NAMES, GroupedOption
 from torch_utils.files import InputError
 from torch_utils.precision import AUTO
+from torch_utils.tracking import NOWHERE, TRACKERS
 
 REQUIRED = dataclasses.MISSING
 DATA, NETWORKS, RECIPE = "Data and results", "Networks", "Recipe"  # headings of --help
@@ -45,6 +46,10 @@ def option(default: Any, group: str | None, help: str, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(help, group, **limits)})
 
 
+def tracker() -> Any:
+    return option(NOWHERE, RUN, "send the curves there, too, for which that package has to be installed", choices=TRACKERS)
+
+
 def number_format(choices: Collection[str]) -> Any:
     rule = "auto: bf16 where the device is fast in it, else fp32; in a resumed run, what it has"
     return option("fp32", RECIPE, f"number format of the networks; {rule}", choices=choices, auto=AUTO)
@@ -72,6 +77,7 @@ class RunConfig:
     snap: int
     save_every: float
     run: str
+    track: str
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -85,6 +91,10 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
+
+    def without_paths(self) -> dict[str, Any]:
+        """What others may see: nothing of the machine's folders."""
+        return {name: value for name, value in self.to_json().items() if not options_of(type(self))[name].path}
 
     @classmethod
     def from_json(cls, values: Any, where: str | Path = "options") -> Self:
@@ -182,7 +192,9 @@ def _click_type(kind: Any, option: Option) -> click.ParamType:
         return click.STRING
     least, most = (a if b is None else b for a, b in ((option.min, option.above), (option.max, option.below)))
     number: Callable[..., click.ParamType] = click.FloatRange if float in kinds else click.IntRange
-    return number(least, most, min_open=option.above is not None, max_open=option.below is not None)
+    kind = number(least, most, min_open=option.above is not None, max_open=option.below is not None)
+    kind.name = "float" if float in kinds else "integer"  # click says "is not a valid integer range"
+    return kind
 
 
 class _Choice(click.Choice):

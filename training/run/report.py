@@ -14,6 +14,7 @@ from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
 from torch_utils.run_dir import LOG, STATS, fakes_name, metric_file, snapshot_name
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes
+from torch_utils.tracking import start_tracking
 from training.run.health import too_long, warnings
 from training.run.html_report import write_html_report
 from training.run.options import RunConfig
@@ -29,7 +30,8 @@ class Reporter:
         self.stop_request = stop
         self.config, self.state, self.run_dir, self.device = config, state, run_dir, device
         self.log = Log(run_dir / LOG)
-        self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1)
+        tracker = start_tracking(config.track, run_dir, config.without_paths())
+        self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1, tracker)
         self.warned: list[str] = []
         self.last_nimg, self.last_seconds = state.nimg, state.seconds
         self.warm: tuple[int, int, float] | None = None  # step, images and seconds after the first step of this process

@@ -25,11 +25,13 @@ from torch_utils.precision import AUTO, resolve_precision
 from torch_utils.run_dir import LOG, OPTIONS, PREVIOUS_OPTIONS, RUNS, SNAPSHOTS, new_run_dir, read_options, states
 from torch_utils.stats import Log
 from torch_utils.tensor_file import digest
+from torch_utils.tracking import require_tracker
 from training.run.health import Diverged
 from training.run.options import RunConfig
 from training.run.saved_state import SavedState
 
-FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "run"}  # how long, chatty and greedy a run is
+# How long, how chatty and how greedy a run is.
+FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "track", "run"}
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named
 Config = TypeVar("Config", bound=RunConfig)
@@ -64,6 +66,7 @@ def begin(
         config = resolve(options)
     if resume == "auto":
         run_dir = find_run(outdir, config, undecided)
+    require_tracker(config.track)
     saved = run_dir is not None and (resume != "auto" or bool(states(run_dir)))
     if saved:  # a run that goes on keeps what it has, on whatever machine
         stored = stored_options(kind, run_dir)

@@ -9,7 +9,7 @@ from networks.style_transfer.peers import PEERS
 from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
-from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option
+from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option, tracker
 from training.run.schedule import cosine
 
 UNTRAINED = {
@@ -143,6 +143,7 @@ class StyleConfig(RunConfig):
     tick: float = option(1, RUN, "kimg between two log lines", min=1e-6, max=1e9)
     snap: int = option(20, RUN, "ticks between two snapshots", min=1)
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
+    track: str = tracker()
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     cfg: str = option(
         "paper", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS

@@ -6,8 +6,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import calc_metrics
+import generate
 import train
 import train_style
+from scripts import dataset_tool
 from training.gan.config import TrainingConfig, resolve
 from training.gan.names_elsewhere import HINTS
 from training.gan.state import TrainingState
@@ -120,4 +123,25 @@ def test_hints_name_what_there_is():
     assert not [name for name in ours for pattern in HINTS if re.fullmatch(pattern, name)]
     for hint in HINTS.values():
         for name in re.findall(r"--[a-z-]+", hint):
-            assert name in ours | {"--transfer", "--resolution"}, hint
+            assert name in ours | {"--transfer", "--resolution", "--trunc"}, hint
+
+
+@pytest.mark.parametrize(
+    "command, words, answer",
+    [
+        (generate.main, ["--psi", "0.7"], "it is called --trunc"),
+        (generate.main, ["--num", "4"], "--seeds 0-63"),
+        (calc_metrics.main, ["--num-samples", "4"], "how many is in the metric's name"),
+        (dataset_tool.main, ["--width", "32"], "--resolution 64x64"),
+        (train.main, ["--cfg", "stylegan3-t"], "StyleGAN3's layers are not implemented"),
+        (train.main, ["--cmax", "many"], "'many' is not a valid integer."),
+        (train.main, ["--gamma", "x"], "'x' is not a valid float."),
+    ],
+)
+def test_habits_of_other_projects_are_answered(command, words, answer):
+    """And no hint hides an option."""
+    with pytest.raises(click.UsageError) as caught:
+        command.make_context("command", words)
+    assert answer in caught.value.format_message()
+    ours = {name for option in command.params for name in option.opts}
+    assert not [name for name in ours for pattern in command.hints if re.fullmatch(pattern, name)]

@@ -1,0 +1,119 @@
+"""A network to share: a folder with a card from its run's records, or the hub; nothing is sent unless asked for."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from networks.generator import Generator
+from scripts import card, share
+from tests.training.run.test_start import call
+from torch_utils.checkpoint import read_snapshot, save_snapshot
+from torch_utils.files import InputError
+from torch_utils.run_dir import LOG, OPTIONS, SHARED, metric_file
+from training.gan.config import TrainingConfig
+
+hub = pytest.importorskip("huggingface_hub")
+FD = "fd1k_full-vgg16"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("networks.hub.SEEDS", 8)
+    monkeypatch.setattr(card, "COMPARED", 8)
+    monkeypatch.setattr(card, "SEEDS", 8)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The records of a run whose first snapshot was the best."""
+    folder = tmp_path / "runs" / "00000-pets-tiny"
+    folder.mkdir(parents=True)
+    G = Generator(16, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
+    for kimg, value in ((1, 20.0), (2, 30.0)):
+        name = f"network-snapshot-{kimg:06d}.safetensors"
+        save_snapshot(folder / name, "generator", G, nimg=1000 * kimg, dataset="pets")
+        with open(folder / metric_file(FD), "a") as file:
+            file.write(json.dumps(dict(nimg=1000 * kimg, snapshot=name, value=value, floor=None, floor_counts=None)) + "\n")
+    (folder / OPTIONS).write_text(json.dumps(TrainingConfig(data="/home/ada/pets.zip", cfg="tiny").to_json()))
+    (folder / LOG).write_text("Command line:  python train.py --data /home/ada/pets.zip --cfg tiny\n")
+    return folder
+
+
+def share_it(*words):
+    return call(share.main, *words, "--device", "cpu")
+
+
+def test_a_run_is_shared_with_its_records(run, tmp_path):
+    said = share_it("--network", run.parent, "--outdir", tmp_path / "shared", "--license", "cc0-1.0")
+    assert "network-snapshot-000001.safetensors (the best of 2 by fd1k_full-vgg16)" in said
+    assert read_snapshot(tmp_path / "shared" / SHARED).info["nimg"] == 1000
+    page = hub.ModelCard.load(tmp_path / "shared" / "README.md")
+    (result,) = page.data.eval_results
+    assert (result.metric_name, result.metric_value, page.data.license) == (FD, 20.0, "cc0-1.0")
+    assert "python train.py --data pets.zip --cfg tiny" in page.text and "/home/ada" not in page.text
+    assert f"| `{FD}` | 20" in page.text and "(card-seeds.png)" in page.text
+    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == [
+        "README.md",
+        "card-seeds.png",
+        "config.json",
+        SHARED,
+    ]
+
+
+def test_one_snapshot_and_a_picture(run, tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "cover.jpg")
+    words = ["--network", run / "network-snapshot-000002.safetensors", "--picture", tmp_path / "cover.jpg"]
+    share_it(*words, "--outdir", tmp_path / "shared", "--title", "Pets")
+    text = (tmp_path / "shared" / "README.md").read_text()
+    assert "# Pets" in text and "(cover.jpg)" in text and (tmp_path / "shared" / "cover.jpg").is_file()
+    assert f"| `{FD}` | 30" in text
+
+
+def test_a_network_without_records(tmp_path):
+    share_it("--network", "emoji32", "--outdir", tmp_path / "shared")
+    assert "| parameters | 2,462,803 |" in (tmp_path / "shared" / "README.md").read_text()
+
+
+def test_sending_is_asked_for(run, tmp_path, monkeypatch):
+    sent = []
+
+    class Api:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, private, exist_ok):
+            sent.append((repo_id, private))
+            if repo_id == "ada/full":
+                raise OSError("no room\nat all")
+            return type("Repo", (), dict(repo_id=repo_id))
+
+        def upload_folder(self, folder_path, **_):
+            sent.append(sorted(path.name for path in folder_path.iterdir()))
+            return "https://hub/ada/pets"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    share_it("--network", run, "--outdir", tmp_path / "shared")
+    assert not sent
+    assert "Sent:          https://hub/ada/pets" in share_it("--network", run, "--push", "ada/pets", "--private")
+    assert sent == [("ada/pets", True), ["README.md", "card-seeds.png", "config.json", SHARED]]
+    with pytest.raises(InputError, match="^--push ada/full: the hub did not take it, or cannot be reached: no room$"):
+        share_it("--network", run, "--push", "ada/full")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "wanted --outdir FOLDER, --push USER/NAME, or both"),
+        (["--outdir", "runs"], "--outdir runs: exists already"),
+        (["--outdir", "new", "--private"], "--private: has no say without --push"),
+        (["--outdir", "new", "--picture", "notes.txt"], "notes.txt"),
+        (["--outdir", "new", "--network", "nothing"], "nothing: no such network file"),
+    ],
+)
+def test_wrong_words_leave_nothing_behind(run, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(InputError, match=message):
+        share_it("--network", run, *words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "runs"]

@@ -1,0 +1,89 @@
+"""Labels of images where there is no `dataset.json`: folders that are classes, and the tables of Hugging Face's imagefolder."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from torch_utils.files import InputError, first_line, parse_json
+
+MAX_CLASSES = 1 << 16
+TABLES = ("metadata.csv", "metadata.jsonl")
+COLUMNS = ("label", "labels", "class", "category")  # the first that a table has
+SPLITS = {"train", "test", "validation", "val", "valid", "dev"}
+Labels = tuple[dict[str, int], list[str] | None]  # class of every image, and names of the classes
+
+
+def labels_of_folders(names: Sequence[str], where: Path) -> Labels:
+    """Classes are the sorted names of the outermost folders, below folders that hold all of the images."""
+    parts = [name.split("/") for name in names]
+    for name, folders in zip(names, parts):
+        if len(folders) < 2:
+            raise InputError(f"{where}: {name}: found outside of a folder, wanted one folder for each class")
+    depth = 0
+    while len({folders[depth] for folders in parts}) == 1 and min(map(len, parts)) > depth + 2:
+        depth += 1
+    classes = sorted({folders[depth] for folders in parts})
+    if set(classes) <= SPLITS and len(classes) > 1:
+        raise InputError(f"{where}: found the splits {', '.join(classes)}, wanted one of them, such as {where / classes[0]}")
+    if len(classes) > MAX_CLASSES:
+        raise InputError(f"{where}: found {len(classes)} folders, wanted {MAX_CLASSES} at most where they are classes")
+    numbers = {name: number for number, name in enumerate(classes)}
+    return {name: numbers[folders[depth]] for name, folders in zip(names, parts)}, classes
+
+
+def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path) -> Labels | None:
+    """From the tables, by their names; None where no table has a column of labels. Names of files are relative to the table's.
+
+    Labels are whole numbers, which are classes, or words, whose sorted list is the names of classes.
+    """
+    found: dict[str, Any] = {}
+    for table, data in sorted(tables.items()):
+        place, folder = f"{where}: {table}", PurePosixPath(table).parent
+        for row in _rows(data, table, place):
+            column = next((column for column in COLUMNS if column in row), None)
+            if column is None:
+                continue
+            if not isinstance(row.get("file_name"), str):
+                raise InputError(f"{place}: found no file_name beside a {column}, wanted one in every row")
+            name = (folder / row["file_name"].replace("\\", "/")).as_posix()
+            if name in found:
+                raise InputError(f"{place}: found two labels for {name}, wanted one")
+            if type(row[column]) not in (int, str) or row[column] == "":
+                raise InputError(f"{place}: {name}: found label {str(row[column])[:80]!r}, wanted a whole number or a word")
+            found[name] = row[column]
+    if not found:
+        return None
+    for name in names:
+        if name not in found:
+            raise InputError(f"{where}: {', '.join(sorted(tables))}: found no label for {name}, wanted one for every image")
+    return _numbered({name: found[name] for name in names}, where)
+
+
+def _numbered(words: dict[str, int | str], where: Path) -> Labels:
+    if all(isinstance(word, int) or (word.isascii() and word.isdecimal() and len(word) < 10) for word in words.values()):
+        labels = {name: int(word) for name, word in words.items()}
+        if not 0 <= min(labels.values()) <= max(labels.values()) < MAX_CLASSES:
+            wrong = min(labels.values()) if min(labels.values()) < 0 else max(labels.values())
+            raise InputError(f"{where}: found label {wrong}, wanted a whole number below {MAX_CLASSES}")
+        return labels, None
+    classes = sorted({str(word) for word in words.values()})
+    if len(classes) > MAX_CLASSES:
+        raise InputError(f"{where}: found {len(classes)} different labels, wanted {MAX_CLASSES} at most")
+    numbers = {name: number for number, name in enumerate(classes)}
+    return {name: numbers[str(word)] for name, word in words.items()}, classes
+
+
+def _rows(data: bytes, table: str, place: str) -> list[dict]:
+    try:
+        text = data.decode("utf-8-sig")
+        if table.endswith(".csv"):
+            return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{place}: cannot be read: {first_line(error)}") from None
+    rows = [parse_json(line, f"{place}: line {number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    for row in rows:
+        if not isinstance(row, dict):
+            raise InputError(f"{place}: found a row that is a {type(row).__name__}, wanted tables with a file_name")
+    return rows
