@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 import torch
 
+from networks.generator import PARTS
+from networks.generator_kernels import predicted_kernels
 from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
@@ -19,7 +21,7 @@ from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
-from torch_utils.ws_file import load_ws
+from torch_utils.ws_file import load_parts, load_ws
 from torch_utils.ws_file import save_ws as write_ws
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -52,11 +54,14 @@ def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, gr
     chosen = choose_device(device)
     keep_freed_memory()
     network = find_network(network, "generator")
-    G = load_generator(network, chosen)
+    G, parts = load_generator(network, chosen), {}
     if show_kernels and G.config["modulation"] != "adaconv":
         raise InputError(f"--show-kernels: {network} predicts no kernels: its modulation is {G.config['modulation']}")
     if projected_w:
         styles = load_ws(projected_w, G.num_ws, G.w_dim).to(chosen)
+        parts = {part: ws.to(chosen) for part, ws in load_parts(projected_w, PARTS, styles.shape).items()}
+        if parts and G.config["modulation"] != "adaconv":
+            raise InputError(f"{projected_w}: has parts of kernels, and {network} predicts none")
         numbers, names, ws_of = range(len(styles)), "proj{:02d}.png", lambda i: styles[i : i + 1]
     else:
         c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
@@ -68,7 +73,8 @@ def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, gr
     images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
     for i, number in enumerate(numbers):
         drawn.append(ws_of(number))
-        image = draw_styles(G, drawn[-1], number, noise_mode)
+        own = {part: ws[i : i + 1] for part, ws in parts.items()}
+        image = draw_styles(G, drawn[-1], number, noise_mode, own)
         save_png(outdir / names.format(number), image)
         if grid:
             images.append(image)
@@ -79,9 +85,9 @@ def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, gr
     if grid:
         save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
     if save_ws:
-        write_ws(save_ws, torch.cat(drawn))
+        write_ws(save_ws, torch.cat(drawn), parts)
     if show_kernels:
-        save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0])))
+        save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0], parts)))
     print(f"{counted(len(numbers), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
 
 
@@ -92,14 +98,6 @@ def check(seeds: list[int] | None, projected_w: Path | None, psi: float, cutoff:
     for option, given in (("--trunc", psi != 1), ("--trunc-cutoff", cutoff is not None), ("--class", label is not None)):
         if projected_w and given:
             raise InputError(f"{option}: has no say in --projected-w, whose styles are drawn as they are")
-
-
-@torch.inference_mode()
-def predicted_kernels(G, ws: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
-    """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator, of ws [1, num_ws, w_dim]."""
-    layers = zip(G.synthesis.layers, ws.unbind(1))
-    kernels = [layer.modulation.kernels(w).composed()[0] for layer, w in layers]
-    return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
 
 
 if __name__ == "__main__":

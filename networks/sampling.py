@@ -1,6 +1,6 @@
 """Images drawn from a generator, as uint8 batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,10 +77,16 @@ def draw_seed(
 
 
 @torch.inference_mode()
-def draw_styles(G: Generator, ws: torch.Tensor, seed: int = 0, noise_mode: str = "const") -> torch.Tensor:
-    """ws [1, num_ws, w_dim] -> uint8 [C, H, W]. `seed` is of random noise."""
+def draw_styles(
+    G: Generator,
+    ws: torch.Tensor,  # [1, num_ws, w_dim]
+    seed: int = 0,  # of random noise
+    noise_mode: str = "const",
+    parts: Mapping[str, torch.Tensor] | None = None,  # as of `SynthesisNetwork.forward`
+) -> torch.Tensor:
+    """uint8 [C, H, W]"""
     torch.manual_seed(seed)
-    return to_uint8(G.synthesis(ws, noise_mode))[0]
+    return to_uint8(G.synthesis(ws, noise_mode, parts=parts))[0]
 
 
 @torch.inference_mode()
