@@ -5,6 +5,8 @@ import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is 
 # isort: split
 
 import importlib.util
+import signal
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -52,6 +54,7 @@ def main(networks, stylizer, directions, encoder_weights, host, port, opened, de
     if len({network.name for network in generators}) < len(generators):
         raise InputError("--network: found one twice, wanted each once")
     studio = Studio(stylizer, encoder_weights, chosen)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not at once: the folder of uploads is removed first
     with free_socket(host, port) as bound, quiet_gradio():
         from scripts.viewer.page import make_page  # it imports Gradio
 

@@ -8,7 +8,7 @@ import gradio as gr
 from networks.generator import PARTS
 from scripts.style_mixing import THIRDS, layers_of
 from scripts.viewer import markup
-from scripts.viewer.look import MAX_SEED, NOISE_MODES, Look
+from scripts.viewer.look import MAX_SEED, NOISE_MODES, Look, look_of
 from scripts.viewer.open_network import OpenNetwork
 from scripts.viewer.recipe import STYLES, recipe
 from torch_utils.files import InputError
@@ -20,24 +20,6 @@ PART_NAMES = {
 }
 NOWHERE = "none"  # of networks beside, and of layers whose kernels are drawn
 STEADY: dict[str, Any] = dict(trigger_mode="always_last", show_progress="hidden", queue=False, api_visibility="private")
-
-
-def look_of(page: dict[str, Any]) -> Look:
-    """From the values of the controls, by name."""
-    return Look(
-        seed=page["seed"],
-        seed_to=page["seed_to"],
-        position=round(page["position"], 4),
-        psi=round(page["psi"], 4),
-        cutoff=int(page["cutoff"]),
-        label=page["label"],
-        noise_mode=page["noise_mode"],
-        mix_seed=page["mix_seed"],
-        mix_layers=tuple(sorted(page["mix_layers"])),
-        part_seeds={part: page[f"{part}_seed"] for part in PARTS if page[part]},
-        part_layers=tuple(sorted(page["part_layers"])),
-        amounts=tuple(round(page[name], 4) for name in page if name.startswith("direction")),
-    )
 
 
 class GeneratorTab:
@@ -155,10 +137,8 @@ class GeneratorTab:
                 psi = gr.Slider(0, 1.5, 1, step=0.01, label="Truncation", min_width=140, elem_id="psi", buttons=[])
                 count = network.G.num_ws
                 cutoff = gr.Slider(0, count, count, step=1, label="of the first layers", min_width=140, buttons=[])
+            noise = gr.Radio([("fixed", "const"), ("random", "random"), ("none", "none")], value="const", label="Noise")
             with gr.Row():
-                noise = gr.Radio(
-                    [("fixed", "const"), ("random", "random"), ("none", "none")], value="const", label="Noise", min_width=140
-                )
                 label = gr.Dropdown(
                     network.classes,
                     value=network.classes[0] if network.classes else None,
@@ -197,7 +177,7 @@ class GeneratorTab:
                 name = names[i] if i < len(names) else ""
                 slider = gr.Slider(-4, 4, 0, step=0.05, label=name, visible=bool(name), elem_id=f"direction-{i}", buttons=[])
                 self.controls[f"direction{i}"] = slider
-            reset = gr.Button("Back to the middle", size="sm")
+            reset = gr.Button("Reset", size="sm")
         sliders = [self.controls[f"direction{i}"] for i in range(self.most)]
         self.buttons.append((reset, lambda: [0] * self.most if self.most > 1 else 0, None, sliders))
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from networks.generator import PARTS
 from torch_utils.files import InputError
@@ -49,3 +50,21 @@ class Look:
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not isinstance(value, (int, float)) or math.isnan(value) or not low <= value <= high:
         raise InputError(f"found {name} {str(value)[:40]}, wanted a number from {low:g} to {high:g}")
+
+
+def look_of(page: dict[str, Any]) -> Look:
+    """From the values of the controls, by name."""
+    return Look(
+        seed=page["seed"],
+        seed_to=page["seed_to"],
+        position=round(page["position"], 4),
+        psi=round(page["psi"], 4),
+        cutoff=int(page["cutoff"]),
+        label=page["label"],
+        noise_mode=page["noise_mode"],
+        mix_seed=page["mix_seed"],
+        mix_layers=tuple(sorted(page["mix_layers"])),
+        part_seeds={part: page[f"{part}_seed"] for part in PARTS if page[part]},
+        part_layers=tuple(sorted(page["part_layers"])),
+        amounts=tuple(round(page[name], 4) for name in page if name.startswith("direction")),
+    )

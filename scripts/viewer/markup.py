@@ -1,4 +1,4 @@
-"""Pictures and links as HTML. All that is shown or downloaded is in the page itself: no file is made for it, and none served."""
+"""Pictures and links as HTML. What is shown or downloaded is in the page itself: no file is made for it, and none is served."""
 
 import base64
 import html

@@ -29,9 +29,12 @@ CSS = """
   background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color) !important;
   border: 1px solid var(--border-color-primary); }
 .download:hover { background: var(--button-secondary-background-fill-hover); }
-.problem { padding: 12px 14px; border-radius: 8px; border: 1px solid #c0392b; color: var(--body-text-color); background: #c0392b18; }
+.problem { padding: 12px 14px; border-radius: 8px; border: 1px solid #c0392b; background: #c0392b18;
+  color: var(--body-text-color); }
 .waiting { display: grid; place-content: center; text-align: center; min-height: 220px; border-radius: 8px;
   border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued); }
+.controls .icon-wrap { display: none; }
+.controls button .wrap { font-size: .9rem; line-height: 1.35; min-height: 0; }
 .part { align-items: center !important; }
 .thumbnails { display: flex; gap: 12px; justify-content: center; }
 .thumbnails figure { margin: 8px 0 0; font-size: .8rem; text-align: center; color: var(--body-text-color-subdued); }
@@ -48,11 +51,11 @@ CSS = """
 
 
 def theme() -> gr.themes.Base:
-    return gr.themes.Default(font=LETTERS, font_mono=CODE, primary_hue="slate", secondary_hue="slate", neutral_hue="slate")
+    return gr.themes.Default(font=LETTERS, font_mono=CODE, primary_hue="indigo", secondary_hue="slate", neutral_hue="slate")
 
 
 def make_page(networks: Sequence[OpenNetwork], studio: Studio, device: str | None = None) -> gr.Blocks:
-    with gr.Blocks(title="AdaConv", analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:
+    with gr.Blocks(title="AdaConv", analytics_enabled=False, fill_width=True, delete_cache=(KEPT, KEPT)) as page:
         gr.Markdown("# AdaConv", elem_id="title")
         with gr.Tab("Generator"):
             GeneratorTab(networks, device).build(page)

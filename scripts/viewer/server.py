@@ -1,7 +1,7 @@
 """The page's own web server: nothing but the page, for nobody but its user, and nothing from elsewhere.
 
-Gradio serves more than this page needs: a proxy, a reader of addresses on the network, an interface for programs. What is not on
-the list here is not found.
+Gradio serves more than this page needs: a proxy, a reader of addresses on the network, an interface for programs. What is not
+on the list here is not found.
 """
 
 import os

@@ -1,76 +1,25 @@
 """The page of style transfer: a photograph, a style, and what becomes of them."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 import numpy as np
 import torch
 
 from scripts.viewer import markup
-from scripts.viewer.studio import (
-    DRAWN,
-    MASK,
-    MAX_SIDE,
-    MAX_STRENGTH,
-    STYLES,
-    Order,
-    Picture,
-    Studio,
-    painted_mask,
-    preset,
-    preset_names,
-    read_upload,
-)
+from scripts.viewer.studio import DRAWN, MASK, MAX_SIDE, MAX_STRENGTH, STYLES, Studio, preset_names, read_upload
+from scripts.viewer.wish import NONE, Wish, order_of
 from torch_utils.archive import SUFFIXES
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, to_pil, with_short_side
 from torch_utils.table_picture import thumbnail
 
 WAITING = '<div class="waiting">Drop a photograph, and it is drawn here.</div>'
-NONE = "none"
 EDITED = 384  # short side of the photograph that regions are painted on
 BRUSH = "#ffffff"
 CALM: dict[str, Any] = dict(
     trigger_mode="always_last", show_progress="minimal", concurrency_id="style", api_visibility="private"
 )
-
-
-class Wish(NamedTuple):
-    """The values of the controls, in their order."""
-
-    content: str | None
-    preset: str
-    style: str | None
-    strength: float
-    size: int
-    second: str
-    second_style: str | None
-    mask: str | None
-    painting: dict[str, Any] | None
-
-
-def order_of(wish: Wish) -> Order | None:
-    """None without a photograph. `InputError` for what cannot be drawn."""
-    if not wish.content:
-        return None
-    content, size, strength = read_upload(wish.content), int(wish.size), round(wish.strength, 4)
-    style = chosen_style(wish.style, wish.preset, "style", {content.name})
-    if not wish.second_style and wish.second == NONE:
-        return Order(content, style, size, strength)
-    second = chosen_style(wish.second_style, wish.second, "second", {content.name, style.name})
-    if wish.mask:
-        mask: Picture | None = read_upload(wish.mask)
-    else:
-        mask = painted_mask((wish.painting or {}).get("layers") or [], content.pixels, size)
-    return Order(content, style, size, strength, second, mask)
-
-
-def chosen_style(upload: str | None, name: str, folder: str, taken: set[str]) -> Picture:
-    """The upload goes before the one chosen by name. Where its name is taken, the command has it in a folder of its own."""
-    if not upload:
-        return preset(name)
-    style = read_upload(upload)
-    return style._replace(name=f"{folder}/{style.name}") if style.name in taken else style
 
 
 def nice(name: str) -> str:
@@ -93,22 +42,27 @@ class StyleTab:
             with gr.Column(scale=5, elem_classes="controls"):
                 self._controls()
         inputs = [*self.wish, self.painting]
-        draw: dict[str, Any] = dict(fn=self.draw, inputs=inputs, outputs=[self.result, self.line], **CALM)
+        draw: dict[str, Any] = dict(
+            fn=self.draw, inputs=inputs, outputs=[self.result, self.line], show_progress_on=self.result, **CALM
+        )
         content, chosen, style, strength, size, second, second_style, mask = self.wish
-        content.change(self.to_paint, [content], [self.painting], show_progress="hidden", api_visibility="private")
-        self.gallery.select(self._choose, None, [chosen, style], show_progress="hidden", api_visibility="private").then(**draw)
+        quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+        content.change(self.to_paint, [content], [self.painting], **quiet)
+        self.regions.expand(self.to_paint, [content, self.painting], [self.painting], **quiet)  # a closed one takes nothing
+        self.gallery.select(self._choose, None, [chosen, style], **quiet).then(**draw)
         uploads = [event for file in (content, style, second_style, mask) for event in (file.upload, file.clear)]
         gr.on([*uploads, strength.release, size.release, second.input, self.again.click], **draw)
 
     def _controls(self) -> None:
-        picture: dict[str, Any] = dict(file_types=list(SUFFIXES), height=110)
+        picture: dict[str, Any] = dict(file_types=list(SUFFIXES), height=112)
         content = gr.File(label="Photograph", elem_id="content", **picture)
         files = [(str(STYLES / f"{name}.jpg"), nice(name)) for name in self.presets]
         self.gallery = gr.Gallery(
             files,
             label="Style",
             columns=3,
-            height=150,
+            height=190,
+            show_label=False,
             allow_preview=False,
             interactive=False,
             object_fit="cover",
@@ -121,7 +75,7 @@ class StyleTab:
         with gr.Group(), gr.Row():
             strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", buttons=[], min_width=140, elem_id="strength")
             size = gr.Slider(64, MAX_SIDE, EDITED, step=32, label="Short side, pixels", buttons=[], min_width=140)
-        with gr.Accordion("A second style in a region", open=False, elem_id="regions"):
+        with gr.Accordion("A second style in a region", open=False, elem_id="regions") as self.regions:
             names = [(NONE, NONE), *((nice(name), name) for name in self.presets)]
             second = gr.Dropdown(names, value=NONE, label="Second style", elem_id="second")
             second_style = gr.File(label="Or a second style of your own", **picture)
@@ -138,7 +92,7 @@ class StyleTab:
             )
             self.again = gr.Button("Draw with this region", elem_id="again")
             mask = gr.File(label="Or a mask of two colours: the lighter one is the region", **picture)
-        self.wish = [content, chosen, style, strength, size, second, second_style, mask]
+        self.wish: list[Any] = [content, chosen, style, strength, size, second, second_style, mask]
 
     def _choose(self, event: gr.SelectData) -> tuple[str, None]:
         """A style of the page replaces an uploaded one."""
@@ -163,8 +117,10 @@ class StyleTab:
         html = f'{shown}<div class="links">{links}</div><div class="thumbnails">{row}</div>'
         return html, gr.update(value=self.studio.command(order, self.device), visible=True)
 
-    def to_paint(self, content: str | None) -> Any:
-        """The photograph, for the editor of regions; what cannot be read is told where it is drawn."""
+    def to_paint(self, content: str | None, painting: dict[str, Any] | None = None) -> Any:
+        """The photograph, for the editor of regions, unless it is there; what cannot be read is told where it is drawn."""
+        if painting and painting.get("background") is not None:
+            return gr.skip()
         if not content:
             return None
         try:
