@@ -221,7 +221,7 @@ class GeneratorTab:
         ]
 
 
-WHOLE: dict[str, Any] = dict(precision=0, minimum=0, maximum=MAX_SEED, step=1)
+WHOLE: dict[str, Any] = dict(precision=0, step=1)  # bounds are `Look`'s, whose message says more
 
 
 def random_seeds() -> list[int]:
