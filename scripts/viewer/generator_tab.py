@@ -134,9 +134,9 @@ class GeneratorTab:
         network = self.first
         with gr.Group():
             with gr.Row():
-                psi = gr.Slider(0, 1.5, 1, step=0.01, label="Truncation", min_width=140, elem_id="psi", buttons=[])
+                psi = gr.Slider(0, 1.5, 1, step=0.01, label="Truncation", min_width=180, elem_id="psi", buttons=[])
                 count = network.G.num_ws
-                cutoff = gr.Slider(0, count, count, step=1, label="of the first layers", min_width=140, buttons=[])
+                cutoff = gr.Slider(0, count, count, step=1, label="Truncated layers", min_width=180, buttons=[])
             noise = gr.Radio([("fixed", "const"), ("random", "random"), ("none", "none")], value="const", label="Noise")
             with gr.Row():
                 label = gr.Dropdown(

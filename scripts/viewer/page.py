@@ -14,12 +14,15 @@ CODE = ["ui-monospace", "monospace"]
 KEPT = 3600  # seconds that an uploaded file is kept, at least
 
 CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto !important; padding: 12px 16px !important; }
+.gradio-container { width: 100% !important; max-width: 1320px !important; margin: 0 auto !important; padding: 0 !important; }
+.gradio-container > .main { padding: 12px 24px !important; }
+.dark { color-scheme: dark; }
 #title h1 { font-size: 1.15rem; margin: 0; font-weight: 650; }
 .sides { gap: 24px !important; align-items: flex-start; }
 .pictures { position: sticky; top: 12px; }
 .picture { margin: 0; }
 .picture img { display: block; margin: 0 auto; width: auto; height: auto; max-width: 100%; max-height: 70vh; border-radius: 8px;
+  box-shadow: 0 0 0 1px var(--border-color-primary);
   background: repeating-conic-gradient(#ddd 0% 25%, #fff 0% 50%) 0 0 / 24px 24px; }
 .picture.sharp img { image-rendering: pixelated; width: min(100%, calc(62vh * var(--ratio))); }
 .picture figcaption { text-align: center; margin-top: 6px; color: var(--body-text-color-subdued); }
@@ -33,6 +36,8 @@ CSS = """
   color: var(--body-text-color); }
 .waiting { display: grid; place-content: center; text-align: center; min-height: 220px; border-radius: 8px;
   border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued); }
+#styles, #styles .grid-wrap { min-height: 0 !important; height: auto !important; max-height: none !important; }
+.controls td.download { display: none; }
 .controls .icon-wrap { display: none; }
 .controls button .wrap { font-size: .9rem; line-height: 1.35; min-height: 0; }
 .part { align-items: center !important; }
@@ -41,6 +46,7 @@ CSS = """
 .thumbnails img { height: 84px; border-radius: 6px; }
 #command textarea, #style-command textarea { font-family: var(--font-mono); font-size: .8rem; }
 @media (max-width: 800px) {
+  .gradio-container > .main { padding: 8px 12px !important; }
   .pictures { position: static; }
   .sides { flex-direction: column; }
   .sides > * { width: 100%; }

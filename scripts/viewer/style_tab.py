@@ -48,7 +48,7 @@ class StyleTab:
         content, chosen, style, strength, size, second, second_style, mask = self.wish
         quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
         content.change(self.to_paint, [content], [self.painting], **quiet)
-        self.regions.expand(self.to_paint, [content, self.painting], [self.painting], **quiet)  # a closed one takes nothing
+        second.input(lambda name: gr.update(visible=name != NONE), [second], [self.region], queue=False, **quiet)
         self.gallery.select(self._choose, None, [chosen, style], **quiet).then(**draw)
         uploads = [event for file in (content, style, second_style, mask) for event in (file.upload, file.clear)]
         gr.on([*uploads, strength.release, size.release, second.input, self.again.click], **draw)
@@ -61,7 +61,7 @@ class StyleTab:
             files,
             label="Style",
             columns=3,
-            height=190,
+            height="auto",
             show_label=False,
             allow_preview=False,
             interactive=False,
@@ -73,14 +73,13 @@ class StyleTab:
         chosen = gr.State(self.presets[0])
         style = gr.File(label="Or a style of your own", elem_id="style", **picture)
         with gr.Group(), gr.Row():
-            strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", buttons=[], min_width=140, elem_id="strength")
-            size = gr.Slider(64, MAX_SIDE, EDITED, step=32, label="Short side, pixels", buttons=[], min_width=140)
-        with gr.Accordion("A second style in a region", open=False, elem_id="regions") as self.regions:
-            names = [(NONE, NONE), *((nice(name), name) for name in self.presets)]
-            second = gr.Dropdown(names, value=NONE, label="Second style", elem_id="second")
-            second_style = gr.File(label="Or a second style of your own", **picture)
+            strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", buttons=[], min_width=180, elem_id="strength")
+            size = gr.Slider(64, MAX_SIDE, EDITED, step=32, label="Short side (px)", buttons=[], min_width=180)
+        names = [(NONE, NONE), *((nice(name), name) for name in self.presets)]
+        second = gr.Dropdown(names, value=NONE, label="Second style, in a region", elem_id="second")
+        with gr.Column(visible=False) as self.region:
             self.painting = gr.ImageEditor(
-                label="Paint where it is drawn",
+                label="Paint where",
                 type="numpy",
                 sources=[],
                 transforms=[],
@@ -91,7 +90,9 @@ class StyleTab:
                 elem_id="painting",
             )
             self.again = gr.Button("Draw with this region", elem_id="again")
-            mask = gr.File(label="Or a mask of two colours: the lighter one is the region", **picture)
+            with gr.Row():
+                second_style = gr.File(label="Or a second style of your own", min_width=180, **picture)
+                mask = gr.File(label="Or a mask: its lighter colour", min_width=180, **picture)
         self.wish: list[Any] = [content, chosen, style, strength, size, second, second_style, mask]
 
     def _choose(self, event: gr.SelectData) -> tuple[str, None]:
@@ -117,10 +118,8 @@ class StyleTab:
         html = f'{shown}<div class="links">{links}</div><div class="thumbnails">{row}</div>'
         return html, gr.update(value=self.studio.command(order, self.device), visible=True)
 
-    def to_paint(self, content: str | None, painting: dict[str, Any] | None = None) -> Any:
-        """The photograph, for the editor of regions, unless it is there; what cannot be read is told where it is drawn."""
-        if painting and painting.get("background") is not None:
-            return gr.skip()
+    def to_paint(self, content: str | None) -> dict[str, Any] | None:
+        """The photograph, for the editor of regions; what cannot be read is told where it is drawn."""
         if not content:
             return None
         try:

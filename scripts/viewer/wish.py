@@ -27,13 +27,15 @@ def order_of(wish: Wish) -> Order | None:
         return None
     content, size, strength = read_upload(wish.content), int(wish.size), round(wish.strength, 4)
     style = chosen_style(wish.style, wish.preset, "style", {content.name})
-    if not wish.second_style and wish.second == NONE:
+    if wish.second == NONE:
         return Order(content, style, size, strength)
     second = chosen_style(wish.second_style, wish.second, "second", {content.name, style.name})
     if wish.mask:
         mask: Picture | None = read_upload(wish.mask)
     else:
         mask = painted_mask((wish.painting or {}).get("layers") or [], content.pixels, size)
+    if mask is None:
+        return Order(content, style, size, strength)  # nothing is painted yet
     return Order(content, style, size, strength, second, mask)
 
 
