@@ -11,12 +11,14 @@ from pathlib import Path
 import click
 import torch
 
-from networks.generator import PARTS
+from networks.directions import kernel_parts, moved
+from networks.generator import PARTS, Generator
 from networks.generator_kernels import predicted_kernels
 from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import SEEDS, Progress, command, counted, run
+from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -30,6 +32,13 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @command()
 @click.option("--seeds", type=SEEDS, help="0-3,7 or 5 or 0,1,2")
 @click.option("--projected-w", type=FILE, help="draw the styles in this file instead, of scripts.projector or --save-ws")
+@click.option(
+    "--direction",
+    "directions",
+    multiple=True,
+    metavar="FILE:NAME=STEP",
+    help="move styles along a direction of scripts.directions, as out/directions.npz:0=2.5; may be repeated",
+)
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
 @click.option(
     "--network",
@@ -45,36 +54,39 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--show-kernels", type=FILE, help="draw the kernels of the one seed (AdaConv only)")
 @click.option("--save-ws", type=FILE, help=".npz: write the styles that are drawn, w [N, num_ws, w_dim]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
+def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
     """Draw one image per seed from a trained generator.
 
-    The same seed gives the same picture whatever the other seeds are.
+    The same seed gives the same picture whatever the other seeds are. --direction moves every one of them.
     """
     check(seeds, projected_w, psi, cutoff, label)
     chosen = choose_device(device)
     keep_freed_memory()
     network = find_network(network, "generator")
-    G, parts = load_generator(network, chosen), {}
+    G, given = load_generator(network, chosen), {}
     if show_kernels and G.config["modulation"] != "adaconv":
         raise InputError(f"--show-kernels: {network} predicts no kernels: its modulation is {G.config['modulation']}")
     if projected_w:
-        styles = load_ws(projected_w, G.num_ws, G.w_dim).to(chosen)
-        parts = {part: ws.to(chosen) for part, ws in load_parts(projected_w, PARTS, styles.shape).items()}
-        if parts and G.config["modulation"] != "adaconv":
-            raise InputError(f"{projected_w}: has parts of kernels, and {network} predicts none")
+        styles, given = read_styles(projected_w, G, chosen)
+        if given and directions:
+            raise InputError(f"--direction: parts of the kernels have styles of their own in {projected_w}")
         numbers, names, ws_of = range(len(styles)), "proj{:02d}.png", lambda i: styles[i : i + 1]
     else:
         c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
         numbers, names, ws_of = seeds, "seed{:04d}.png", lambda seed: seed_styles(G, seed, c, psi, cutoff)
+    steps = steps_along(directions, G.num_ws, G.w_dim, kernel_parts(G))
+    if save_ws and any(found.parts for found, *_ in steps):
+        raise InputError("--save-ws: a --direction moves a part of the kernels alone, which no style says")
     if show_kernels and len(numbers) > 1:
         raise InputError(f"--show-kernels: found {len(numbers)} {'styles' if projected_w else 'seeds'}, wanted one")
     make_folders(outdir, *(path.parent for path in (grid, show_kernels, save_ws) if path))
 
     images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
     for i, number in enumerate(numbers):
-        drawn.append(ws_of(number))
-        own = {part: ws[i : i + 1] for part, ws in parts.items()}
-        image = draw_styles(G, drawn[-1], number, noise_mode, own)
+        ws, parts = moved(ws_of(number), steps)
+        parts |= {part: other[i : i + 1] for part, other in given.items()}
+        drawn.append(ws)
+        image = draw_styles(G, ws, number, noise_mode, parts)
         save_png(outdir / names.format(number), image)
         if grid:
             images.append(image)
@@ -85,10 +97,19 @@ def main(seeds, projected_w, outdir, network, psi, cutoff, label, noise_mode, gr
     if grid:
         save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
     if save_ws:
-        write_ws(save_ws, torch.cat(drawn), parts)
+        write_ws(save_ws, torch.cat(drawn), given)
     if show_kernels:
         save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0], parts)))
     print(f"{counted(len(numbers), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
+
+
+def read_styles(path: Path, G: Generator, device: torch.device) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """ws [N, num_ws, w_dim] of a file, and those of parts of the kernels, if it has any."""
+    ws = load_ws(path, G.num_ws, G.w_dim)
+    parts = load_parts(path, PARTS, ws.shape)
+    if parts and not kernel_parts(G):
+        raise InputError(f"{path}: has styles for parts of kernels, and this network predicts none")
+    return ws.to(device), {part: other.to(device) for part, other in parts.items()}
 
 
 def check(seeds: list[int] | None, projected_w: Path | None, psi: float, cutoff: int | None, label: str | None) -> None:

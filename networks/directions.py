@@ -76,7 +76,7 @@ def find_directions(
     """The strongest first, named by method and number. A step along one is a standard deviation of w."""
     w = random_styles(G, samples, c).cpu()
     if method == "sefa":
-        modulations = [G.synthesis.layers[i].modulation for i in layers]
+        modulations = [layer.get_submodule("modulation") for i, layer in enumerate(G.synthesis.layers) if i in layers]
         vectors = sefa((style_map(modulation, G.w_dim, parts) for modulation in modulations), count)
     else:
         vectors = ganspace(w, count)

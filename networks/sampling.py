@@ -51,6 +51,8 @@ def sample(
     classes: Sequence[int] | None = None,  # to draw from evenly, such as the labels of the training images; conditional G only
     batch: int = 32,
     share: tuple[int, int] = (0, 1),  # (rank, world size): only batches rank, rank + world size, …
+    psi: float = 1,  # truncation, of the layers below `cutoff`
+    cutoff: int | None = None,
 ) -> Iterator[torch.Tensor]:
     """`count` images of a generator in batches, uint8 [≤ batch, C, H, W], on its device."""
     device = next(G.parameters()).device
@@ -59,7 +61,7 @@ def sample(
     rank, world = share
     for i in range(rank * batch, count, world * batch):
         labels = None if c is None else c[i : i + batch].to(device)
-        yield to_uint8(G(z[i : i + batch].to(device), labels))
+        yield to_uint8(G(z[i : i + batch].to(device), labels, psi, cutoff))
 
 
 @torch.inference_mode()
@@ -82,9 +84,9 @@ def draw_styles(
     ws: torch.Tensor,  # [1, num_ws, w_dim]
     seed: int = 0,  # of random noise
     noise_mode: str = "const",
-    parts: Mapping[str, torch.Tensor] | None = None,  # as of `SynthesisNetwork.forward`
+    parts: Mapping[str, torch.Tensor] | None = None,  # of kernels that come from other ws
 ) -> torch.Tensor:
-    """uint8 [C, H, W]"""
+    """uint8 [C, H, W]."""
     torch.manual_seed(seed)
     return to_uint8(G.synthesis(ws, noise_mode, parts=parts))[0]
 

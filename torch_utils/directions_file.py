@@ -21,7 +21,7 @@ class Directions(NamedTuple):
     scale: torch.Tensor  # [K] float32: the standard deviation of w along each, which a step of 1 goes
     parts: list[str] = []  # of kernels that they move, such as "spatial" (AdaConv only); none: whole styles
 
-    def index(self, name: str) -> int:
+    def find(self, name: str) -> int:
         """Of a name, or of a number that is no name. `InputError` where there is none."""
         if name in self.names:
             return self.names.index(name)
@@ -33,7 +33,7 @@ class Directions(NamedTuple):
         """With new names for old ones, or for numbers. `InputError` for a name that cannot be one, or is taken."""
         changed = list(self.names)
         for old, new in names.items():
-            changed[self.index(old)] = new
+            changed[self.find(old)] = new
         return self._replace(names=checked_names(changed))
 
 
@@ -57,7 +57,7 @@ def save_directions(path: Path, found: Directions) -> None:
 
 
 def load_directions(path: Path, num_ws: int, w_dim: int, parts: Sequence[str]) -> Directions:
-    """For a network with these layers, sizes and parts of kernels (none if it predicts none). `InputError` for anything else."""
+    """For a network with these layers, sizes and parts of kernels (if it predicts any). `InputError` for anything else."""
     fields = Directions._fields
     arrays = dict(zip(fields, read_arrays(path, fields, "directions", "scripts.directions", MAX_BYTES)))
     names, directions, layers, scale, moved = arrays.values()
@@ -107,7 +107,7 @@ def steps_along(texts: Sequence[str], num_ws: int, w_dim: int, parts: Sequence[s
         if path not in files:
             files[path] = load_directions(Path(path), num_ws, w_dim, parts)
         try:
-            steps.append((files[path], files[path].index(name), step))
+            steps.append((files[path], files[path].find(name), step))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
     return steps

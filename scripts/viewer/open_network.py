@@ -28,6 +28,7 @@ class OpenNetwork:
         names = read_snapshot(path, tensors=False).info.get("label_names")
         self.label_names: list[str] | None = names if names and len(names) == self.G.c_dim else None
         self.predicts_kernels = self.G.config["modulation"] == "adaconv"
+        self.directions_file = directions
         self.directions = self._load_directions(directions) if directions else self._principal_directions()
 
     def _load_directions(self, path: Path) -> Directions:
@@ -69,6 +70,10 @@ class OpenNetwork:
     def moves(self, look: Look) -> list[tuple[int, float]]:
         """Number of a direction and how far to go, where that is anywhere."""
         return [(i, amount) for i, amount in enumerate(look.amounts[: len(self.directions.names)]) if amount]
+
+    def step(self, index: int, amount: float) -> str | None:
+        """A move as `--direction` of generate.py takes it; None where the directions are in no file."""
+        return f"{self.directions_file}:{self.directions.names[index]}={amount!r}" if self.directions_file else None
 
     @torch.inference_mode()
     def styles(self, look: Look) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -28,11 +28,13 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None) -> Recip
     there = look.position == 1
     seed = look.seed_to if there else look.seed
     between = look.position not in (0, 1)
-    mixed, parted = bool(network.own(look.mix_layers)), bool(network.styles(look)[1])
+    mixed = bool(network.own(look.mix_layers))
+    parted = bool(network.own(look.part_layers) and look.part_seeds) and network.predicts_kernels
     end = ["--noise-mode", look.noise_mode] * (look.noise_mode != "const")
     end += ["--device", device] * (device is not None) + ["--outdir", "out"]
     common = ["--network", network.name]
-    if between or network.moves(look) or (mixed and parted):
+    steps = [word for i, amount in network.moves(look) for word in ("--direction", network.step(i, amount))]
+    if between or (mixed and parted) or (steps and (mixed or parted or None in steps)):
         return by_styles(network, look, common, end)
     psi, cutoff = network.truncation(look)
     truncation = ["--trunc", f"{psi!r}"] * (psi != 1)
@@ -40,7 +42,7 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None) -> Recip
     kind = [f"--class={label}"] if label is not None and label.startswith("-") else ["--class", label] * (label is not None)
     if not mixed and not parted:
         truncation += ["--trunc-cutoff", str(cutoff)] * (cutoff is not None)
-        words = ["generate.py", *common, "--seeds", str(seed), *truncation, *kind, *end]
+        words = ["generate.py", *common, "--seeds", str(seed), *truncation, *kind, *steps, *end]
         return Recipe(words, f"seed{seed:04d}.png", seed)
     columns = {look.mix_seed} if mixed else set(look.part_seeds.values())
     if len(columns) > 1 or cutoff is not None:

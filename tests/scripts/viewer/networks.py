@@ -14,7 +14,7 @@ SIZES = dict(channel_base=256, channel_max=16, z_dim=8, style_depth=2)
 
 def save_generator(path: Path, seed: int = 0, side: int = 16, names: list[str] | None = None, **options) -> Path:
     torch.manual_seed(seed)
-    G = Generator(side, **SIZES, **options).eval()
+    G = Generator(side, **SIZES | options).eval()
     for parameter in G.synthesis.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     for layer in G.synthesis.layers:

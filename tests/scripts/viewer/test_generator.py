@@ -148,18 +148,39 @@ def test_kernels_are_those_of_the_picture(networks):
         network.kernels(Look(1), 9)
 
 
-def test_directions_of_a_file(networks, tmp_path):
+def test_directions_of_a_file(networks, tmp_path, monkeypatch):
+    path = tmp_path / "directions.npz"
     G = networks["plain"].G
     found = find_directions(G, "sefa", 3, [0, 1], ["spatial"], samples=200)
-    save_directions(tmp_path / "directions.npz", found.renamed({"0": "smile"}))
-    network = OpenNetwork(networks["plain"].name, directions=tmp_path / "directions.npz")
+    save_directions(path, found.renamed({"0": "smile"}))
+    network = OpenNetwork(networks["plain"].name, directions=path)
     assert network.directions.names[0] == "smile" and len(networks["plain"].directions.names) == 6
     ws, parts = network.styles(Look(1, amounts=(2.0,)))
     step = 2 * found.scale[0] * found.directions[0]
     assert list(parts) == ["spatial"] and torch.equal(ws, network.styles(Look(1))[0])
     assert torch.allclose(parts["spatial"][0] - ws[0], torch.stack([step, step, *[0 * step] * (G.num_ws - 2)]), atol=1e-5)
+    look = Look(1, amounts=(2.0, 0, -0.35), psi=0.7)
+    line = recipe(network, look).words
+    assert [word for word in line if ":" in word] == [f"{path}:smile=2.0", f"{path}:sefa-2=-0.35"]
+    monkeypatch.chdir(tmp_path)
+    assert drawn_by_command(network, look, tmp_path) == markup.png(network.draw(look, 1))
+    assert recipe(network, Look(1, amounts=(2.0,), mix_layers=(1,))).styles
     with pytest.raises(InputError, match="no such file with directions"):
         OpenNetwork(networks["plain"].name, directions=tmp_path / "none.npz")
+
+
+def test_a_file_of_parts_for_a_network_without(networks, here):
+    made = recipe(networks["plain"], Look(1, part_seeds={"spatial": 3, "bias": 2}, part_layers=(1,)))
+    (here / STYLES).write_bytes(made.styles)
+    words = ["--projected-w", STYLES, "--outdir", "out", "--device", "cpu"]
+    with pytest.raises(InputError, match="styles.npz: has styles for parts of kernels, and this network predicts none"):
+        call(generate.main, "--network", networks["demod"].name, *words)
+    network = ["--network", networks["plain"].name]
+    call(generate.main, *network, *words, "--save-ws", "again.npz", "--show-kernels", "kernels.png")
+    assert (here / "again.npz").read_bytes() == made.styles
+    save_directions(here / "d.npz", networks["plain"].directions)
+    with pytest.raises(InputError, match="--direction: parts of the kernels have styles of their own"):
+        call(generate.main, *network, *words, "--direction", "d.npz:0=1")
 
 
 def test_another_network_draws_what_it_can(networks):

@@ -74,9 +74,8 @@ def test_every_command_draws_the_same_bytes(studio, here, wish):
 def test_a_style_called_like_the_photograph(here):
     (here / "other").mkdir()
     shutil.copy("my style.png", "other/photo.png")
-    order = order_of(
-        WISH._replace(content="photo.png", style="other/photo.png", second_style="photo.png", painting=painting(0.5))
-    )
+    wish = WISH._replace(content="photo.png", style="other/photo.png", second="renoir", second_style="photo.png")
+    order = order_of(wish._replace(painting=painting(0.5)))
     assert (order.content.name, order.style.name, order.second.name) == ("photo.png", "style/photo.png", "second/photo.png")
 
 

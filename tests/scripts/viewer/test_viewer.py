@@ -35,7 +35,7 @@ WAIT = 60_000  # milliseconds
 def folder(tmp_path_factory):
     """With networks and pictures; the server has its own folder of temporary files in it."""
     folder = tmp_path_factory.mktemp("viewer")
-    save_generator(folder / "first.safetensors", 0)
+    save_generator(folder / "first.safetensors", 0, side=64, channel_base=1024, channel_max=128)  # widths of --cfg small
     save_generator(folder / "second.safetensors", 1, side=8, c_dim=2, names=["cat", "dog"])
     save_stylizer(folder)
     (folder / "temporary").mkdir()
@@ -159,6 +159,23 @@ def test_seeds_sliders_and_parts(page, folder, tmp_path, monkeypatch):
     words[words.index("styles.npz")] = tmp_path / "styles.npz"
     call(generate.main, *words[1:-1], tmp_path)
     assert downloaded(page, "#picture .download >> nth=0").read_bytes() == (tmp_path / "proj00.png").read_bytes()
+
+
+def test_a_slider_takes_little_time(page):
+    """Processor time of server and browser together, as what passes on the clock depends on what else the machine does."""
+    psutil = pytest.importorskip("psutil")
+
+    def spent() -> float:
+        times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+        return sum(time.user + time.system for time in times)
+
+    page.get_by_label("Beside it").click()
+    page.get_by_role("option", name="none").click()
+    before = spent()
+    for step in range(10):
+        with changes(page):
+            slide(page, "#psi", 0.2 + 0.05 * step)
+    assert (spent() - before) / 10 < 0.3
 
 
 def test_buttons_directions_and_kernels(page):
