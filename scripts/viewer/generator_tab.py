@@ -58,7 +58,7 @@ class GeneratorTab:
         try:
             look = look_of(page)
         except InputError as error:
-            return [markup.problem(str(error)), gr.skip(), gr.update(visible=False), "", "", ""]
+            return [markup.problem(str(error)), "", gr.update(visible=False), "", "", ""]
         left, right = self.pane(self.networks[page["network"]], look), ("", "")
         if second:
             right = self.pane(second, look)

@@ -200,6 +200,22 @@ def test_buttons_directions_and_kernels(page):
     page.wait_for_selector("#picture img")
 
 
+def test_another_network(page):
+    """It has classes, and fewer layers."""
+    layers = page.locator("#mix-layers input")
+    assert layers.count() == 9
+    page.get_by_label("Network", exact=True).click()
+    with changes(page):
+        page.get_by_role("option", name="second.safetensors").click()
+    page.wait_for_function("document.querySelectorAll('#mix-layers input').length === 3")
+    words = command(page, "#command")
+    assert words[words.index("--class") + 1] == "cat" and "second.safetensors" in words
+    page.get_by_label("Class").click()
+    with changes(page):
+        page.get_by_role("option", name="dog").click()
+    assert "dog" in command(page, "#command")
+
+
 def test_style(page, folder, tmp_path, monkeypatch):
     """A file that is no picture gets its line; a photograph is drawn, as the command draws it."""
     page.get_by_role("tab", name="Style").click()
