@@ -100,7 +100,7 @@ class GeneratorTab:
                 line = gr.Textbox(label="The command that draws it", lines=2, buttons=["copy"], elem_id="command")
             with gr.Column(min_width=200, visible=False) as beside:
                 right = gr.HTML(elem_id="picture-beside", container=False)
-                line_beside = gr.Textbox(label="The command that draws it", lines=2, buttons=["copy"])
+                line_beside = gr.Textbox(label="The command that draws it", lines=2, buttons=["copy"], elem_id="command-beside")
         self.panes = [left, line, beside, right, line_beside]
         self.kernels = gr.HTML(elem_id="kernels", container=False)
 

@@ -44,7 +44,7 @@ CSS = """
 .thumbnails { display: flex; gap: 12px; justify-content: center; }
 .thumbnails figure { margin: 8px 0 0; font-size: .8rem; text-align: center; color: var(--body-text-color-subdued); }
 .thumbnails img { height: 84px; border-radius: 6px; }
-#command textarea, #style-command textarea { font-family: var(--font-mono); font-size: .8rem; }
+#command textarea, #command-beside textarea, #style-command textarea { font-family: var(--font-mono); font-size: .8rem; }
 @media (max-width: 800px) {
   .gradio-container > .main { padding: 8px 12px !important; }
   .pictures { position: static; }
