@@ -6,13 +6,14 @@ import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch
 # isort: split
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import torch
 
 from networks.directions import kernel_parts, moved
+from networks.generator import PARTS, Generator
+from networks.generator_kernels import predicted_kernels
 from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
@@ -22,7 +23,7 @@ from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
-from torch_utils.ws_file import load_ws
+from torch_utils.ws_file import load_parts, load_ws
 from torch_utils.ws_file import save_ws as write_ws
 
 HINTS = {  # what options are called elsewhere -> what to do instead
@@ -72,11 +73,13 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
     chosen = choose_device(device)
     keep_freed_memory()
     network = find_network(network, "generator")
-    G = load_generator(network, chosen)
+    G, given = load_generator(network, chosen), {}
     if show_kernels and G.config["modulation"] != "adaconv":
         raise InputError(f"--show-kernels: {network} predicts no kernels: its modulation is {G.config['modulation']}")
     if projected_w:
-        styles = load_ws(projected_w, G.num_ws, G.w_dim).to(chosen)
+        styles, given = read_styles(projected_w, G, chosen)
+        if given and directions:
+            raise InputError(f"--direction: parts of the kernels have styles of their own in {projected_w}")
         numbers, names, ws_of = range(len(styles)), "proj{:02d}.png", lambda i: styles[i : i + 1]
     else:
         c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
@@ -91,6 +94,7 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
     images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
     for i, number in enumerate(numbers):
         ws, parts = moved(ws_of(number), steps)
+        parts |= {part: other[i : i + 1] for part, other in given.items()}
         drawn.append(ws)
         image = draw_styles(G, ws, number, noise_mode, parts)
         save_png(outdir / names.format(number), image)
@@ -103,10 +107,19 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
     if grid:
         save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
     if save_ws:
-        write_ws(save_ws, torch.cat(drawn))
+        write_ws(save_ws, torch.cat(drawn), given)
     if show_kernels:
         save_png(show_kernels, kernel_picture(predicted_kernels(G, drawn[0], parts)))
     print(f"{counted(len(numbers), 'image')} in {outdir}" + (f", all of them in {grid}" if grid else ""))
+
+
+def read_styles(path: Path, G: Generator, device: torch.device) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """ws [N, num_ws, w_dim] of a file, and those of parts of the kernels, if it has any."""
+    ws = load_ws(path, G.num_ws, G.w_dim)
+    parts = load_parts(path, PARTS, ws.shape)
+    if parts and not kernel_parts(G):
+        raise InputError(f"{path}: has styles for parts of kernels, and this network predicts none")
+    return ws.to(device), {part: other.to(device) for part, other in parts.items()}
 
 
 def check(seeds: list[int] | None, projected_w: Path | None, psi: float, cutoff: int | None, label: str | None) -> None:
@@ -116,15 +129,6 @@ def check(seeds: list[int] | None, projected_w: Path | None, psi: float, cutoff:
     for option, given in (("--trunc", psi != 1), ("--trunc-cutoff", cutoff is not None), ("--class", label is not None)):
         if projected_w and given:
             raise InputError(f"{option}: has no say in --projected-w, whose styles are drawn as they are")
-
-
-@torch.inference_mode()
-def predicted_kernels(G, ws: torch.Tensor, parts: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
-    """Title and kernels [C_out, C_in / groups, k, k] of every layer of an AdaConv generator, of ws [1, num_ws, w_dim]."""
-    of_layer = lambda i: {part: other[:, i] for part, other in parts.items()}
-    layers = zip(G.synthesis.layers, ws.unbind(1))
-    kernels = [layer.modulation.kernels(w, **of_layer(i)).composed()[0] for i, (layer, w) in enumerate(layers)]
-    return [(f"layer {i}, {one.shape[0]} channels", one) for i, one in enumerate(kernels)]
 
 
 if __name__ == "__main__":

@@ -72,6 +72,8 @@ CASES += [(names(NOTEBOOK), command) for command in notebook_commands()]
 def entry(words):
     """The click command of `python WORDS`, and what is left for it."""
     module = words.pop(1) if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
+    if (ROOT / module.replace(".", "/")).is_dir():  # `python -m` of a package
+        module += ".__main__"
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"there is no {module}"
     command, rest = importlib.import_module(module).main, words[1:]
     while isinstance(command, click.Group) and rest and rest[0] in command.commands:

@@ -6,7 +6,7 @@ import torch
 
 from torch_utils import ws_file
 from torch_utils.files import InputError
-from torch_utils.ws_file import load_ws, save_ws
+from torch_utils.ws_file import load_parts, load_ws, save_ws, ws_bytes
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -15,6 +15,29 @@ def test_what_is_written_is_read(tmp_path):
     assert torch.equal(load_ws(tmp_path / "w.npz", 5, 18), ws)
     np.savez(tmp_path / "one.npz", w=ws[:, :1].double().numpy())  # of another program: one style for all layers
     assert torch.equal(load_ws(tmp_path / "one.npz", 5, 18), ws[:, :1].expand(-1, 5, -1))
+
+
+def test_styles_of_parts_are_beside_them(tmp_path):
+    ws, bias = torch.randn(3, 5, 18), torch.randn(3, 5, 18)
+    save_ws(tmp_path / "w.npz", ws, {"bias": bias})
+    assert (tmp_path / "w.npz").read_bytes() == ws_bytes(ws, {"bias": bias}) != ws_bytes(ws)
+    found = load_parts(tmp_path / "w.npz", ("spatial", "bias"), ws.shape)
+    assert list(found) == ["bias"] and torch.equal(found["bias"], bias)
+    assert torch.equal(load_ws(tmp_path / "w.npz", 5, 18), ws) and not load_parts(tmp_path / "w.npz", ("spatial",), ws.shape)
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        (np.zeros((1, 5, 18)), r"found bias float64 \[1, 5, 18\], wanted float \[3, 5, 18\] as `w` has"),
+        (np.zeros((3, 5, 18), int), "found bias int64"),
+        (np.full((3, 5, 18), np.inf), "is not finite"),
+    ],
+)
+def test_what_are_no_styles_of_parts(tmp_path, other, message):
+    np.savez(tmp_path / "w.npz", w=np.zeros((3, 5, 18)), bias=other)
+    with pytest.raises(InputError, match=message):
+        load_parts(tmp_path / "w.npz", ("bias",), (3, 5, 18))
 
 
 @pytest.mark.parametrize(
