@@ -1,6 +1,6 @@
 """A page in the browser: `python -m scripts.viewer`."""
 
-import torch_utils.openmp  # noqa: F401  sets what OpenMP reads when PyTorch is loaded, and so comes first
+import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch is loaded
 
 # isort: split
 
