@@ -355,6 +355,19 @@ def test_a_signal_saves_and_the_same_command_goes_on(trainer, tmp_path, number):
 
 
 @needs_posix
+def test_a_closed_pipe_saves(trainer, tmp_path):
+    """`train.py | head`: whoever reads goes away, and the run is stopped as by SIGTERM."""
+    process = trainer()
+    process.stdout.close()
+    assert process.wait(120) == STATUS
+    assert "Traceback" not in process.stderr.read()
+    (run_dir,) = (tmp_path / "o").iterdir()
+    state = torch.load(run_dir / "training-state.pt", weights_only=True)
+    assert state["nimg"] == 4 * state["step"] > 0
+    process.stdout = None
+
+
+@needs_posix
 def test_a_signal_reaches_all_processes(trainer, tmp_path):
     process = trainer("--gpus", 2)
     process.send_signal(signal.SIGTERM)
