@@ -25,7 +25,7 @@ from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import CHECKED, only_trainer
 from training.dataset import ImageDataset, evaluation_batches
 from training.gan.config import TrainingConfig, resolve
-from training.gan.contradictions import check_given
+from training.gan.contradictions import check_given, check_size
 from training.gan.estimate import print_costs
 from training.gan.loop import train
 from training.gan.names_elsewhere import HINTS
@@ -72,6 +72,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     use_threads(config.threads)
 
     dataset = open_dataset(config)
+    check_size(dataset)
     left_out = check_images(dataset, start.run_dir)
     if not start.saved:
         config = start.config = dataclasses.replace(config, run=fingerprint(config, dataset.findings()["files"]))

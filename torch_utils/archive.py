@@ -26,6 +26,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP") + ("AVIF",) * AVIF
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # what 8 bits a channel hold without loss
 METADATA = "dataset.json"
 MAX_ENTRY_BYTES = 1 << 28  # of one file, unpacked; more is a mistake or an attack
+SPARE_BYTES = 1 << 24  # of an image file, whatever its size in pixels: profiles, previews, text
+MAX_PIXEL_BYTES = 16  # of each pixel beyond that
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
 TURNS = {  # EXIF orientation -> what sets the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,13 +81,20 @@ class Archive:
 
     def image(self, name: str) -> Image.Image:
         """The decoded image in mode L, LA, RGB or RGBA."""
-        with self._decoding(name), self._open(name) as file, _header(io.BytesIO(file.read())) as (image, mode, orientation):
-            image = image.convert(mode)
-            return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+        with self._decoding(name):
+            with self._open(name) as file:
+                data = file.read(SPARE_BYTES)
+                if more := file.read(1):  # seldom: then what there is must have something to do with the picture
+                    with _header(io.BytesIO(data)) as (image, _, _):
+                        most = SPARE_BYTES + MAX_PIXEL_BYTES * image.width * image.height
+                    data = data + more + read_all(file, most - len(data))
+            with _header(io.BytesIO(data)) as (image, mode, orientation):
+                image = image.convert(mode)
+                return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
     def read(self, name: str) -> bytes:
         with self._decoding(name), self._open(name) as file:
-            return file.read()
+            return read_all(file, MAX_ENTRY_BYTES)
 
     def labels(self) -> dict[str, int] | None:
         """Class of every image, or None where the archive has no labels.
@@ -234,6 +243,17 @@ class Archive:
         else:
             return
         raise InputError(f"{self.path}: {name}: {problem}")
+
+
+def read_all(file: IO[bytes], most: int) -> bytes:
+    """In blocks: what a zip entry reads at once it copies once more for each megabyte. `InputError` beyond `most`."""
+    blocks, size = [], 0
+    while block := file.read(1 << 20):
+        size += len(block)
+        if size > most:
+            raise InputError("found far more bytes than its pixels can need")
+        blocks.append(block)
+    return b"".join(blocks)
 
 
 @contextlib.contextmanager

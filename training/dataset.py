@@ -20,6 +20,7 @@ from training.data_order import permutation
 from training.data_order import readers_watched as readers_watched
 from training.image_memory import KeptImages, fits
 
+DECODING_BYTES, DECODED_PIXEL_BYTES = 1 << 29, 12  # of all images that are decoded at once, and about what a pixel takes
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
 
 
@@ -116,7 +117,8 @@ class ImageDataset(Dataset):
         `report` is called with the number of images that are done, e.g. `Progress.update`; mirrored copies do not count.
         """
         bad, done, files = {}, 0, self._fingerprint()
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:  # Pillow and zlib let go of Python's lock
+        together = max(DECODING_BYTES // (DECODED_PIXEL_BYTES * self.height * self.width), 1)
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16, together)) as pool:  # Pillow and zlib let go of Python's lock
             for start in range(0, len(self._names), 512):
                 names = self._names[start : start + 512]
                 for name, error in zip(names, pool.map(self._examine, range(start, start + len(names)))):

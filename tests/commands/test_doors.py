@@ -1,19 +1,24 @@
 """The few places through which anything comes in or goes out, each with attacks in a list: a new attack is a new line."""
 
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image, PngImagePlugin
 
 from metrics.detectors import inception, torchscript
 from metrics.evaluation.metric_name import parse_metric
 from networks.generator import Generator
 from tests.conftest import ROOT
+from torch_utils.archive import Archive
 from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError, append_jsonl, atomic_write, cache_dir, open_file, read_json, sha256
 from torch_utils.run_dir import read_options
@@ -214,6 +219,49 @@ def test_a_hash_is_looked_at_before_anything_runs(program, monkeypatch):
 def test_a_known_hash_is_run(program):
     network, digest = torchscript.run_program(program, sha256(program), torch.device("cpu"))
     assert digest == sha256(program) and torch.equal(network(torch.ones(1, 3, 2, 2)), torch.ones(1, 3))
+
+
+# ---------------------------------------------------------------- budgets
+
+
+def png(width: int, height: int, mode: str = "L", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (width, height)).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_bytes_beyond_a_picture_are_not_read(tmp_path):
+    """A zip of a few kB whose entries are small pictures and 200 MB of zeros."""
+    path = tmp_path / "zeros.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("0.png", png(16, 16) + bytes(200 << 20))
+    began = time.process_time()
+    with pytest.raises(InputError, match="0.png: found far more bytes than its pixels can need"):
+        Archive(path).image("0.png")
+    assert time.process_time() - began < 2
+
+
+def test_a_picture_with_a_large_profile_is_read(tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "x" * 1000)
+    (tmp_path / "0.png").write_bytes(png(16, 16, pnginfo=text) + bytes(1 << 20))
+    assert Archive(tmp_path).image("0.png").size == (16, 16)
+
+
+def test_images_that_no_generator_is_made_for_are_not_decoded(run_command, tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "0.png").write_bytes(png(9400, 9400, "P", transparency=b"\0\1"))
+    limited = f"""
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))
+sys.argv = ["train.py", "--outdir", {str(tmp_path / "o")!r}, "--data", {str(folder)!r}, "--cfg", "tiny", "--metrics", "none"]
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+"""
+    began = time.monotonic()
+    finished = python(limited)
+    assert finished.returncode == 2 and "images of 9400×9400 cannot be made" in finished.stderr, finished.stderr
+    assert time.monotonic() - began < 60 and "checking" not in finished.stderr
 
 
 # ---------------------------------------------------------------- options and states

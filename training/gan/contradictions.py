@@ -1,5 +1,6 @@
 """Options that contradict one another, or the images: an option that does nothing is a mistake, so it is refused."""
 
+from networks.resolutions import resolutions
 from torch_utils.cli import counted
 from torch_utils.files import InputError
 from training.dataset import ImageDataset
@@ -26,3 +27,11 @@ def check_given(given: set[str], config: TrainingConfig, dataset: ImageDataset, 
         raise InputError(f"--freezed {config.freezed}: for these images the discriminator has {counted(blocks, 'block')}")
     if config.grow and config.grow_from > max(dataset.resolution):
         raise InputError(f"--grow-from {config.grow_from}: the images have {max(dataset.resolution)} pixels a side")
+
+
+def check_size(dataset: ImageDataset) -> None:
+    """`InputError` for images that no generator is made for, before any of them is decoded."""
+    try:
+        resolutions(dataset.resolution)
+    except ValueError as error:
+        raise InputError(f"{dataset.name}: {error}") from None
