@@ -239,7 +239,7 @@ SHORT = {  # what makes the commands of the front page short
     "generate.py": "--device cpu",
     "stylize.py": "--device cpu",
 }
-LARGE = ("fid50k_full", "fd10k_full", "fd1k_full", "scripts.bench", "--hours")  # long, or a download: these only parse
+LARGE = ("fid50k_full", "fd10k_full", "fd1k_full", "scripts.bench", "--hours", "scripts.viewer")  # long: these only parse
 
 
 @pytest.mark.slow
@@ -249,6 +249,7 @@ def test_the_front_page_can_be_followed(test_data, image_folder, run_command, tm
     for name, count in (("photos", 4), ("paintings", 3)):
         image_folder(n=count, size=96, name=name)
     shutil.make_archive(str(tmp_path / "fashion32"), "zip", image_folder(n=20, size=32, labels=10))
+    shutil.make_archive(str(tmp_path / "fashion32-test"), "zip", image_folder(n=30, size=32, labels=10, name="unseen"))
     shutil.copy(tmp_path / "photos" / "000.png", tmp_path / "photo.jpg")
     shutil.copy(tmp_path / "paintings" / "000.png", tmp_path / "painting.jpg")
     rows = [line for line in text_of(ROOT / "README.md").splitlines() if line.startswith("| ") and "`python " in line]
