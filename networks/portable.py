@@ -1,7 +1,7 @@
 """The networks' operations in forms that every runtime has, for networks that leave this project (scripts/export.py).
 
-`adaconv_fast`, `sample_conv`, `conv` and their like choose among forms by size and processor, and have derivatives of their own:
-neither can be written into a file. Here are the same functions as plain, shape-independent formulas, and a context in which the
+`adaconv_fast`, `sample_conv`, `conv` and their like choose among forms by size and processor, and have derivatives of their
+own: neither can be written into a file. Here are the same functions as plain, shape-independent formulas, and a context in which the
 networks use these instead. `adaconv_plain` remains the definition; these are tested against it.
 """
 
@@ -18,7 +18,7 @@ from torch_utils import ops
 
 
 def convolve_by_shifts(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor, padding: int) -> torch.Tensor:
-    """`sample_conv.sample_conv`: x [N, C_in, H, W], kernel [N, C_out, C_in/groups, k, k], bias [N, C_out] -> [N, C_out, H', W'].
+    """`sample_conv.sample_conv`: x [N, C_in, H, W], kernel [N, C_out, C_in/groups, k, k], bias [N, C_out] -> [N, C_out, …].
 
     Most runtimes have no convolution whose weights are computed: they want them in the file. A k×k convolution is the sum of k²
     shifted copies of the map, each times one tap of the kernel, which is a small matrix for each group of channels. Rows lie

@@ -3,15 +3,16 @@
 The inputs that may be left out come last; a runtime that has no such inputs wants them all.
 """
 
-import math
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
 import torch.nn.utils.parametrize as parametrize
 
 from networks.generator import Generator
-from networks.style_transfer.network import StyleTransfer
+from networks.style_transfer.network import PAPER_STYLE_SIDE, StyleTransfer
 from networks.style_transfer.vgg import STRIDE, VGG, StyleFeatures, style_features
 from torch_utils.images import to_uint8
 
@@ -28,7 +29,6 @@ class Graph:
     dynamic: dict[str, dict[int, str]]  # input -> dimension -> what it is
     output: str
     notes: dict[str, str]  # for whoever finds the file
-    least: dict[str, int] = field(default_factory=dict)  # least size of a dimension, where it is not 1
 
     @property
     def optional(self) -> list[str]:
@@ -103,8 +103,8 @@ def generator_graph(G: Generator, part: str = "all", noise_mode: str = "const", 
 class Stylizing(nn.Module):
     """content [N, 3, H, W], style [N or 1, 3, h, w] in [-1, 1], strength [] -> images [N, 3, H, W], about [-1, 1], or uint8.
 
-    `strength` goes from the content's own descriptor at 0 to the style's at 1, as `stylize.py --strength`; the content is looked
-    at in its own size. Noise is stored, as no file can draw PyTorch's for every size: see `NoiseTiles`.
+    `strength` goes from the content's own descriptor at 0 to the style's at 1, as `stylize.py --strength`, but the content is
+    looked at in its own size. Noise is stored, as no file can draw PyTorch's for every size: see `NoiseTiles`.
     """
 
     def __init__(self, network: StyleTransfer, encoder: VGG, noise_mode: str, uint8: bool = False):  # encoder: not rescaled
@@ -129,15 +129,12 @@ class Stylizing(nn.Module):
         one_each = torch.arange(content.shape[0]).clamp(max=style.shape[0] - 1)
         descriptor = descriptor[one_each]
         if strength is not None:
-            descriptor = descriptor - (descriptor - self.own(content, seen)) * (1 - strength)
+            descriptor = descriptor - (descriptor - self.network.encode_style(seen)) * (1 - strength)
         x = seen.relu4_1
         for level, kernels, noise in zip(self.network.levels, self.network.kernels(descriptor), self.noise(x)):
             x = level(x, kernels, noise)
         images = x[:, :, : content.shape[2], : content.shape[3]]
         return to_uint8(images) if self.uint8 else images
-
-    def own(self, content: torch.Tensor, seen: StyleFeatures) -> torch.Tensor:
-        return self.network.encode_style(seen)
 
 
 class NoiseTiles(nn.Module):
@@ -148,10 +145,10 @@ class NoiseTiles(nn.Module):
 
     def __init__(self, network: StyleTransfer, noise_mode: str):
         super().__init__()
-        self.mode, self.factors = noise_mode, [level.factor for level in network.levels]
+        self.noise_mode, self.factors = noise_mode, [level.factor for level in network.levels]
         if not network.config["noise"]:
-            self.mode = "none"
-        if self.mode == "const":
+            self.noise_mode = "none"
+        if self.noise_mode == "const":
             generator = torch.Generator().manual_seed(0)
             tiles = torch.randn(len(self.factors), NOISE_SIDE, NOISE_SIDE, generator=generator)
             self.tiles = nn.Parameter(tiles.half().float(), requires_grad=False)
@@ -161,11 +158,11 @@ class NoiseTiles(nn.Module):
         maps: list[torch.Tensor | None] = []
         for i, factor in enumerate(self.factors):
             height, width = height * factor, width * factor
-            if self.mode == "const":
+            if self.noise_mode == "const":
                 rows, columns = torch.arange(height) % NOISE_SIDE, torch.arange(width) % NOISE_SIDE
                 maps.append(self.tiles[i][rows][:, columns][None, None])
             else:
-                maps.append(torch.randn(1, 1, height, width) if self.mode == "random" else None)
+                maps.append(torch.randn(1, 1, height, width) if self.noise_mode == "random" else None)
         return maps
 
 
@@ -188,9 +185,7 @@ def stylizer_graph(network: StyleTransfer, encoder: VGG, noise_mode: str = "cons
     if network.adaptive:
         inputs["strength"] = torch.tensor(0.7)
     else:  # the paper's style encoder takes one size, and contents have others
-        from networks.style_transfer.network import PAPER_STYLE_SIDE as side
-
-        inputs["style"], dynamic["style"] = torch.rand(3, 3, side, side) * 2 - 1, {0: "styles"}
+        inputs["style"], dynamic["style"] = torch.rand(3, 3, PAPER_STYLE_SIDE, PAPER_STYLE_SIDE) * 2 - 1, {0: "styles"}
     notes = {"kind": "style_transfer", "transfer": network.transfer, "noise_mode": noise_mode}
     notes |= {
         "range": "content and style -1 to 1; images " + ("uint8, 0 to 255" if uint8 else "about -1 to 1"),
@@ -210,7 +205,7 @@ class _Widened(nn.Module):
 
 
 def keep_halves(module: nn.Module) -> None:
-    """Weights that are float16 numbers are kept as such, and widened where they are used: the file is half as large, and exact."""
+    """Weights that are float16 numbers are kept as such, and widened where they are used: half the file, and exact."""
     for part in list(module.modules()):
         for name, value in list(part.named_parameters(recurse=False)):
             if value.dtype == torch.float32 and value.numel() > 1 and torch.equal(value, value.half().float()):
@@ -218,8 +213,14 @@ def keep_halves(module: nn.Module) -> None:
                 parametrize.register_parametrization(part, name, _Widened(), unsafe=True)
 
 
-def largest_difference(wanted: torch.Tensor, found: torch.Tensor) -> float:
-    """NaN where one is not finite."""
-    if wanted.shape != found.shape:
-        return math.inf
-    return (wanted.double() - found.double()).abs().max().item()
+@contextlib.contextmanager
+def without_random_noise(module: nn.Module) -> Iterator[None]:
+    """Where a graph draws random noise, it has none within the block."""
+    random = [part for part in module.modules() if getattr(part, "noise_mode", None) == "random"]
+    try:
+        for part in random:
+            part.noise_mode = "none"  # type: ignore[assignment]  # a string in these modules
+        yield
+    finally:
+        for part in random:
+            part.noise_mode = "random"  # type: ignore[assignment]

@@ -44,7 +44,7 @@ def as_onnx(program: torch.export.ExportedProgram, graph: Graph) -> bytes:
 
 
 def gains_to_maps(graph: "ir.Graph") -> None:
-    """conv(x, w·gain) becomes conv(x·gain, w) where gain is a number: weights are those of the file then, as runtimes want them."""
+    """conv(x, w·gain) becomes conv(x·gain, w) where gain is a number: runtimes want weights that are in the file."""
     for conv in [node for node in graph if node.op_type == "Conv"]:
         x, weight = conv.inputs[:2]
         product = weight.producer()
