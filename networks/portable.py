@@ -1,8 +1,8 @@
 """The networks' operations in forms that every runtime has, for networks that leave this project (scripts/export.py).
 
 `adaconv_fast`, `sample_conv`, `conv` and their like choose among forms by size and processor, and have derivatives of their
-own: neither can be written into a file. Here are the same functions as plain, shape-independent formulas, and a context in which the
-networks use these instead. `adaconv_plain` remains the definition; these are tested against it.
+own: neither can be written into a file. Here are the same functions as plain, shape-independent formulas, and a context in
+which the networks use these instead. `adaconv_plain` remains the definition; these are tested against it.
 """
 
 import contextlib

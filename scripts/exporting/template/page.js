@@ -21,7 +21,7 @@ async function load() {
   ort.env.wasm.wasmBinary = await unpack("ort-wasm");
   ort.env.wasm.numThreads = 1; // threads need headers that no file and few servers send
   ort.env.logLevel = "error";
-  const open = async (id) => ort.InferenceSession.create(new Uint8Array(await unpack(id)), { executionProviders: ["wasm"] });
+  const open = async (id) => ort.InferenceSession.create(new Uint8Array(await unpack(id)), { executionProviders: ["wasm"], logSeverityLevel: 3 });
   return { ort, mapping: await open("mapping"), synthesis: await open("synthesis") };
 }
 
