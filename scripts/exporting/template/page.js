@@ -142,7 +142,7 @@ async function drawAll(fresh) {
       const batch = shown.slice(i, i + BATCH).flatMap(({ ws }) => [...truncated(ws, psi())]);
       const images = await synthesize(Float32Array.from(batch));
       if (mine !== round) return;
-      images.dims[0] && tiles.slice(i, i + BATCH).forEach((tile, k) => paint(tile.firstChild, images, k));
+      tiles.slice(i, i + BATCH).forEach((tile, k) => paint(tile.firstChild, images, k));
       await pause();
     }
     $("status").textContent = "";
@@ -159,8 +159,9 @@ async function drawLarge() {
   busy = true;
   do {
     again = false;
-    const t = Number($("walk").value);
-    paint($("large"), await synthesize(truncated(ends.a.ws.map((w, i) => w + t * (ends.b.ws[i] - w)), psi())));
+    const t = Number($("walk").value), { a, b } = ends;
+    paint($("large"), await synthesize(truncated(a.ws.map((w, i) => w + t * (b.ws[i] - w)), psi())));
+    $("large").dataset.shown = `${a.seed} ${b.seed} ${t}`;
     await pause();
   } while (again);
   busy = false;
