@@ -30,6 +30,11 @@ def save_network(folder, **options):
     for p in G.synthesis.parameters():
         torch.nn.init.normal_(p, std=0.7)
     G.mapping.w_avg.normal_()
+    with torch.no_grad():
+        spread = G.synthesis(G.mapping.w_avg.repeat(1, G.num_ws, 1)).std()
+        for layer in G.synthesis.to_rgb:
+            layer.weight /= 2 * spread  # images about [-1, 1], as those of a trained network
+            layer.bias /= 2 * spread
     path = folder / "network.safetensors"
     save_snapshot(path, "generator", G, half=True, label_names=["cat", "dog", "</script>"][: options.get("c_dim", 0)])
     return path, load_generator(path)
