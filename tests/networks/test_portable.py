@@ -54,6 +54,8 @@ def test_the_other_operations_are_the_same(padding):
         (conv.conv2d, (x, weight)),
         (adaconv_fast.centre, (x, 1e-3)),
         (moments.moments, (x,)),
+        (ops.average_to, (x, 4)),
+        (ops.average_to, (torch.randn(1, 2, 21, 2).double(), 4)),
     ]
     for function, arguments in pairs:
         wanted, found = function(*arguments), PORTABLE[function](*arguments)
