@@ -17,7 +17,7 @@ try:
 except ImportError:
     onnx = None  # type: ignore[assignment]
 
-FOLDED = 4096  # numbers of a tensor that is computed in advance; larger ones stay as the network has them, in half precision
+FOLDED = 256  # numbers of a tensor that is computed in advance; larger ones stay as the network has them, in half precision
 
 
 def as_onnx(program: torch.export.ExportedProgram, graph: Graph) -> bytes:
