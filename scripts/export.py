@@ -10,8 +10,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from networks.generator import Generator
+from networks.style_transfer.network import StyleTransfer
 from networks.style_transfer.stylizer import load_stylizer
-from networks.style_transfer.vgg import load_vgg
+from networks.style_transfer.vgg import VGG, load_vgg
 from scripts.exporting.check import check
 from scripts.exporting.graphs import NOISE_MODES, PARTS, Graph, generator_graph, keep_halves, stylizer_graph
 from scripts.exporting.onnx_file import as_onnx
@@ -85,7 +86,8 @@ def main(network, output, folder, format, part, noise_mode, uint8, encoder_weigh
         for option, given in (("--part", part), ("--page", folder)):
             if given:
                 raise InputError(f"{option}: is for generators, and {path} is a {snapshot.kind or 'network of unknown kind'}")
-        graph = stylizer_graph(*load_both(path, encoder_weights), noise_mode, uint8)
+        network, encoder = load_both(path, encoder_weights)
+        graph = stylizer_graph(network, encoder, noise_mode, uint8)
     make_folders(*([output.parent] if output else []), *([folder] if folder else []))
     if graph:
         graph.notes |= source(path, snapshot)
@@ -103,7 +105,7 @@ def format_of(output: Path, format: str | None) -> str:
     return by_suffix
 
 
-def load_both(path: Path, encoder_weights: Path | None):
+def load_both(path: Path, encoder_weights: Path | None) -> tuple[StyleTransfer, VGG]:
     """Style transfer and encoder, with its weights as they are. `InputError` where they do not belong together."""
     network = load_stylizer(path, encoder_weights).network
     return network, load_vgg(network.encoder, encoder_weights, network.encoder_padding)

@@ -177,7 +177,8 @@ def cover(images: torch.Tensor, least: int) -> torch.Tensor:
 
 def stylizer_graph(network: StyleTransfer, encoder: VGG, noise_mode: str = "const", uint8: bool = False) -> Graph:
     """`encoder` with its weights as they are."""
-    inputs = {"content": torch.rand(2, 3, 60, 75) * 2 - 1, "style": torch.rand(3, 3, 90, 61) * 2 - 1}
+    # Sizes of which no map has a side of 1, which torch.export would take for granted.
+    inputs = {"content": torch.rand(2, 3, 168, 280) * 2 - 1, "style": torch.rand(3, 3, 330, 160) * 2 - 1}
     dynamic = {
         "content": {0: "batch", 2: "height", 3: "width"},
         "style": {0: "styles", 2: "style_height", 3: "style_width"},
