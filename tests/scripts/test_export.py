@@ -276,6 +276,7 @@ def test_torch_fidelity_scores_the_file_as_we_do(uint8):
         feature_extractor="stand-in",
         fid=True,
         cuda=False,
+        save_cpu_ram=True,
         batch_size=64,
         rng_seed=3,
         cache=False,
