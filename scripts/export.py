@@ -75,6 +75,9 @@ def main(network, output, folder, format, part, noise_mode, uint8, encoder_weigh
         raise InputError("nothing to do: wanted --output or --page")
     if output:
         format = format_of(output, format)
+    for option, given in (("--format", format), ("--part", part), ("--uint8", uint8)):
+        if given and not output:
+            raise InputError(f"{option}: is for the file of --output")
     path = find_network(network)
     snapshot = read_snapshot(path, tensors=False)
     if snapshot.kind == "generator":

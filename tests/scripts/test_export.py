@@ -213,6 +213,7 @@ def test_a_file_that_draws_otherwise_is_not_kept(tmp_path, monkeypatch):
         (["--output", "x.onnx", "--network", "emoji64"], "by name there are: adaconv-style, emoji32"),
         (["--output", "x.onnx", "--network", "adaconv-style", "--part", "mapping"], "--part: is for generators"),
         (["--page", "x", "--network", "adaconv-style"], "--page: is for generators"),
+        (["--page", "x", "--uint8"], "--uint8: is for the file of --output"),
         (["--output", "x.onnx", "--encoder-weights", "y"], "has no encoder"),
         (["--output", "x.onnx", "--network", "vgg16_to_conv4_1"], "wanted 'adaconv/1'"),
     ],
