@@ -14,7 +14,7 @@ from torch_utils.files import InputError
 SILENCE = 1e-20  # deviation of random noise that is not to be seen; at 0 onnxruntime 1.32 ends the process
 TOLERANCE = 1e-3  # an eighth of a grey level of 8 bits; sums round in another order than in PyTorch
 BATCHES = (1, 3)
-SIDES = ((64, 64), (72, 150))  # of a stylizer's contents; styles have them the other way round
+SIDES = ((72, 80), (72, 150))  # of a stylizer's contents; styles have them the other way round
 
 Runner = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
