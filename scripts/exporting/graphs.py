@@ -133,7 +133,9 @@ class Stylizing(nn.Module):
         x = seen.relu4_1
         for level, kernels, noise in zip(self.network.levels, self.network.kernels(descriptor), self.noise(x)):
             x = level(x, kernels, noise)
-        images = x[:, :, : content.shape[2], : content.shape[3]]
+        # Not by slices: torch.export would ask whether they leave anything out.
+        rows, columns = (torch.arange(side) for side in content.shape[2:])
+        images = x.index_select(2, rows).index_select(3, columns)
         return to_uint8(images) if self.uint8 else images
 
 
@@ -177,8 +179,8 @@ def cover(images: torch.Tensor, least: int) -> torch.Tensor:
 
 def stylizer_graph(network: StyleTransfer, encoder: VGG, noise_mode: str = "const", uint8: bool = False) -> Graph:
     """`encoder` with its weights as they are."""
-    # Sizes of which no map has a side of 1, which torch.export would take for granted.
-    inputs = {"content": torch.rand(2, 3, 168, 280) * 2 - 1, "style": torch.rand(3, 3, 330, 160) * 2 - 1}
+    # Sizes are no multiples of 8, and no map has a side of 1: torch.export would take either for granted.
+    inputs = {"content": torch.rand(2, 3, 163, 277) * 2 - 1, "style": torch.rand(3, 3, 325, 155) * 2 - 1}
     dynamic = {
         "content": {0: "batch", 2: "height", 3: "width"},
         "style": {0: "styles", 2: "style_height", 3: "style_width"},
