@@ -119,8 +119,6 @@ def check_installation(words):
 @pytest.mark.parametrize("where, line", CASES, ids=[f"{where}: {line[:60]}" for where, line in CASES])
 def test_commands_parse(where, line):
     """Script, options, choices and ranges are those that exist; required options are there."""
-    if "scripts.export" in line and not (ROOT / "scripts" / "export.py").is_file():
-        pytest.skip("scripts/export.py is not there yet")
     try:
         check_command(line)
     except click.ClickException as error:

@@ -20,6 +20,11 @@ def downsample2x(x: torch.Tensor) -> torch.Tensor:
     return torch.ops.aten.upsample_bilinear2d_backward(x, [h, w], [n, c, h // 2, w // 2], False) / 4
 
 
+def average_to(x: torch.Tensor, side: int) -> torch.Tensor:
+    """[N, C, H, W] -> [N, C, side, side]: means over that many parts of the map, which overlap where they have to."""
+    return F.adaptive_avg_pool2d(x, side)
+
+
 PADDINGS = ("zeros", "replicate", "reflect")
 
 

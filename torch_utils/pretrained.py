@@ -12,8 +12,8 @@ PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained"
 TRAINERS = {"generator": "train.py", "style_transfer": "train_style.py"}
 
 
-def find_network(name_or_path: str | Path, kind: str) -> Path:
-    """The file of a network. `kind`: "generator" or "style_transfer".
+def find_network(name_or_path: str | Path, kind: str | None = None) -> Path:
+    """The file of a network. `kind`: "generator" or "style_transfer"; None: either.
 
     A name in `pretrained/` goes before a file or folder of the same name, which an absolute path means. Where the user has not
     given the file itself, prints which it is. `InputError`, which lists the names, for what does not exist.
@@ -25,16 +25,17 @@ def find_network(name_or_path: str | Path, kind: str) -> Path:
         return named
     if not os.path.exists(path):
         names = ", ".join(names_of(kind))
-        instead = f"by name there are: {names}" if names else f"give one that {TRAINERS[kind]} wrote with --network"
+        trainers = TRAINERS[kind] if kind else " or ".join(TRAINERS.values())
+        instead = f"by name there are: {names}" if names else f"give one that {trainers} wrote with --network"
         raise InputError(f"{name_or_path}: no such network file; {instead}")
     return newest_snapshot(path, kind)
 
 
-def names_of(kind: str) -> list[str]:
-    """The networks of this kind in `pretrained/`."""
+def names_of(kind: str | None) -> list[str]:
+    """The networks of this kind in `pretrained/`; None: of either."""
     names = []
     for path in sorted(PRETRAINED.glob("*.safetensors")):
         with contextlib.suppress(InputError):  # weights of an encoder
-            if read_snapshot(path, tensors=False).kind == kind:
+            if kind in (None, read_snapshot(path, tensors=False).kind):
                 names.append(path.stem)
     return names

@@ -18,7 +18,7 @@ from networks.layers import Conv2d, Linear
 from networks.style_transfer.style_kernels import StyleKernels, with_moments
 from networks.style_transfer.vgg import CONVOLUTIONS, STRIDE, WIDTHS, StyleFeatures
 from torch_utils.checkpoint import records_config
-from torch_utils.ops import PADDINGS, pad, widen
+from torch_utils.ops import PADDINGS, average_to, pad, widen
 
 LEVELS = ((512, 1), (256, 4), (128, 2), (64, 2))  # of the decoder: channels of the map that comes in, learned convolutions
 PAPER_STYLE_SIDE = 256  # of style images, where the style encoder takes one size only
@@ -55,7 +55,7 @@ class StyleEncoder(nn.Module):
         x = features - 1  # the encoder's channels have unit mean
         for conv in self.convs:
             x = F.leaky_relu(F.avg_pool2d(conv(x), 2, ceil_mode=True), 0.2)
-        x = F.adaptive_avg_pool2d(x, 4).flatten(1)
+        x = average_to(x, 4).flatten(1)
         if self.statistics:
             moments = torch.stack([style.mean, style.std], dim=1).flatten(1).sqrt() - 1  # of the order of 1, as x is
             x = torch.cat([widen(x), F.leaky_relu(self.statistics(moments), 0.2)], dim=1)
