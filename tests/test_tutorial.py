@@ -9,7 +9,6 @@ from PIL import Image
 from tests.conftest import ROOT
 
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
-EXPORT = ROOT / "scripts" / "export.py"
 
 
 def cells(kind):
@@ -55,8 +54,6 @@ def finished(tmp_path_factory):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     values = dict(PICTURES=str(folder / "pictures"), KIMG=0.2, STEPS=2, OUT=str(folder / "out"))
     notebook.cells[1].source += "".join(f"\n{name} = {value!r}" for name, value in values.items())
-    if not EXPORT.is_file():
-        notebook.cells = [cell for cell in notebook.cells if not tagged(cell, "export")]
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "docs")}}).execute()
     return folder / "out", notebook
 
@@ -73,9 +70,6 @@ def test_the_tutorial_runs(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not EXPORT.is_file(), reason="scripts/export.py is not there yet: the cell that makes the page was left out"
-)
 def test_the_tutorial_ends_with_a_page(finished):
     out, _ = finished
     assert (out / "page" / "index.html").is_file()

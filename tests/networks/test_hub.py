@@ -70,7 +70,7 @@ def test_pretrained_networks_are_shared_as_small_as_they_are(name, tmp_path):
     kind = Generator if name in names_of("generator") else Stylizer
     kind.from_pretrained(name).save_pretrained(tmp_path)
     before, after = PRETRAINED / f"{name}.safetensors", tmp_path / SHARED
-    assert after.stat().st_size == before.stat().st_size
+    assert abs(after.stat().st_size - before.stat().st_size) < 200  # a digest in the header
     before, after = read_snapshot(before), read_snapshot(after)
     assert (before.config, before.info) == (after.config, after.info)
     assert all(torch.equal(value, after.tensors[tensor]) for tensor, value in before.tensors.items())
