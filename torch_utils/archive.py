@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError, features
 
-from torch_utils.files import InputError, first_line, parse_json, sha256
+from torch_utils.files import InputError, first_line, parse_json, read_all, sha256
 from torch_utils.image_labels import MAX_CLASSES, TABLES, labels_of_tables
 
 AVIF = features.check("avif")  # Pillow has it since 11.3, where its builder had the library
@@ -87,7 +87,7 @@ class Archive:
                 if more := file.read(1):  # seldom: then what there is must have something to do with the picture
                     with _header(io.BytesIO(data)) as (image, _, _):
                         most = SPARE_BYTES + MAX_PIXEL_BYTES * image.width * image.height
-                    data = data + more + read_all(file, most - len(data))
+                    data = data + more + read_all(file, most, "far more than its pixels can need")
             with _header(io.BytesIO(data)) as (image, mode, orientation):
                 image = image.convert(mode)
                 return image.transpose(TURNS[orientation]) if orientation in TURNS else image
@@ -243,17 +243,6 @@ class Archive:
         else:
             return
         raise InputError(f"{self.path}: {name}: {problem}")
-
-
-def read_all(file: IO[bytes], most: int) -> bytes:
-    """In blocks: what a zip entry reads at once it copies once more for each megabyte. `InputError` beyond `most`."""
-    blocks, size = [], 0
-    while block := file.read(1 << 20):
-        size += len(block)
-        if size > most:
-            raise InputError("found far more bytes than its pixels can need")
-        blocks.append(block)
-    return b"".join(blocks)
 
 
 @contextlib.contextmanager

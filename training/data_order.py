@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import sys
+import threading
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -9,6 +11,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torch_utils.files import InputError, first_line
+from torch_utils.interrupt import SIGNALS
+
+PATIENCE = 60  # seconds
+SILENCE = f"note: no images have come for {PATIENCE} seconds; the disk is slow, or a process that reads them has been stopped"
 
 
 def permutation(n: int, *seed: int) -> np.ndarray:
@@ -86,13 +92,30 @@ class _Batches(Dataset):
 def _iterate(loader: DataLoader) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
     iterator = iter(loader)
     try:
-        for item in iterator:
+        while True:
+            with said_after(PATIENCE if loader.num_workers else None, SILENCE):
+                item = next(iterator)
             if isinstance(item, InputError):
                 raise item
             images, labels = item
             yield images, labels
     finally:
         del iterator  # stops the workers; must not wait until a traceback lets go of this frame
+
+
+@contextlib.contextmanager
+def said_after(seconds: float | None, text: str) -> Iterator[None]:
+    """A note, once, where what is done here takes longer than that; None: never."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, print, [text], dict(file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
@@ -110,6 +133,6 @@ def readers_watched() -> Iterator[None]:
 
 def _init_worker(worker: int) -> None:
     """A signal to stop may reach every process of a group; the main one answers it, and stops the workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
