@@ -1,7 +1,6 @@
 """The site of the documents: it builds without a warning, every link in it leads somewhere, and it asks nothing of anybody."""
 
 import os
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -10,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import filelock
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import CHROMIUM, ROOT, needs_chromium
 
 pytest.importorskip("mkdocs", reason="the site needs the extra `docs`")
 LOADED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "object": "data"}
@@ -111,12 +110,12 @@ def test_links_to_code_lead_to_its_line(site):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
+@needs_chromium
 def test_it_opens_from_the_disk_and_is_searched_there(site):
     """Without a server and without a connection."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         asked, errors = [], []
         page.on("request", lambda request: asked.append(request.url))

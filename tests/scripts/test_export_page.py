@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from networks.generator import Generator
 from networks.sampling import draw_seed
 from scripts import export
 from scripts.exporting import page as pages
-from tests.conftest import ROOT
+from tests.conftest import CHROMIUM, ROOT
 from tests.training.run.test_start import call
 from torch_utils.checkpoint import load_generator, save_snapshot
 
@@ -25,11 +24,10 @@ DEMO = ROOT / "docs" / "demo" / "index.html"
 @pytest.fixture(scope="module")
 def browser():
     api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
+    if not CHROMIUM:
         pytest.skip("there is no Chromium")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 

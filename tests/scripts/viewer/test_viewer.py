@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import pytest
 import generate
 import stylize
 from scripts import style_mixing
-from tests.conftest import ROOT
+from tests.conftest import CHROMIUM, ROOT, needs_chromium
 from tests.scripts.viewer.networks import save_generator, save_stylizer
 from tests.style_fixtures import smooth
 from tests.training.run.test_start import call
@@ -26,8 +25,7 @@ from torch_utils.images import save_png, to_uint8
 
 pytest.importorskip("gradio", reason="needs the extra `viewer`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+pytestmark = needs_chromium
 WAIT = 60_000  # milliseconds
 
 
