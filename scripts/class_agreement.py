@@ -96,6 +96,8 @@ def count(table: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor) -> No
 
 def check(G: Generator, path: Path, data: ImageDataset, test: ImageDataset) -> None:
     """`InputError` where network and images do not go together."""
+    if data.label_names and test.label_names and data.label_names != test.label_names:
+        raise InputError(f"{test.name}: its classes have other names, or another order, than those of {data.name}")
     if not G.c_dim:
         raise InputError(f"{path}: was trained without labels, wanted a conditional network")
     for images in (data, test):

@@ -97,7 +97,7 @@ def read_single(picture: Path) -> Path:
 
 def choose(network: Path) -> tuple[Path, RunRecords | None, str]:
     """The snapshot, the records of its run if there are any, and why it is this snapshot."""
-    path = newest_snapshot(network) if network.is_dir() else find_network(network, "generator")
+    path = newest_snapshot(network) if network.is_dir() else find_network(network)
     records = RunRecords(path.parent) if (path.parent / OPTIONS).is_file() else None
     why = "as asked for"
     if records and network.is_dir():

@@ -77,8 +77,9 @@ def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
 @click.option(
     "--detector", default=DEFAULT_DETECTOR, show_default=True, help="for an fd that names none: a name, or a TorchScript file"
 )
+@click.option("--trust-code", is_flag=True, help="run TorchScript of --detector FILE, which is a program")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data, detector, device):
+def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data, detector, trust_code, device):
     """Draw seeds with truncation from all to none, and score what it trades: variety for typical pictures.
 
     Scores are of images of all classes, precision and recall for example.
@@ -93,7 +94,7 @@ def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data,
     keep_freed_memory()
     session = None
     if metrics is not None:
-        request = Request(metrics=metrics, network=network, data=data, detector=detector)
+        request = Request(metrics=metrics, network=network, data=data, detector=detector, trust_code=trust_code)
         if request.path_lengths:
             raise InputError(f"--metrics {request.path_lengths[0]}: is not of truncated images")
         session = Session(request, ImageDataset, chosen, ALONE)

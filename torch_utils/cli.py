@@ -21,7 +21,7 @@ import click
 from tqdm import tqdm
 
 from torch_utils.files import InputError, disk_trouble, first_line
-from torch_utils.interrupt import Outlet
+from torch_utils.interrupt import prepare_streams
 
 MAX_NUMBER = 1e30  # of any option, so that float32 holds it and its products
 
@@ -96,12 +96,8 @@ def run(command: click.Command) -> None:
 
 
 def _prepare_process() -> None:
-    """Streams that are there, and take any character, and may be closed at their other end; Ctrl-C as Python has it."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name) or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")  # closed by whoever started us
-        if hasattr(stream, "reconfigure"):  # an old Windows console has no ·, µ or ×
-            stream.reconfigure(errors="replace")
-        setattr(sys, name, Outlet(stream))
+    """Streams as commands want them, and Ctrl-C as Python has it."""
+    prepare_streams()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which torch_utils.before_torch had taken away
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from torch_utils.files import InputError, disk_trouble, first_line
-from torch_utils.interrupt import StopRequest
+from torch_utils.interrupt import StopRequest, prepare_streams
 
 
 def check_gpus(gpus: int, device: torch.device) -> None:
@@ -60,6 +60,7 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
 
 
 def _join(rank: int, worker: Callable, world: int, device: torch.device, folder: Path, args: tuple) -> None:
+    prepare_streams()
     if device.type == "cuda":
         device = torch.device("cuda", rank)
         torch.cuda.set_device(device)

@@ -32,7 +32,7 @@ class InputError(ValueError):
 def disk_trouble(error: OSError) -> InputError | None:
     """Words for a disk that is full, gone or read-only, and for a place where no file can be; None for any other error."""
     numbers = lambda names: [getattr(errno, name, None) for name in names]
-    if error.errno not in numbers(DISK + PLACE):
+    if error.errno not in numbers(DISK + PLACE if error.filename else DISK):  # without a name it may be a mistake of ours
         return None
     where = f"{error.filename}: " if error.filename else ""
     return InputError(f"{where}{error.strerror}" + "; what was saved before is as it was" * (error.errno in numbers(DISK)))

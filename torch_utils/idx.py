@@ -83,7 +83,11 @@ def _open(path: Path):
     file = open_file(path)
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file
+    if not packed:
+        return file
+    unpacked = gzip.GzipFile(fileobj=file)
+    unpacked.myfileobj = file  # type: ignore[assignment]  # which it then closes, as that of gzip.open
+    return unpacked
 
 
 def _read(path: Path, magic: bytes) -> np.ndarray:

@@ -45,8 +45,9 @@ class Records:
     What stands there of more than `nimg` images is forgotten: a resumed run will write it again.
     """
 
-    def __init__(self, run_dir: Path, nimg: int = -1, tracker: Any = None):  # of `tracking.start_tracking`
-        self.run_dir, self.tracker = run_dir, tracker
+    def __init__(self, run_dir: Path, nimg: int = -1):
+        self.run_dir = run_dir
+        self.tracker: Any = None  # of `tracking.start_tracking`
         for path in [run_dir / STATS, *run_dir.glob(METRICS)]:
             drop_after(path, nimg)
         try:

@@ -32,7 +32,7 @@ def start_tracking(name: str, run_dir: Path, config: dict[str, Any]) -> Any:
     if module is None:
         return None
     path = run_dir / TRACKING
-    known = read_json(path) if path.exists() else {}
+    known = read_json(path, links=False) if path.exists() else {}
     identifier = known.get(name) if isinstance(known, dict) else None
     if not isinstance(identifier, str):
         identifier = f"{run_dir.absolute().name[:100]}-{uuid.uuid4().hex[:8]}"

@@ -105,7 +105,7 @@ def _iterate(loader: DataLoader) -> Generator[tuple[torch.Tensor, torch.Tensor],
 
 @contextlib.contextmanager
 def said_after(seconds: float | None, text: str) -> Iterator[None]:
-    """A note, once, where what is done here takes longer than that; None: never."""
+    """A note where what is done here takes longer than that; None: never."""
     if seconds is None:
         yield
         return

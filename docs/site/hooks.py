@@ -53,7 +53,7 @@ NAMED = re.compile(
 )  # [data.md](data.md)
 RECORDS = re.compile(r"\[([^\]]+)\]\((?:ablation/|performance/\w+\.json)\)")  # data behind tables: not in the site
 CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]+`", re.M | re.S)
-LANGUAGES = {".py": "python", ".yml": "yaml", ".cff": "yaml", ".toml": "toml"}
+LANGUAGES = {"": "docker", ".py": "python", ".yml": "yaml", ".cff": "yaml", ".toml": "toml"}
 
 
 def page_of(path: str) -> str | None:

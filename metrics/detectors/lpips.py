@@ -46,7 +46,7 @@ def network_name(path: Path) -> str:
 
 def load(path: Path, device: torch.device) -> Lpips:
     """Raises `InputError` where the network fails on two grey images."""
-    find(path, official=False)
+    torchscript.find(path, "--vgg ")
     try:
         network, digest = torchscript.run_program(path, None, device)
         embed = lambda images: network(images, resize_images=False, return_lpips=True)

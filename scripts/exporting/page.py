@@ -21,7 +21,6 @@ def page(
     parts: Mapping[str, bytes],  # ONNX files: mapping and synthesis
     class_names: list[str] | None,
     name: str,
-    notice: str = "",  # of the pictures that the network has learned from
 ) -> str:
     """The text of index.html. Large things in it are gzip in base64, which any browser since 2023 unpacks by itself."""
     for path in (CODE, WASM):
@@ -37,7 +36,7 @@ def page(
         "classes": class_names,
     }
     licence = (RUNTIME / "LICENSE").read_text(encoding="utf-8")
-    licences = f"{notice}onnxruntime-web 1.30.0\n\n{licence}".strip()
+    licences = f"onnxruntime-web 1.30.0\n\n{licence}".strip()
     values = {
         "NAME": html.escape(name),
         "CSS": (TEMPLATE / "page.css").read_text(encoding="utf-8").strip(),

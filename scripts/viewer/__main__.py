@@ -17,6 +17,7 @@ from scripts.viewer.server import FIRST_PORT, address, free_socket, quiet_gradio
 from scripts.viewer.studio import Studio
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
+from torch_utils.interrupt import SIGNALS
 from torch_utils.platform import choose_device, keep_freed_memory
 
 PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
@@ -54,7 +55,9 @@ def main(networks, stylizer, directions, encoder_weights, host, port, opened, de
     if len({network.name for network in generators}) < len(generators):
         raise InputError("--network: found one twice, wanted each once")
     studio = Studio(stylizer, encoder_weights, chosen)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not at once: the folder of uploads is removed first
+    for number in SIGNALS[1:]:  # SIGTERM, SIGHUP: not at once, as the folder of uploads is removed first
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(143))
     with free_socket(host, port) as bound, quiet_gradio():
         from scripts.viewer.page import make_page  # it imports Gradio
 

@@ -1,9 +1,10 @@
-"""The page's own web server: nothing but the page, for nobody but its user, and nothing from elsewhere.
+"""The page's own web server: nothing but the page, for this machine (all its accounts, as loopback is), nothing from elsewhere.
 
 Gradio serves more than this page needs: a proxy, a reader of addresses on the network, an interface for programs. What is not
 on the list here is not found.
 """
 
+import errno
 import os
 import re
 import socket
@@ -85,7 +86,7 @@ class Guard:
             return 421  # a name that somebody else pointed to this machine
         if (origin := headers.get("origin")) and origin.partition("://")[2] != host:
             return 403  # the page of another site
-        if not PAGES.fullmatch(scope["path"]) or re.match(r"/gradio_api/file=\w+:/", scope["path"]):
+        if not PAGES.fullmatch(scope["path"]) or re.match(r"/gradio_api/file=(\w{2,}:/|[/\\]{2})", scope["path"]):
             return 404
         length = headers.get("content-length", "0")
         return 413 if not length.isdecimal() or int(length) > MAX_BODY else None
@@ -130,11 +131,14 @@ def free_socket(host: str, port: int | None) -> socket.socket:
             if os.name == "posix":  # elsewhere it would let two programs have one port
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind((host, number))
+            bound.listen()  # at once: until then another viewer could have the same port
             return bound
         except OSError as error:
             bound.close()
             reason = error
-    raise InputError(f"--host {host} --port {port or FIRST_PORT}: {reason.strerror or reason}")
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                break  # another port would not help
+    raise InputError(f"--host {host} --port {FIRST_PORT if port is None else port}: {reason.strerror or reason}")
 
 
 def address(bound: socket.socket) -> str:

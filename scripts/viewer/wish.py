@@ -32,6 +32,8 @@ def order_of(wish: Wish) -> Order | None:
     second = chosen_style(wish.second_style, wish.second, "second", {content.name, style.name})
     if wish.mask:
         mask: Picture | None = read_upload(wish.mask)
+        if mask.name in {content.name, style.name, second.name}:
+            mask = mask._replace(name=f"mask/{mask.name}")
     else:
         mask = painted_mask((wish.painting or {}).get("layers") or [], content.pixels, size)
     if mask is None:

@@ -174,6 +174,7 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
         ("--p-end", "p_end", 0.5),
         ("--ramp-kimg", "ramp_kimg", 3.0),
         ("--posthoc-ema", "posthoc_ema", True),
+        ("--track", "track", "trackio"),
         ("--cbase", "channel_base", 300),
         ("--cmax", "channel_max", 20),
         ("--d-cbase", "d_channel_base", 200),

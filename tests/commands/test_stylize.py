@@ -377,7 +377,7 @@ def test_masks_that_are_refused(draw, there, mask, tmp_path):
         refused(draw, f"{option}: is for one style, and --mask is for one in each region", *both, good, option, value)
     refused(draw, "want --content", *both, good, content=None)
     refused(draw, "--mask-blur: wants --mask", "--mask-blur", 3)
-    refused(draw, "--mask-blur nan: wanted a number", *both, good, "--mask-blur", "nan")
+    refused(draw, "nan is not a number", *both, good, "--mask-blur", "nan")
     refused(draw, "--mask-blur", *both, good, "--mask-blur", "-1")
     assert set(tmp_path.rglob("*")) == before
 
@@ -489,7 +489,7 @@ def test_what_does_not_go_together(draw, there, tmp_path):
         refused(draw, "does not read as weights", "--mix", weights, style="styles")
     refused(draw, "2 contents in 1 styles, wanted a folder", content="contents")
     refused(draw, "wanted a folder for them, or a .png", output="out.jpg")
-    refused(draw, "--strength nan", "--strength", "nan")
+    refused(draw, "'--strength': nan is not a number", "--strength", "nan")
     refused(draw, "--strength", "--strength", "-0.1")
     refused(draw, "--tile", "--tile", "-1")
     refused(draw, "--content-size", "--content-size", "0")

@@ -49,6 +49,7 @@ def test_scores_of_each_psi(make_network, tmp_path, monkeypatch):  # noqa: F811
     words = ["--network", network, "--seeds", 0, "--trunc", "0,1", "--output", tmp_path / "s.png", "--device", "cpu"]
     torch.jit.script(Cells()).save(str(tmp_path / "cells.pt"))
     metrics = ["--metrics", "pr1k_full-cells,fd1k_full", "--data", tmp_path / "real", "--detector", tmp_path / "cells.pt"]
+    metrics.append("--trust-code")
     said = call(truncation.main, *words, *metrics)
     head, _, none, whole = re.findall(r"^\|.*$", said, re.M)
     assert head == "| psi | precision | recall | fd1k_full-cells |"

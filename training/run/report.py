@@ -1,6 +1,5 @@
 """What a training run writes: log lines, statistics, pictures, snapshots, scores. Subclasses make pictures and scores."""
 
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +29,8 @@ class Reporter:
         self.stop_request = stop
         self.config, self.state, self.run_dir, self.device = config, state, run_dir, device
         self.log = Log(run_dir / LOG)
-        tracker = start_tracking(config.track, run_dir, config.without_paths())
-        self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1, tracker)
+        self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1)
+        self.records.tracker = start_tracking(config.track, run_dir, config.without_paths())
         self.warned: list[str] = []
         self.last_nimg, self.last_seconds = state.nimg, state.seconds
         self.warm: tuple[int, int, float] | None = None  # step, images and seconds after the first step of this process
@@ -121,7 +120,7 @@ class Reporter:
         """A signal asked for it."""
         if self.state.snapshot_nimg != self.state.nimg:
             self.state.save(self.run_dir)
-        name = signal.Signals(self.stop_request.signal).name if self.stop_request.requested else "another process"
+        name = self.stop_request.why
         self.log(
             f"Stopped by {name} at {self.state.nimg / 1000:.3f} kimg; the state is saved: --resume {self.run_dir} goes on."
         )

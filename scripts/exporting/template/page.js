@@ -145,7 +145,7 @@ async function drawAll(fresh) {
       tiles.slice(i, i + BATCH).forEach((tile, k) => paint(tile.firstChild, images, k));
       await pause();
     }
-    $("status").textContent = "";
+    $("status").textContent = $("status").className = "";
     document.body.dataset.drawn = String(mine); // for tests: which round is on show
   } catch (error) {
     fail(error);
@@ -155,16 +155,20 @@ async function drawAll(fresh) {
 let busy = false, again = false;
 /** The large picture; of several calls while one is being drawn, only the last counts. */
 async function drawLarge() {
+  if (!ends.a) return; // the network is still being unpacked
   if (busy) return void (again = true);
   busy = true;
-  do {
-    again = false;
-    const t = Number($("walk").value), { a, b } = ends;
-    paint($("large"), await synthesize(truncated(a.ws.map((w, i) => w + t * (b.ws[i] - w)), psi())));
-    $("large").dataset.shown = `${a.seed} ${b.seed} ${t}`;
-    await pause();
-  } while (again);
-  busy = false;
+  try {
+    do {
+      again = false;
+      const t = Number($("walk").value), { a, b } = ends;
+      paint($("large"), await synthesize(truncated(a.ws.map((w, i) => w + t * (b.ws[i] - w)), psi())));
+      $("large").dataset.shown = `${a.seed} ${b.seed} ${t}`;
+      await pause();
+    } while (again);
+  } finally {
+    busy = false;
+  }
 }
 
 function mark() {
@@ -235,6 +239,7 @@ $("play").addEventListener("click", () => {
 });
 
 $("save").addEventListener("click", () => {
+  if (!ends.a) return;
   const small = $("large"), scale = Math.max(1, Math.round(512 / small.height));
   const canvas = Object.assign(document.createElement("canvas"), { width: small.width * scale, height: small.height * scale });
   const context = canvas.getContext("2d");

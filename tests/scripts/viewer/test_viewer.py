@@ -21,6 +21,7 @@ from tests.conftest import CHROMIUM, ROOT, needs_chromium
 from tests.scripts.viewer.networks import save_generator, save_stylizer
 from tests.style_fixtures import smooth
 from tests.training.run.test_start import call
+from torch_utils.archive import FORMATS
 from torch_utils.images import save_png, to_uint8
 
 pytest.importorskip("gradio", reason="needs the extra `viewer`")
@@ -220,7 +221,7 @@ def test_style(page, folder, tmp_path, monkeypatch):
     page.locator("#content input[type=file]").set_input_files(folder / "notes.png")
     alert = page.locator("#drawing").get_by_role("alert")
     alert.wait_for()
-    assert alert.inner_text() == "notes.png: found no image in it, wanted PNG, JPEG, WEBP, BMP"
+    assert alert.inner_text() == f"notes.png: found no image in it, wanted {', '.join(FORMATS)}"
     page.locator("#content").get_by_role("button", name=re.compile("clear|remove", re.I)).first.click()
     page.locator("#drawing .waiting").wait_for()
     page.locator("#content input[type=file]").set_input_files(folder / "photo.png")
