@@ -281,6 +281,7 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
         ("--grow 1 --grow-from 64", "--grow-from 64: the images have 16 pixels a side"),
         ("--ramp-kimg 3", "--ramp-kimg has no say without an option that ends in -end"),
         ("--freezed 1000", "--freezed 1000: for these images the discriminator has 2 blocks"),
+        ("--hours nan", "nan is not a number up to"),
         ("--tick nan", "nan is not a number up to"),
         ("--gamma nan", "nan is not a number up to"),
         ("--glr inf", "inf is not a number up to"),
