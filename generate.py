@@ -17,7 +17,7 @@ from networks.generator_kernels import predicted_kernels
 from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import SEEDS, Progress, command, counted, run
+from torch_utils.cli import PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
@@ -56,7 +56,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     default="emoji32",
     help="name in pretrained/, snapshot, run directory, or --outdir of runs",
 )
-@click.option("--trunc", "psi", type=float, default=1, help="truncation psi: below 1 more typical, less varied")
+@click.option("--trunc", "psi", type=PSI, default=1, help="truncation psi: below 1 more typical, less varied")
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")

@@ -19,7 +19,7 @@ from networks.generator import Generator
 from networks.sampling import one_hot
 from scripts.output import markdown
 from torch_utils.checkpoint import load_generator
-from torch_utils.cli import Progress, command, run
+from torch_utils.cli import PSI, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import from_uint8, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -125,7 +125,7 @@ def report(names: list[str], real: torch.Tensor, drawn: torch.Tensor) -> str:
 @click.option("--test", type=FOLDER_OR_ZIP, required=True, help="labelled images that neither it nor the generator has seen")
 @click.option("--images", type=click.IntRange(1, 10**6), default=10_000, show_default=True, help="to draw")
 @click.option("--epochs", type=click.IntRange(1, 100), default=3, show_default=True, help="of the classifier")
-@click.option("--trunc", "psi", type=float, default=1, show_default=True, help="truncation psi")
+@click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(network: Path, data: Path, test: Path, images: int, epochs: int, psi: float, device: str | None):
     """Count how often a classifier that has seen real images alone names the class that a generator was asked for.

@@ -14,7 +14,7 @@ from networks.generator import PARTS, Generator
 from networks.sampling import class_vector, draw_styles, seed_styles
 from scripts.style_mixing import layers_of
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import SEEDS, Progress, command, counted, run
+from torch_utils.cli import PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import Directions, load_directions, save_directions
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
@@ -29,8 +29,8 @@ def new_names(texts: tuple[str, ...]) -> dict[str, str]:
     """`0=brightness` -> {"0": "brightness"}"""
     pairs = [text.partition("=") for text in texts]
     for text, (old, equals, _) in zip(texts, pairs):
-        if not old or not equals:
-            raise InputError(f"--name {text}: wanted a number or a name, and a new name, as 0=brightness")
+        if not old or not equals or text.partition("=")[2].isdecimal():
+            raise InputError(f"--name {text}: wanted a number or a name, and a new name that is no number, as 0=brightness")
     return {old: new for old, _, new in pairs}
 
 
@@ -70,7 +70,7 @@ def strips(G: Generator, styles: dict[int, torch.Tensor], found: Directions, rea
 )
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="for directions.npz and .png")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
-@click.option("--trunc", "psi", type=float, default=1, show_default=True, help="truncation psi")
+@click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 @torch.inference_mode()

@@ -78,6 +78,8 @@ def main(network, output, folder, format, part, noise_mode, uint8, encoder_weigh
     for option, given in (("--format", format), ("--part", part), ("--uint8", uint8)):
         if given and not output:
             raise InputError(f"{option}: is for the file of --output")
+    if part == "mapping" and uint8:
+        raise InputError("--uint8: is of pictures, and --part mapping gives styles")
     path = find_network(network)
     snapshot = read_snapshot(path, tensors=False)
     if snapshot.kind == "generator":

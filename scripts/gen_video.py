@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from networks.generator import Generator
 from networks.sampling import class_vector, seed_noise
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import SEEDS, Progress, command, run
+from torch_utils.cli import PSI, SEEDS, Progress, command, run
 from torch_utils.files import InputError, atomic_write, make_folders
 from torch_utils.images import grid, to_pil, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -111,7 +111,7 @@ def even(frame: Image.Image) -> Image.Image:
 @click.option("--space", type=click.Choice(["w", "z"]), default="w", show_default=True, help="in which the walk is smooth")
 @click.option("--scale", type=click.IntRange(1, 64), default=1, show_default=True, help="how often every pixel is repeated")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
-@click.option("--trunc", "psi", type=float, default=1, show_default=True, help="truncation psi")
+@click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "none"]), default="const", show_default=True)
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")

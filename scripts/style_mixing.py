@@ -12,7 +12,7 @@ if __name__ == "__main__":
 from networks.generator import PARTS, Generator
 from networks.sampling import class_vector, seed_styles
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import SEEDS, command, counted, run
+from torch_utils.cli import PSI, SEEDS, command, counted, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -75,7 +75,7 @@ def mixed(
 )
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="for grid.png and ROW-COL.png")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
-@click.option("--trunc", "psi", type=float, default=1, show_default=True, help="truncation psi")
+@click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True)
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")

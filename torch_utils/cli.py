@@ -71,6 +71,7 @@ class _Names(click.ParamType):
 
 
 BOOL, SEEDS, NAMES = _Bool(), _Seeds(), _Names()
+PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 
 
 def run(command: click.Command) -> None:

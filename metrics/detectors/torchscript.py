@@ -67,11 +67,14 @@ def load(path: Path, device: torch.device, batch_size: int = 32) -> Detector:
     try:
         network, digest = run_program(path, None, device)
         with torch.inference_mode():
-            shape = network(torch.full((1, 3, 299, 299), 128.0, device=device)).shape
+            features = network(torch.full((1, 3, 299, 299), 128.0, device=device))
+            shape, finite = features.shape, bool(features.isfinite().all())
     except Exception as error:  # the file's own code runs here, and fails in its own ways
         raise InputError(f"--detector {path} does not take float32 images [N, 3, H, W]: {first_line(error)}") from None
     if len(shape) not in (2, 4) or shape[2:].numel() != 1 or not shape[1]:
         raise InputError(f"--detector {path} gives {list(shape)} for one image, not features [1, D]")
+    if not finite:
+        raise InputError(f"--detector {path} gives features of a grey image that are not finite")
 
     def compute(images: torch.Tensor) -> torch.Tensor:
         return network(images.to(torch.float32)).flatten(1)

@@ -11,6 +11,7 @@ from scripts.viewer import markup
 from scripts.viewer.look import MAX_SEED, NOISE_MODES, Look, look_of
 from scripts.viewer.open_network import OpenNetwork
 from scripts.viewer.recipe import STYLES, recipe
+from scripts.viewer.slider import slider_of
 from torch_utils.files import InputError
 
 PART_NAMES = {
@@ -117,7 +118,7 @@ class GeneratorTab:
             with gr.Row():
                 seed = self._seed("seed", "Seed", 0)
                 seed_to = self._seed("seed_to", "Walk to seed", 1)
-            position = gr.Slider(0, 1, 0, step=0.01, label="Position between the two", elem_id="position", buttons=[])
+            position = slider_of(0, 1, 0, step=0.01, label="Position between the two", elem_id="position", buttons=[])
             self.controls |= dict(position=position)
         with gr.Row():
             back = gr.Button("Previous", size="sm", min_width=60)
@@ -134,9 +135,9 @@ class GeneratorTab:
         network = self.first
         with gr.Group():
             with gr.Row():
-                psi = gr.Slider(0, 1.5, 1, step=0.01, label="Truncation", min_width=180, elem_id="psi", buttons=[])
+                psi = slider_of(0, 1.5, 1, step=0.01, label="Truncation", min_width=180, elem_id="psi", buttons=[])
                 count = network.G.num_ws
-                cutoff = gr.Slider(0, count, count, step=1, label="Truncated layers", min_width=180, buttons=[])
+                cutoff = slider_of(0, count, count, step=1, label="Truncated layers", min_width=180, buttons=[])
             noise = gr.Radio([("fixed", "const"), ("random", "random"), ("none", "none")], value="const", label="Noise")
             with gr.Row():
                 label = gr.Dropdown(
@@ -175,7 +176,7 @@ class GeneratorTab:
             names = self.first.directions.names
             for i in range(self.most):
                 name = names[i] if i < len(names) else ""
-                slider = gr.Slider(-4, 4, 0, step=0.05, label=name, visible=bool(name), elem_id=f"direction-{i}", buttons=[])
+                slider = slider_of(-4, 4, 0, step=0.05, label=name, visible=bool(name), elem_id=f"direction-{i}", buttons=[])
                 self.controls[f"direction{i}"] = slider
             reset = gr.Button("Reset", size="sm")
         sliders = [self.controls[f"direction{i}"] for i in range(self.most)]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from scripts.viewer import markup
+from scripts.viewer.slider import slider_of
 from scripts.viewer.studio import DRAWN, MASK, MAX_SIDE, MAX_STRENGTH, STYLES, Studio, preset_names, read_upload
 from scripts.viewer.wish import NONE, Wish, order_of
 from torch_utils.archive import SUFFIXES
@@ -73,8 +74,8 @@ class StyleTab:
         chosen = gr.State(self.presets[0])
         style = gr.File(label="Or a style of your own", elem_id="style", **picture)
         with gr.Group(), gr.Row():
-            strength = gr.Slider(0, MAX_STRENGTH, 1, step=0.05, label="Strength", buttons=[], min_width=180, elem_id="strength")
-            size = gr.Slider(64, MAX_SIDE, EDITED, step=32, label="Short side (px)", buttons=[], min_width=180)
+            strength = slider_of(0, MAX_STRENGTH, 1, step=0.05, label="Strength", buttons=[], min_width=180, elem_id="strength")
+            size = slider_of(64, MAX_SIDE, EDITED, step=32, label="Short side (px)", buttons=[], min_width=180)
         names = [(NONE, NONE), *((nice(name), name) for name in self.presets)]
         second = gr.Dropdown(names, value=NONE, label="Second style, in a region", elem_id="second")
         with gr.Column(visible=False) as self.region:

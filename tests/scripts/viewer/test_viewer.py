@@ -253,3 +253,11 @@ def test_nothing_else_is_served(viewer, folder):
             assert status(f"{viewer}/gradio_api/file={spelled}") in (403, 404), spelled
     for path in ("/gradio_api/info", "/docs", "/gradio_api/file=", "/gradio_api/file=https%3A%2F%2Fexample.com", "/README.md"):
         assert status(viewer + path) in (403, 404), path
+
+
+def test_a_number_beyond_a_slider_is_the_nearest_on_it():
+    from scripts.viewer.slider import slider_of
+
+    slider = slider_of(0, 1.5, 1, step=0.01)
+    assert [slider.preprocess(number) for number in (99, -3, 0.7, None)] == [1.5, 0, 0.7, 1]
+    assert slider.get_block_name() == "slider"
