@@ -60,7 +60,8 @@ def test_one_identifier_for_each_tracker(fake, tmp_path):
     first, _, last = fake.began
     assert first == last and set(json.loads((tmp_path / TRACKING).read_text())) == {"wandb", "trackio"}
     (tmp_path / TRACKING).write_text("[3]")
-    records = Records(tmp_path, tracker=start_tracking("trackio", tmp_path, {}))
+    records = Records(tmp_path)
+    records.tracker = start_tracking("trackio", tmp_path, {})
     records.write("metric-fid.jsonl", dict(nimg=5, value=2.5, metric="fid", extrapolated=True))
     records.close()
     assert fake.sent == [(5, {"metric-fid/value": 2.5})]
