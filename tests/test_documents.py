@@ -11,6 +11,7 @@ import tomllib
 
 import click
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
 
@@ -236,6 +237,7 @@ SHORT = {  # what makes the commands of the front page short
     "calc_metrics.py": "--device cpu",
     "generate.py": "--device cpu",
     "stylize.py": "--device cpu",
+    "scripts/projector.py": "--steps 4",
 }
 LARGE = ("fid50k_full", "fd10k_full", "fd1k_full", "scripts.bench", "--hours", "scripts.viewer")  # long: these only parse
 
@@ -249,15 +251,27 @@ def test_the_front_page_can_be_followed(test_data, image_folder, run_command, tm
     shutil.make_archive(str(tmp_path / "fashion32"), "zip", image_folder(n=20, size=32, labels=10))
     shutil.make_archive(str(tmp_path / "fashion32-test"), "zip", image_folder(n=30, size=32, labels=10, name="unseen"))
     shutil.copy(tmp_path / "photos" / "000.png", tmp_path / "photo.jpg")
+    shutil.copy(tmp_path / "unseen" / "000.png", tmp_path / "face.png")
+    with Image.open(tmp_path / "photo.jpg") as photo:  # regions: the upper half and the lower
+        Image.linear_gradient("L").point(lambda x: 255 * (x > 127)).resize(photo.size, Image.Resampling.NEAREST).save(
+            tmp_path / "regions.png"
+        )
+    for name in ("ground.jpg", "sky.jpg"):
+        shutil.copy(tmp_path / "paintings" / "000.png", tmp_path / name)
     shutil.copy(tmp_path / "paintings" / "000.png", tmp_path / "painting.jpg")
     rows = [line for line in text_of(ROOT / "README.md").splitlines() if line.startswith("| ") and "`python " in line]
+    failed = []
     for line in [SPAN.search(row)[1] for row in rows]:
         script, *words = shlex.split(line)[1:]
         if any(name in line for name in LARGE):
             continue
+        if script == "-m":
+            script = words.pop(0).replace(".", "/") + ".py"
         if script.endswith(("stylize.py", "train_style.py")):
             words += ["--encoder-weights", weights]
         finished = run_command(script, *words, *shlex.split(SHORT.get(script, "")), cwd=tmp_path, timeout=1200)
-        assert finished.returncode == 0, f"{line}: {finished.stderr}"
+        if finished.returncode:
+            failed.append(f"{line}: {finished.stderr[-300:]}")
+    assert not failed, "\n".join(failed)
     for made in ("grid.png", "drawn.png", "table.png", "photos64.zip", "sneakers.png"):
         assert (tmp_path / made).is_file(), made
