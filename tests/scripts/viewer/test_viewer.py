@@ -79,8 +79,8 @@ def viewer(folder):
 
 
 @pytest.fixture(scope="module")
-def page(viewer, folder):
-    """The page; every request that it makes, and everything that its browser complains of, is looked at in the end."""
+def browser(viewer):
+    """Headless, with one page; every request that it makes, and everything that it complains of, is looked at in the end."""
     requests, complaints = [], []
     with playwright.sync_playwright() as started:
         arguments = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
@@ -90,13 +90,30 @@ def page(viewer, folder):
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(viewer)
-        page.wait_for_selector("#picture img")
         yield page
         browser.close()
     outside = [url for url in requests if not url.startswith((viewer + "/", "data:", "blob:" + viewer))]
     assert len(requests) > 20 and not outside, outside
     assert not complaints
+
+
+@pytest.fixture
+def page(browser, viewer):
+    """As it is when it is opened: no test depends on what another has left."""
+    browser.goto(viewer)
+    browser.wait_for_selector("#picture img")
+    settled(browser)
+    return browser
+
+
+def settled(page) -> None:
+    """What has just appeared listens: the page has had nothing to do for a moment."""
+    page.evaluate("new Promise(done => requestIdleCallback(() => setTimeout(() => requestIdleCallback(done), 100)))")
+
+
+def unfold(page, where: str) -> None:
+    page.locator(f"{where} button.label-wrap").click()
+    settled(page)
 
 
 def source(page, where: str = "#picture img") -> str:
@@ -142,7 +159,7 @@ def test_seeds_sliders_and_parts(page, folder, tmp_path, monkeypatch):
     call(generate.main, *words[1:-1], tmp_path)
     assert picture.name == "seed0005.png" and picture.read_bytes() == (tmp_path / "seed0005.png").read_bytes()
 
-    page.locator("#parts button.label-wrap").click()
+    unfold(page, "#parts")
     with changes(page):
         page.locator("#part-pointwise input").check()
     words = command(page, "#command")
@@ -180,12 +197,12 @@ def test_a_slider_takes_little_time(page):
 def test_buttons_directions_and_kernels(page):
     with changes(page):
         page.locator("#next").click()
-    page.locator("#directions button.label-wrap").click()
+    unfold(page, "#directions")
     with changes(page):
         slide(page, "#direction-0", 2)
     with changes(page):
         page.get_by_role("button", name="Reset").click()
-    page.locator("#mixing button.label-wrap").click()
+    unfold(page, "#mixing")
     with changes(page):
         page.locator("#mixing").get_by_role("button", name="fine").click()
     page.locator("#kernel-layer input").click()
@@ -201,6 +218,7 @@ def test_buttons_directions_and_kernels(page):
 
 def test_another_network(page):
     """It has classes, and fewer layers."""
+    unfold(page, "#mixing")
     layers = page.locator("#mix-layers input")
     assert layers.count() == 9
     page.get_by_label("Network", exact=True).click()
