@@ -1,6 +1,7 @@
 """The page of generators: controls on one side, pictures on the other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -10,7 +11,7 @@ from scripts.style_mixing import THIRDS, layers_of
 from scripts.viewer import markup
 from scripts.viewer.look import MAX_SEED, NOISE_MODES, Look, look_of
 from scripts.viewer.open_network import OpenNetwork
-from scripts.viewer.recipe import STYLES, recipe
+from scripts.viewer.recipe import STYLES, STYLES_BESIDE, recipe
 from scripts.viewer.slider import slider_of
 from torch_utils.files import InputError
 
@@ -26,7 +27,7 @@ STEADY: dict[str, Any] = dict(trigger_mode="always_last", show_progress="hidden"
 class GeneratorTab:
     def __init__(self, networks: Sequence[OpenNetwork], device: str | None = None):
         self.networks, self.device = {network.name: network for network in networks}, device
-        self.first = networks[0]
+        self.first, self.beside = networks[0], networks[1] if len(networks) > 1 else None  # when the page opens
         self.most = max(len(network.directions.names) for network in networks)  # sliders
         self.controls: dict[str, Any] = {}
 
@@ -44,8 +45,10 @@ class GeneratorTab:
                 self._directions()
         inputs, outputs = list(self.controls.values()), [*self.panes, self.kernels]
         draw: dict[str, Any] = dict(fn=self.draw, inputs=inputs, outputs=outputs, **STEADY)
-        gr.on([control.input for control in inputs if control is not self.controls["network"]], **draw)
-        gr.on([self.controls["network"].input], self._adapt, [self.controls["network"]], self._adapted(), **STEADY).then(**draw)
+        chosen = [self.controls["network"], self.controls["beside"]]
+        gr.on([control.input for control in inputs if control not in chosen], **draw)
+        gr.on([chosen[0].input], self._adapt, chosen, self._adapted(), **STEADY).then(**draw)
+        gr.on([chosen[1].input], self._adapt_beside, chosen, self._adapted_beside(), **STEADY).then(**draw)
         for button, fn, read, write in self.buttons:
             button.click(fn, read, write, queue=False, show_progress="hidden", api_visibility="private").then(**draw)
         page.load(**draw)
@@ -62,20 +65,20 @@ class GeneratorTab:
             return [markup.problem(str(error)), "", gr.update(visible=False), "", "", ""]
         left, right = self.pane(self.networks[page["network"]], look), ("", "")
         if second:
-            right = self.pane(second, look)
+            right = self.pane(second, replace(look, label=page["label_beside"]), STYLES_BESIDE)
         return [*left, gr.update(visible=second is not None), *right, self.draw_kernels(page, look)]
 
-    def pane(self, network: OpenNetwork, look: Look) -> tuple[str, str]:
+    def pane(self, network: OpenNetwork, look: Look, file: str = STYLES) -> tuple[str, str]:
         """HTML with the picture and links, and the command."""
         try:
-            made = recipe(network, look, self.device)
+            made = recipe(network, look, self.device, file)
             image = network.draw(look, made.noise_seed)
         except InputError as error:
             return markup.problem(str(error)), ""
         contents, size = markup.png(image), (image.shape[1], image.shape[2])
         links = markup.download(contents, made.picture)
         if made.styles:
-            links += markup.download(made.styles, STYLES, "application/octet-stream")
+            links += markup.download(made.styles, file, "application/octet-stream")
         caption = network.name if len(self.networks) > 1 else ""
         shown = markup.picture(contents, size, f"picture of seed {look.seed}", caption)
         return f'{shown}<div class="links">{links}</div>', made.line
@@ -110,7 +113,7 @@ class GeneratorTab:
         with gr.Row(visible=several):
             names = list(self.networks)
             self.controls["network"] = gr.Dropdown(names, value=names[0], label="Network", min_width=120)
-            beside = names[1] if several else NOWHERE
+            beside = self.beside.name if self.beside else NOWHERE
             self.controls["beside"] = gr.Dropdown([NOWHERE, *names], value=beside, label="Beside it", min_width=120)
 
     def _seeds(self) -> None:
@@ -132,21 +135,15 @@ class GeneratorTab:
         ]
 
     def _style(self) -> None:
-        network = self.first
+        network, count = self.first, self._deepest(self.first, self.beside).G.num_ws
         with gr.Group():
             with gr.Row():
                 psi = slider_of(0, 1.5, 1, step=0.01, label="Truncation", min_width=180, elem_id="psi", buttons=[])
-                count = network.G.num_ws
                 cutoff = slider_of(0, count, count, step=1, label="Truncated layers", min_width=180, buttons=[])
             noise = gr.Radio([("fixed", "const"), ("random", "random"), ("none", "none")], value="const", label="Noise")
             with gr.Row():
-                label = gr.Dropdown(
-                    network.classes,
-                    value=network.classes[0] if network.classes else None,
-                    visible=bool(network.classes),
-                    label="Class",
-                    min_width=120,
-                )
+                label = gr.Dropdown(**classes_of(network), label="Class", min_width=120)
+                label_beside = gr.Dropdown(**classes_of(self.beside), label="Class of the one beside", min_width=120)
                 kernels = gr.Dropdown(
                     self._kernel_choices(network),
                     value=NOWHERE,
@@ -155,7 +152,7 @@ class GeneratorTab:
                     elem_id="kernel-layer",
                 )
         assert {value for _, value in noise.choices} == set(NOISE_MODES)
-        self.controls |= dict(psi=psi, cutoff=cutoff, noise_mode=noise, label=label, kernels=kernels)
+        self.controls |= dict(psi=psi, cutoff=cutoff, noise_mode=noise, label=label, label_beside=label_beside, kernels=kernels)
 
     def _mixing(self) -> None:
         with gr.Accordion("Mix in another seed", open=False, elem_id="mixing"):
@@ -169,7 +166,7 @@ class GeneratorTab:
                     box = gr.Checkbox(False, label=PART_NAMES[part], container=False, elem_id=f"part-{part}", scale=3)
                     seed = gr.Number(3 + i, **WHOLE, show_label=False, container=False, min_width=80, label=f"Seed of {part}")
                 self.controls |= {part: box, f"{part}_seed": seed}
-            self._layers("part_layers", "come from these seeds in these layers", list(range(self.first.G.num_ws)))
+            self._layers("part_layers", "come from these seeds in these layers", None)
 
     def _directions(self) -> None:
         with gr.Accordion("Directions", open=False, elem_id="directions"):
@@ -186,17 +183,26 @@ class GeneratorTab:
         self.controls[name] = gr.Number(value, **WHOLE, label=label, min_width=100, elem_id=name.replace("_", "-"))
         return self.controls[name]
 
-    def _layers(self, name: str, label: str, value: list[int]) -> None:
-        choices = [(layer, i) for i, layer in enumerate(self.first.layers)]
+    def _layers(self, name: str, label: str, value: list[int] | None) -> None:
+        """`value`: layers that are chosen from the start; None: all."""
+        layers = self._deepest(self.first, self.beside).layers
+        choices = [(layer, i) for i, layer in enumerate(layers)]
+        value = list(range(len(layers))) if value is None else value
         group = gr.CheckboxGroup(choices, value=value, label=label, elem_id=name.replace("_", "-"))
         self.controls[name] = group
         with gr.Row():
             for third in (*THIRDS, "all", "none"):
                 button = gr.Button(third, size="sm", min_width=50)
-                self.buttons.append((button, self._some_layers(third), [self.controls["network"]], group))
+                chosen = [self.controls["network"], self.controls["beside"]]
+                self.buttons.append((button, self._some_layers(third), chosen, group))
 
     def _some_layers(self, text: str):
-        return lambda name: [] if text == "none" else layers_of(text, self.networks[name].G.num_ws)
+        return lambda *names: [] if text == "none" else layers_of(text, self._deepest(*map(self.networks.get, names)).G.num_ws)
+
+    @staticmethod
+    def _deepest(*networks: OpenNetwork | None) -> OpenNetwork:
+        """Whose layers can be chosen where two are shown."""
+        return max(filter(None, networks), key=lambda network: network.G.num_ws)
 
     # ---------------------------------------------------------------- another network has other layers and classes
 
@@ -205,21 +211,38 @@ class GeneratorTab:
         return [NOWHERE, *(layers if network.predicts_kernels else [])]
 
     def _adapted(self) -> list:
-        names = ["label", "kernels", "cutoff", "mix_layers", "part_layers", *(f"direction{i}" for i in range(self.most))]
-        return [self.controls[name] for name in names]
+        names = ["label", "kernels", *(f"direction{i}" for i in range(self.most))]
+        return [*(self.controls[name] for name in names), *self._adapted_beside()]
 
-    def _adapt(self, name: str) -> list:
+    def _adapt(self, name: str, beside: str) -> list:
         network = self.networks[name]
-        classes, count, found = network.classes, network.G.num_ws, network.directions.names
-        choices = [(layer, i) for i, layer in enumerate(network.layers)]
+        found = network.directions.names
         return [
-            gr.update(choices=classes, value=classes[0] if classes else None, visible=bool(classes)),
+            gr.update(**classes_of(network)),
             gr.update(choices=self._kernel_choices(network), value=NOWHERE),
+            *(gr.update(label=found[i] if i < len(found) else "", visible=i < len(found), value=0) for i in range(self.most)),
+            *self._adapt_beside(name, beside),
+        ]
+
+    def _adapted_beside(self) -> list:
+        return [self.controls[name] for name in ("label_beside", "cutoff", "mix_layers", "part_layers")]
+
+    def _adapt_beside(self, name: str, beside: str) -> list:
+        second = self.networks.get(beside)
+        layers = self._deepest(self.networks[name], second).layers
+        choices, count = [(layer, i) for i, layer in enumerate(layers)], len(layers)
+        return [
+            gr.update(**classes_of(second)),
             gr.update(maximum=count, value=count),
             gr.update(choices=choices, value=[]),
             gr.update(choices=choices, value=list(range(count))),
-            *(gr.update(label=found[i] if i < len(found) else "", visible=i < len(found), value=0) for i in range(self.most)),
         ]
+
+
+def classes_of(network: OpenNetwork | None) -> dict[str, Any]:
+    """Of a dropdown, hidden where there are none."""
+    classes = network.classes if network else []
+    return dict(choices=classes, value=classes[0] if classes else None, visible=bool(classes))
 
 
 WHOLE: dict[str, Any] = dict(precision=0, step=1)  # bounds are `Look`'s, whose message says more

@@ -10,21 +10,22 @@ from scripts.viewer.open_network import OpenNetwork
 from torch_utils.ws_file import ws_bytes
 
 STYLES = "styles.npz"
+STYLES_BESIDE = "styles-beside.npz"  # of a second network on the page: both files may lie in one folder
 
 
 class Recipe(NamedTuple):
     words: list[str]  # of the command line
     picture: str  # the file's name in `out`, where the command writes it
     noise_seed: int  # of random noise, as the command has it
-    styles: bytes | None = None  # contents of the file STYLES that the command reads
+    styles: bytes | None = None  # contents of the file of styles that the command reads
 
     @property
     def line(self) -> str:
         return shlex.join(["python", *self.words])
 
 
-def recipe(network: OpenNetwork, look: Look, device: str | None = None) -> Recipe:
-    """By seeds where commands know them; else by the styles in a file."""
+def recipe(network: OpenNetwork, look: Look, device: str | None = None, file: str = STYLES) -> Recipe:
+    """By seeds where commands know them; else by the styles in a file of this name."""
     there = look.position == 1
     seed = look.seed_to if there else look.seed
     between = look.position not in (0, 1)
@@ -35,7 +36,7 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None) -> Recip
     common = ["--network", network.name]
     steps = [word for i, amount in network.moves(look) for word in ("--direction", network.step(i, amount))]
     if between or (mixed and parted) or (steps and (mixed or parted or None in steps)):
-        return by_styles(network, look, common, end)
+        return by_styles(network, look, common, end, file)
     psi, cutoff = network.truncation(look)
     truncation = ["--trunc", f"{psi!r}"] * (psi != 1)
     label = network.label(look)
@@ -46,7 +47,7 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None) -> Recip
         return Recipe(words, f"seed{seed:04d}.png", seed)
     columns = {look.mix_seed} if mixed else set(look.part_seeds.values())
     if len(columns) > 1 or cutoff is not None:
-        return by_styles(network, look, common, end)
+        return by_styles(network, look, common, end, file)
     (column,) = columns
     layers = as_ranges(network.own(look.mix_layers if mixed else look.part_layers))
     parts = [word for part in PARTS if parted and part in look.part_seeds for word in ("--part", part)]
@@ -54,8 +55,8 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None) -> Recip
     return Recipe(["-m", "scripts.style_mixing", *common, *chosen, *truncation, *kind, *end], f"{seed}-{column}.png", seed)
 
 
-def by_styles(network: OpenNetwork, look: Look, common: list[str], end: list[str]) -> Recipe:
-    words = ["generate.py", *common, "--projected-w", STYLES, *end]
+def by_styles(network: OpenNetwork, look: Look, common: list[str], end: list[str], file: str) -> Recipe:
+    words = ["generate.py", *common, "--projected-w", file, *end]
     return Recipe(words, "proj00.png", 0, ws_bytes(*network.styles(look)))
 
 

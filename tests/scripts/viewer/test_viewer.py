@@ -217,7 +217,21 @@ def test_buttons_directions_and_kernels(page):
 
 
 def test_another_network(page):
-    """It has classes, and fewer layers."""
+    """It has classes, and fewer layers. Each of two has its class, its file of styles, and its command."""
+    page.get_by_label("Class of the one beside").click()
+    with changes(page, "#picture-beside img"):
+        page.get_by_role("option", name="dog").click()
+    with changes(page), changes(page, "#picture-beside img"):
+        slide(page, "#position", 0.5)
+    files = [downloaded(page, f"{where} .download >> nth=1").name for where in ("#picture", "#picture-beside")]
+    assert files == ["styles.npz", "styles-beside.npz"]
+    assert [files[0] in command(page, "#command"), files[1] in command(page, "#command-beside")] == [True, True]
+    with changes(page), changes(page, "#picture-beside img"):
+        slide(page, "#position", 0)
+    assert "dog" in command(page, "#command-beside") and "--class" not in command(page, "#command")
+    page.get_by_label("Beside it").click()
+    page.get_by_role("option", name="none").click()
+    page.locator("#picture-beside").wait_for(state="hidden")
     unfold(page, "#mixing")
     layers = page.locator("#mix-layers input")
     assert layers.count() == 9
@@ -227,7 +241,7 @@ def test_another_network(page):
     page.wait_for_function("document.querySelectorAll('#mix-layers input').length === 3")
     words = command(page, "#command")
     assert words[words.index("--class") + 1] == "cat" and "second.safetensors" in words
-    page.get_by_label("Class").click()
+    page.get_by_label("Class", exact=True).click()
     with changes(page):
         page.get_by_role("option", name="dog").click()
     assert "dog" in command(page, "#command")
