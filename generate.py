@@ -14,10 +14,10 @@ import torch
 from networks.directions import kernel_parts, moved
 from networks.generator import PARTS, Generator
 from networks.generator_kernels import predicted_kernels
-from networks.sampling import class_vector, draw_styles, seed_styles
+from networks.sampling import check_cutoff, class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import PSI, SEEDS, Progress, command, counted, run
+from torch_utils.cli import PNG, PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png
@@ -60,8 +60,8 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
-@click.option("--grid", type=FILE, help="also put all images into one picture")
-@click.option("--show-kernels", type=FILE, help="draw the kernels of the one seed (AdaConv only)")
+@click.option("--grid", type=PNG, help=".png: also put all images into one picture")
+@click.option("--show-kernels", type=PNG, help=".png: draw the kernels of the one seed (AdaConv only)")
 @click.option("--save-ws", type=FILE, help=".npz: write the styles that are drawn, w [N, num_ws, w_dim]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
@@ -83,6 +83,7 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
         numbers, names, ws_of = range(len(styles)), "proj{:02d}.png", lambda i: styles[i : i + 1]
     else:
         c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
+        check_cutoff(G, cutoff)
         numbers, names, ws_of = seeds, "seed{:04d}.png", lambda seed: seed_styles(G, seed, c, psi, cutoff)
     steps = steps_along(directions, G.num_ws, G.w_dim, kernel_parts(G))
     if save_ws and any(found.parts for found, *_ in steps):

@@ -34,7 +34,7 @@ from networks.style_transfer.style_files import (
 from networks.style_transfer.style_kernels import MOMENTS, PARTS
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
 from torch_utils.archive import SUFFIXES, Archive, open_images
-from torch_utils.cli import Progress, command, run
+from torch_utils.cli import PNG, Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
 from torch_utils.platform import choose_device
@@ -80,7 +80,7 @@ def weights_of(text: str) -> list[float]:
     help="image, folder or zip of images, or a .safetensors of --save-style; may be given several times",
 )
 @click.option("--output", type=PATH, help=".png for one content in one style; else a folder for <content>-<style>.png")
-@click.option("--table", type=FILE, help="picture of all contents (rows) in all styles (columns)")
+@click.option("--table", type=PNG, help=".png: picture of all contents (rows) in all styles (columns)")
 @click.option(
     "--encoder-weights",
     type=PATH,
@@ -113,7 +113,7 @@ def weights_of(text: str) -> list[float]:
 )
 @click.option("--gatys-steps", type=click.IntRange(1), help=f"of --transfer gatys  [default: {STEPS}]")
 @click.option("--save-style", type=FILE, help="write the descriptor of the style (with --mix, of the mixture)")
-@click.option("--show-kernels", type=FILE, help="draw the kernels that are predicted for the style (AdaConv only)")
+@click.option("--show-kernels", type=PNG, help=".png: draw the kernels that are predicted for the style (AdaConv only)")
 @click.option(
     "--precision",
     type=click.Choice([AUTO, *UNSCALED]),

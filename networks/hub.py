@@ -73,6 +73,10 @@ class _Shared(ModelHubMixin):
     def weights(self) -> PlainGenerator | StyleTransfer:
         raise NotImplementedError
 
+    def use(self, name: str) -> str:
+        """How to load and use it under its name on the hub."""
+        return self.USE.format(name)
+
     def draw(self, folder: Path) -> dict[Path, str]:
         """Pictures of a network of which there are none yet."""
         return {}
@@ -147,7 +151,7 @@ class _Shared(ModelHubMixin):
             eval_results=results or None,
         )
         shown = [f"![{what.split('.')[0]}]({path.name})\n\n{what}" for path, what in self._shown.items()]
-        use = f"From a checkout of the code, with `pip install -e .[hub]`:\n\n```python\n{self.USE.format(name)}\n```"
+        use = f"From a checkout of the code, with `pip install -e .[hub]`:\n\n```python\n{self.use(name)}\n```"
         by = f"{self.WHAT}, trained by a PyTorch implementation of [{PAPER_TITLE}]({PAPER}), which is covered by patents."
         parts = [f"# {title}", by, *shown, use, text or self._own_words()]
         return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n")
@@ -169,8 +173,11 @@ class Generator(PlainGenerator, _Shared):
         "import torch\n"
         "from networks.hub import Generator\n\n"
         'G = Generator.from_pretrained("{}")\n'
-        "images = G(torch.randn(4, G.z_dim))  # [4, C, H, W], about [-1, 1]; one-hot labels come second, where there are any"
+        "images = G(torch.randn(4, G.z_dim){})  # [4, C, H, W], about [-1, 1]"
     )
+
+    def use(self, name: str) -> str:
+        return self.USE.format(name, f", torch.eye({self.c_dim})[[0, 0, 0, 0]]" if self.c_dim else "")
 
     @classmethod
     def load(cls, path: Path, **options: Any) -> Self:

@@ -92,6 +92,12 @@ def draw_styles(
 
 
 @torch.inference_mode()
+def check_cutoff(G: Generator, cutoff: int | None) -> None:
+    """`InputError` where more layers are to be truncated than there are."""
+    if cutoff is not None and cutoff > G.num_ws:
+        raise InputError(f"--trunc-cutoff {cutoff}: this network has {G.num_ws} layers")
+
+
 def seed_styles(G: Generator, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
     """ws [1, num_ws, w_dim] of a seed."""
     device = next(G.parameters()).device

@@ -15,10 +15,10 @@ from metrics.evaluation.request import Request
 from metrics.evaluation.session import Session
 from metrics.evaluation.shards import ALONE
 from networks.generator import Generator
-from networks.sampling import class_vector, draw_seed, sample
+from networks.sampling import check_cutoff, class_vector, draw_seed, sample
 from scripts.output import markdown
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import NAMES, SEEDS, command, run
+from torch_utils.cli import NAMES, PNG, SEEDS, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
 from torch_utils.labelled_grid import labelled_grid
@@ -67,7 +67,7 @@ def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
 @command()
 @click.option("--seeds", required=True, type=SEEDS, help="rows of the picture, as 0-7")
 @click.option("--trunc", "psis", type=psis_of, metavar="PSI,…", default="0,0.25,0.5,0.75,1", show_default=True, help="columns")
-@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".png of the table")
+@click.option("--output", required=True, type=PNG, help=".png of the table")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
 @click.option("--trunc-cutoff", "cutoff", type=click.IntRange(0), help="truncate only this many layers, from the coarsest")
 @click.option("--class", "label", help="of the pictures: number or name of a class, for conditional networks")
@@ -100,6 +100,7 @@ def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data,
         session = Session(request, ImageDataset, chosen, ALONE)
     path = session.network if session else find_network(network, "generator")
     G = session.G if session else load_generator(path, chosen)
+    check_cutoff(G, cutoff)
     c = class_vector(G.c_dim, label, read_snapshot(path, tensors=False).info.get("label_names"), path)
     make_folders(output.parent)
     save_png(output, picture(G, seeds, psis, c, cutoff, noise_mode))

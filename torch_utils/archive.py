@@ -287,5 +287,7 @@ class SingleImage(Archive):
 
 def open_images(path: str | Path) -> Archive:
     """An image file, a folder or a zip file of images; `InputError` for anything else."""
+    if not os.path.exists(path):
+        raise InputError(f"{path}: does not exist; wanted an image, or a folder or a zip file of images")
     single = Path(path).suffix.lower() in SUFFIXES and os.path.isfile(path)
     return SingleImage(path) if single else Archive(path)

@@ -15,12 +15,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import click
 from tqdm import tqdm
 
-from torch_utils.files import InputError, disk_trouble, first_line
+from torch_utils.files import InputError, check_target, disk_trouble, first_line
 from torch_utils.interrupt import prepare_streams
 
 MAX_NUMBER = 1e30  # of any option, so that float32 holds it and its products
@@ -70,7 +71,18 @@ class _Names(click.ParamType):
         return [] if value.lower() == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
-BOOL, SEEDS, NAMES = _Bool(), _Seeds(), _Names()
+class _Png(click.Path):
+    """A file to write, whose name says what is in it."""
+
+    def convert(self, value, param, ctx):
+        path = Path(super().convert(value, param, ctx))
+        check_target(path)
+        if path.suffix.lower() != ".png":
+            self.fail(f"{str(value)!r} is to be a PNG; wanted a name that ends in .png", param, ctx)
+        return path
+
+
+BOOL, SEEDS, NAMES, PNG = _Bool(), _Seeds(), _Names(), _Png(dir_okay=False, path_type=Path)
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 
 

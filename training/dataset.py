@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from torch_utils.archive import Archive, Shape
 from torch_utils.files import InputError
-from torch_utils.image_labels import labels_of_folders
+from torch_utils.image_labels import COLUMNS, labels_of_folders
 from torch_utils.images import from_pil
 from training.data_order import batches as batches  # callers find it beside the images
 from training.data_order import permutation
@@ -170,7 +170,8 @@ class ImageDataset(Dataset):
         if labels is not None:
             return labels
         if self._archive.has_metadata or not any("/" in name for name in self._archive.names):
-            wanted = "a dataset.json with a label for every image, a metadata.csv with its labels, or a folder for each class"
+            columns = f"a metadata.csv with file_name and {' or '.join(COLUMNS)}"
+            wanted = f"a dataset.json with a label for every image, {columns}, or a folder for each class"
             raise InputError(f"{path}: found no labels, wanted {wanted}")
         labels, self._archive.label_names = labels_of_folders(self._archive.names, path)
         return labels

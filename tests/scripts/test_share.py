@@ -1,6 +1,7 @@
 """A network to share: a folder with a card from its run's records, or the hub; nothing is sent unless asked for."""
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -73,6 +74,17 @@ def test_one_snapshot_and_a_picture(run, tmp_path):
 def test_a_network_without_records(tmp_path):
     share_it("--network", "emoji32", "--outdir", tmp_path / "shared")
     assert "| parameters | 2,462,803 |" in (tmp_path / "shared" / "README.md").read_text()
+
+
+def test_a_conditional_network_says_how_classes_are_given(tmp_path):
+    """The lines of Python on its card run, as they stand."""
+    G = Generator(16, c_dim=3, channel_base=256, channel_max=16, z_dim=8, style_depth=2)
+    save_snapshot(tmp_path / "network.safetensors", "generator", G)
+    share_it("--network", tmp_path / "network.safetensors", "--outdir", tmp_path / "shared")
+    code = re.search(r"```python\n(.*?)```", (tmp_path / "shared" / "README.md").read_text(), re.S)[1]
+    names: dict = {}
+    exec(code.replace("USER/NAME", str(tmp_path / "shared")), names)
+    assert names["images"].shape == (4, 3, 16, 16)
 
 
 def test_sending_is_asked_for(run, tmp_path, monkeypatch):

@@ -69,3 +69,15 @@ def test_what_cannot_be_scored(make_network, tmp_path):  # noqa: F811
         with pytest.raises(InputError, match=message):
             call(truncation.main, *words, *more)
     assert not (tmp_path / "s.png").exists()
+
+
+def test_names_and_layers_that_there_are_not(make_network, tmp_path):  # noqa: F811
+    network, G = make_network()
+    words = ["--network", network, "--device", "cpu", "--seeds", "0"]
+    for command, output in ((truncation.main, "--output"), (generate.main, "--grid")):
+        more = ["--outdir", tmp_path] * (command is generate.main)
+        with pytest.raises(click.BadParameter, match="x.jpg' is to be a PNG; wanted a name that ends in .png"):
+            call(command, *words, *more, output, tmp_path / "x.jpg")
+        with pytest.raises(InputError, match=f"^--trunc-cutoff 99: this network has {G.num_ws} layers$"):
+            call(command, *words, *more, output, tmp_path / "x.png", "--trunc-cutoff", 99)
+    assert not list(tmp_path.glob("x.*"))
