@@ -75,7 +75,7 @@ class _Png(click.Path):
     """A file to write, whose name says what is in it."""
 
     def convert(self, value, param, ctx):
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         check_target(path)
         if path.suffix.lower() != ".png":
             self.fail(f"{str(value)!r} is to be a PNG; wanted a name that ends in .png", param, ctx)
