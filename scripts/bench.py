@@ -12,7 +12,7 @@ import click
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks import demodulation, metrics, modulation, peers, step
+from scripts.benchmarks import demodulation, metrics, modulation, peers, scale, step
 from torch_utils.cli import run
 
 
@@ -21,7 +21,7 @@ def main():
     """Compare times, in turns within one run."""
 
 
-for module in (modulation, demodulation, peers, step, metrics):
+for module in (modulation, demodulation, peers, step, scale, metrics):
     main.add_command(module.main, module.__name__.rpartition(".")[2])
 
 
