@@ -65,7 +65,7 @@ def test_slurm(slurm):
     assert (launched.nnodes, launched.nproc_per_node, launched.rdzv_id) == ("2", "8", "7")
     assert launched.rdzv_endpoint == f"{HOSTS.split()[0]}:29500", "all machines meet at the first"
     options = of_train(words)
-    assert (str(options["outdir"]), str(options["data"])) == ("runs", "a b.zip")
+    assert str(options["outdir"]) == "runs" and str(options["data"]).endswith("a b.zip")
     assert str(options["resume"]) == "auto", "a job that is queued anew goes on"
 
 
