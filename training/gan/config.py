@@ -74,6 +74,7 @@ class TrainingConfig(RunConfig):
         None, RECIPE, "after so many kimg they fall as 1 / √images", min=1e-6, max=1e9, shown="never"
     )
     lr_end: float = option(1.0, RECIPE, "what is left of them after --ramp-kimg, as a factor", min=0)
+    forced_norm: bool = option(False, RECIPE, "weights keep their magnitude, and only their direction learns")
     beta2: float = option(0.99, RECIPE, "of Adam; beta1 is 0", min=0, below=1)
     beta2_end: float | None = option(None, RECIPE, "beta2 after --ramp-kimg", min=0, below=1, shown="--beta2")
     gamma: float = option(1.0, RECIPE, "weight of R1 (and of R2, if relativistic)", min=0)

@@ -11,6 +11,7 @@ from training.gan.ada import r_t
 from training.gan.augment import augment
 from training.gan.config import TrainingConfig
 from training.gan.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, path_penalty
+from training.gan.magnitudes import make_tangent, renormalise
 from training.gan.state import TrainingState
 from training.run.health import check_finite
 
@@ -57,7 +58,7 @@ def discriminator_step(
         state.scaler_D.scale(loss / len(parts)).backward()
         r_t_mean = r_t_mean + r_t(config.loss, real_logits, fake_logits) / len(parts)
         means.add(loss_D=adversarial, real_logits=real_logits, fake_logits=fake_logits)
-    _update(state, "D", means)
+    _update(state, config, "D", means)
     means.add(signs=r_t_mean)  # the name that records have
     if config.aug != "noaug":
         means.add(p=state.strength.p)
@@ -96,7 +97,7 @@ def generator_step(
         _check("the generator's loss", loss, state, {"the real images": real})
         state.scaler_G.scale(loss / len(parts)).backward()
         means.add(loss_G=adversarial)
-    _update(state, "G", means)
+    _update(state, config, "G", means)
 
 
 def _parts(real: torch.Tensor, c: torch.Tensor | None, config: TrainingConfig) -> Iterator[tuple]:
@@ -146,14 +147,18 @@ def _check(what: str, value: torch.Tensor, state: TrainingState, inputs: dict[st
     check_finite(what, value.detach(), state.nimg, {"G": state.G, "D": state.D}, inputs)
 
 
-def _update(state: TrainingState, name: str, means: Means) -> None:
+def _update(state: TrainingState, config: TrainingConfig, name: str, means: Means) -> None:
     """Average gradients over processes, check them, and let Adam move the weights."""
     network, optimiser, scaler = (getattr(state, kind + name) for kind in ("", "opt_", "scaler_"))
     distributed.average_gradients(network.parameters())
     scaler.unscale_(optimiser)
+    if config.forced_norm:
+        make_tangent(network)
     norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
     if not scaler.is_enabled():  # a scaler leaves such a step out, and goes on with smaller numbers
         _check(f"the gradient of {name}", norm, state, {})
     scaler.step(optimiser)
     scaler.update()
+    if config.forced_norm:
+        renormalise(network)
     means.add(**{f"gradient_{name}": norm})

@@ -1,0 +1,50 @@
+"""Weights that keep their magnitude: forced weight normalisation (EDM2: Karras et al. 2024, section 2.3).
+
+Layers are scaled so that weights of unit variance keep the variance of what they act on (`networks.layers`). Adam makes weights
+grow, and learn ever more slowly for it, each layer at a pace of its own. Here the weights of each output stay on the sphere on
+which they begin: only their direction is learned, and a learning rate means the same in all layers, networks and modulations.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from networks.adaconv import KernelPredictor
+from networks.discriminator import Discriminator
+from networks.generator import Generator
+from networks.layers import Conv2d, Linear
+
+
+def spheres(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
+    """Weights [outputs, …], and the root mean square that each output's have.
+
+    Not of the last layers, whose scale is that of images or logits, and not of biases, which begin at zero or as an identity.
+    """
+    last = list(network.synthesis.to_rgb) if isinstance(network, Generator) else []
+    last += [network.out] if isinstance(network, Discriminator) else []
+    for layer in network.modules():
+        if isinstance(layer, KernelPredictor):
+            for weight in (layer.spatial_weight, layer.pointwise_weight):
+                if weight is not None:
+                    yield weight, 1 / layer.lr_multiplier
+        elif isinstance(layer, (Linear, Conv2d)) and layer not in last:
+            yield layer.weight, 1 / layer.bias_gain if isinstance(layer, Linear) else 1.0
+
+
+@torch.no_grad()
+def make_tangent(network: nn.Module) -> None:
+    """Take from gradients what would change magnitudes: they become those of normalised weights, as EDM2 has them."""
+    for weight, _ in spheres(network):
+        if weight.grad is not None:
+            rows, slopes = weight.flatten(1), weight.grad.flatten(1)
+            along = (slopes * rows).sum(1, keepdim=True) / rows.square().sum(1, keepdim=True)
+            weight.grad.sub_((along * rows).view_as(weight))
+
+
+@torch.no_grad()
+def renormalise(network: nn.Module) -> None:
+    """After an update, back to the sphere."""
+    for weight, size in spheres(network):
+        found = weight.flatten(1).square().mean(1).sqrt()
+        weight.mul_((size / found).view(-1, *[1] * (weight.ndim - 1)))
