@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import torch
 
-from networks.directions import kernel_parts, moved
+from networks.directions import kernel_parts, moved, require_parts
 from networks.generator import PARTS, Generator
 from networks.generator_kernels import predicted_kernels
 from networks.sampling import class_vector, draw_styles, seed_styles
@@ -117,8 +117,7 @@ def read_styles(path: Path, G: Generator, device: torch.device) -> tuple[torch.T
     """ws [N, num_ws, w_dim] of a file, and those of parts of the kernels, if it has any."""
     ws = load_ws(path, G.num_ws, G.w_dim)
     parts = load_parts(path, PARTS, ws.shape)
-    if parts and not kernel_parts(G):
-        raise InputError(f"{path}: has styles for parts of kernels, and this network predicts none")
+    require_parts(G, parts, f"{path} has styles for parts of kernels, and this network")
     return ws.to(device), {part: other.to(device) for part, other in parts.items()}
 
 

@@ -55,7 +55,7 @@ def test_every_option_is_checked(kind, needed):
         ("mapping_layers", 10**7, "from 1 to 64"),
         ("style_depth", 10**9, "from 1"),
         ("subset", "all", "int | None"),
-        ("modulation", "adacone", "one of adaconv, adain, demod"),
+        ("modulation", "adacone", "one of adaconv, adain, demod, bank, none"),
         ("modulation", ["adaconv"], "str"),
         ("cfg", "none", "one of auto"),
         ("augpipe", "", "one of"),

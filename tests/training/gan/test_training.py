@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from networks.modulation import MODULATIONS
 from torch_utils.files import InputError
 from torch_utils.stats import Means, read_jsonl
 from training.dataset import ImageDataset
@@ -72,7 +73,7 @@ def assert_same(one, other):
         assert torch.equal(a[name], b[name]), name
 
 
-@pytest.mark.parametrize("modulation", ["adaconv", "adain", "demod"])
+@pytest.mark.parametrize("modulation", MODULATIONS)
 def test_steps_move_what_they_should(image_folder, modulation):
     config, dataset, state = make(image_folder(), modulation=modulation)
     real = torch.randn(4, 3, 16, 16)
@@ -136,7 +137,9 @@ def test_learns_a_single_picture(image_folder):
     assert (state.ema(z) - picture).square().mean() < before / 3
 
 
-@pytest.mark.parametrize("options", [dict(), dict(cond=True), dict(workers=2), dict(modulation="demod", mirror=True)])
+@pytest.mark.parametrize(
+    "options", [dict(), dict(cond=True), dict(workers=2), dict(modulation="demod", mirror=True), dict(modulation="bank")]
+)
 def test_resume_is_bit_for_bit(image_folder, tmp_path, options):
     folder = image_folder(10, labels=3)
     runs = [tmp_path / name for name in ("whole", "parts")]
