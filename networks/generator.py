@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -241,8 +242,14 @@ def default_options(modulation: str) -> dict:
 
     But `parts`: where all are predicted, snapshots do not have it, as from before there was a choice.
     """
+    parameters = inspect.signature(MODULATIONS[modulation]).parameters
+    return {name: parameters[name].default for name in option_types(modulation) if name != "parts"}
+
+
+def option_types(modulation: str) -> dict[str, Any]:
+    """Name -> type of those arguments that a generator does not set itself."""
     parameters = inspect.signature(MODULATIONS[modulation]).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in ("in_channels", "out_channels", "w_dim", "up", "parts")}
+    return {p.name: p.annotation for p in parameters if p.name not in ("in_channels", "out_channels", "w_dim", "up")}
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

@@ -90,6 +90,15 @@ def test_steps_move_what_they_should(image_folder, modulation):
     assert {"loss_D", "loss_G", "r1", "r2"} <= means.take().keys()
 
 
+def test_where_there_is_one_style_none_are_mixed(image_folder):
+    options = dict(modulation="none", loss="logistic", style_mixing=1.0, pl_weight=2.0)
+    config, _, state = make(image_folder(), **options)
+    means, real = Means(), torch.randn(4, 3, 16, 16)
+    discriminator_step(state, config, real, None, means)
+    generator_step(state, config, real, None, means)
+    assert state.path_mean > 0 and "loss_G" in means.take()
+
+
 def test_penalty_comes_at_its_interval_and_gamma_weighs_it(image_folder):
     folder, steps = image_folder(), {}
     for gamma in (0.001, 1000.0):
