@@ -18,7 +18,7 @@ Steps = Iterable[tuple[Directions, int, float]]  # along which of them, and how 
 def what_style_says(modulation: torch.nn.Module, w: torch.Tensor, parts: Sequence[str] = ()) -> torch.Tensor:
     """w [N, w_dim] -> [N, M]: what a layer computes of it by affine maps, before anything else is done with the result.
 
-    Of AdaConv kernels, all of them or `parts`; of AdaIN and weight demodulation scales and shifts.
+    Of AdaConv kernels, all of them or `parts`; of the others scales, shifts, and the logits that weigh a bank.
     """
     if isinstance(modulation, AdaConv):
         kernels = modulation.predictor(w.unflatten(1, modulation.style_shape))
