@@ -117,7 +117,9 @@ def read_styles(path: Path, G: Generator, device: torch.device) -> tuple[torch.T
     """ws [N, num_ws, w_dim] of a file, and those of parts of the kernels, if it has any."""
     ws = load_ws(path, G.num_ws, G.w_dim)
     parts = load_parts(path, PARTS, ws.shape)
-    require_parts(G, parts, f"{path} has styles for parts of kernels, and this network")
+    if parts and not kernel_parts(G):
+        raise InputError(f"{path}: has styles for parts of kernels, and this network predicts none")
+    require_parts(G, parts, f"{path}: this network")
     return ws.to(device), {part: other.to(device) for part, other in parts.items()}
 
 

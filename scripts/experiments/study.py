@@ -36,7 +36,7 @@ RECORDS, PAGE = "study", "study.md"
 @click.option("--row", "chosen", multiple=True, metavar="NAME", help="only this row; may be repeated  [default: all]")
 @click.option("--kimg", type=click.IntRange(1), help="length of each run  [default: as planned]")
 @click.option("--seeds", type=click.IntRange(1), help="runs of each row  [default: as planned]")
-@click.option("--snap", type=click.IntRange(1), default=4, show_default=True, help="kimg between two scores")
+@click.option("--snap", type=click.IntRange(1), default=8, show_default=True, help="kimg between two scores")
 @click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, show_default=True, help="as of train.py")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="begin no run after so many")
 @click.option("-n", "--dry-run", is_flag=True, help="print what is planned and what is done, and stop")

@@ -134,13 +134,13 @@ def draw(records: dict[str, list[dict]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+    axes, colours = figure.subplots(1, 2, sharey=True), colormaps["tab10" if len(records) <= 10 else "tab20"]
     for i, (row, found) in enumerate(records.items()):
         steps = list(zip(*(record["points"] for record in found)))
         values = np.array(
             [[point["scores"][METRICS[0]]["value"] for point in points] for points in steps]
         )  # [snapshots, seeds]
-        colour = "black" if row == BASE else colormaps["tab20"](i % 20)
+        colour = "black" if row == BASE else colours(i % 20)
         for axis, key in zip(axes, ("kimg", "seconds")):
             x = [statistics.mean(point[key] for point in points) for points in steps]
             axis.plot(x, values.mean(axis=1), lw=1.5, color=colour, label=row)
