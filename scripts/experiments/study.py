@@ -29,7 +29,14 @@ RECORDS, PAGE = "study", "study.md"
 
 
 @command()
-@click.option("--data", type=PATH, multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
+@click.option(
+    "--data",
+    type=PATH,
+    multiple=True,
+    default=[EMOJI],
+    show_default="datasets/emoji32.zip",
+    help="folder or zip; may be repeated",
+)
 @click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
 @click.option("--docs", type=PATH, default=Path("out/study-docs"), help=f"for {PAGE}, its pictures and the records of runs")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="may be repeated  [default: all]")
@@ -44,8 +51,8 @@ RECORDS, PAGE = "study", "study.md"
 def main(data, outdir, docs, stages, chosen, kimg, seeds, snap, precision, hours, dry_run, device):
     """Train the study's rows unattended, and write one page of what came out.
 
-    Rows come with seed 0, then all with seed 1, …, so that it can stop anywhere. Two commands may share the work by --stage
-    or --data.
+    Rows come with seed 0, then all with seed 1, …, so that it can stop anywhere. Several may run at once on different --data;
+    a last one, with all of it, then only writes.
 
     \b
     Example:
