@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import torch
 
-from networks.directions import kernel_parts, moved
+from networks.directions import kernel_parts, moved, require_parts
 from networks.generator import PARTS, Generator
 from networks.generator_kernels import predicted_kernels
 from networks.sampling import check_cutoff, class_vector, draw_styles, seed_styles
@@ -120,6 +120,7 @@ def read_styles(path: Path, G: Generator, device: torch.device) -> tuple[torch.T
     parts = load_parts(path, PARTS, ws.shape)
     if parts and not kernel_parts(G):
         raise InputError(f"{path}: has styles for parts of kernels, and this network predicts none")
+    require_parts(G, parts, f"{path}: this network")
     return ws.to(device), {part: other.to(device) for part, other in parts.items()}
 
 

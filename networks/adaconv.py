@@ -13,6 +13,7 @@ where ⊛ spatial is a grouped k×k convolution and ⊛ pointwise a grouped 1×1
 """
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,9 @@ class AdaptiveKernels(NamedTuple):
     def composed(self) -> torch.Tensor:
         """The one kernel that does what `spatial` and then `pointwise` do: [N, C_out, C_in / groups, k, k]."""
         return compose(self.spatial, self.pointwise).view(self.spatial.shape)
+
+
+PARTS = AdaptiveKernels._fields  # spatial, pointwise, bias
 
 
 def normalize(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
@@ -104,6 +108,7 @@ class KernelPredictor(nn.Module):
         groups: int | None = None,  # divides both numbers of channels; None: in_channels / channels_per_group(in_channels)
         lr_multiplier: float = 1.0,  # how fast these weights learn, compared with the other equalised layers
         identity: float = 0.0,  # share of each factor's initial variance in a fixed identity; the rest depends on the style
+        parts: Collection[str] = PARTS,  # that are predicted, one at least; the others are learned, the same for all styles
     ):
         super().__init__()
         s_d, s_h, s_w = style_shape
@@ -112,6 +117,8 @@ class KernelPredictor(nn.Module):
             raise ValueError(f"{sizes}, style_shape {tuple(style_shape)} positive")
         if not 0 <= identity <= 1 or not 0 < lr_multiplier < math.inf:
             raise ValueError(f"identity {identity} must be in [0, 1], lr_multiplier {lr_multiplier} above 0")
+        if not parts or not set(parts) <= set(PARTS):
+            raise ValueError(f"parts {', '.join(map(str, parts)) or 'none'} must be one or more of {', '.join(PARTS)}")
         if s_h % 2 == 0 or s_h != s_w:
             raise ValueError(f"style_shape {tuple(style_shape)}: the descriptor must be square with an odd side")
         groups = in_channels // channels_per_group(in_channels) if groups is None else groups
@@ -122,13 +129,14 @@ class KernelPredictor(nn.Module):
         self.out_channels, self.kernel_size, self.groups = out_channels, kernel_size, groups
 
         # Equalised learning rate: weights of variance 1/lr², brought to the variance wanted by a constant factor.
-        spatial, pointwise = out_channels * self.in_per_group, out_channels * self.out_per_group
-        self.spatial_weight = nn.Parameter(torch.randn(spatial, s_d, s_h, s_w) / lr_multiplier)
+        rows = {"spatial": out_channels * self.in_per_group, "pointwise": out_channels * self.out_per_group}
+        weight = lambda part, *of: nn.Parameter(torch.randn(rows[part], *of) / lr_multiplier) if part in parts else None
+        self.spatial_weight = weight("spatial", s_d, s_h, s_w)
         shared = F.pad(_eye(out_channels, self.in_per_group)[..., None, None], [kernel_size // 2] * 4)
         self.spatial_bias = nn.Parameter(shared * identity**0.5 / lr_multiplier)
-        self.pointwise_weight = nn.Parameter(torch.randn(pointwise, s_d) / lr_multiplier)
+        self.pointwise_weight = weight("pointwise", s_d)
         self.pointwise_bias = nn.Parameter(_eye(out_channels, self.out_per_group).flatten() * identity**0.5 / lr_multiplier)
-        self.bias_weight = nn.Parameter(torch.zeros(out_channels, s_d))
+        self.bias_weight = nn.Parameter(torch.zeros(out_channels, s_d)) if "bias" in parts else None
         self.bias_bias = nn.Parameter(torch.zeros(out_channels))
 
         # Zero padding starves the outer taps of `spatial`: in each direction only `reach` of k·s_h products are with W.
@@ -140,22 +148,33 @@ class KernelPredictor(nn.Module):
         self.pool_gain = (s_h * s_w) ** 0.5  # averaging shrinks the variance of a white W by s_h·s_w
         self.pointwise_gain = style_std * lr_multiplier * self.pool_gain / (s_d * self.out_per_group) ** 0.5
         self.bias_gain = lr_multiplier * self.pool_gain / s_d**0.5
+        for part, constant, fan_in in (
+            ("spatial", self.spatial_bias, self.in_per_group * kernel_size**2),
+            ("pointwise", self.pointwise_bias, self.out_per_group),
+        ):
+            if part not in parts:  # then it begins as one style would have it
+                constant.data += torch.randn_like(constant) * style_std / fan_in**0.5 / lr_multiplier
 
     @in_float32
     def forward(self, style: torch.Tensor) -> AdaptiveKernels:
         n, k, lr = style.shape[0], self.kernel_size, self.lr_multiplier
-        spatial = F.conv2d(
-            style * self.spatial_gain, self.spatial_weight, padding=k // 2
-        )  # the gain: W is smaller than the weights
         pooled = style.mean(dim=(2, 3))  # [N, s_d]
-        pointwise = F.linear(pooled * self.pointwise_gain, self.pointwise_weight, self.pointwise_bias * lr)
-        bias = F.linear(pooled * self.bias_gain, self.bias_weight, self.bias_bias * lr)
+        spatial = self.spatial_bias * lr
+        if self.spatial_weight is not None:  # the gain: W is smaller than the weights
+            of_style = F.conv2d(style * self.spatial_gain, self.spatial_weight, padding=k // 2)
+            spatial = of_style.reshape(n, self.out_channels, self.in_per_group, k, k) + spatial
         return AdaptiveKernels(
-            spatial.reshape(n, self.out_channels, self.in_per_group, k, k)
-            + self.spatial_bias * lr,  # [N, C_out, C_in / groups, k, k]
-            pointwise.reshape(n, self.out_channels, self.out_per_group),  # [N, C_out, C_out / groups]
-            bias,  # [N, C_out]
+            spatial.expand(n, -1, -1, -1, -1),  # [N, C_out, C_in / groups, k, k]
+            _affine(pooled * self.pointwise_gain, self.pointwise_weight, self.pointwise_bias * lr).reshape(
+                n, self.out_channels, self.out_per_group
+            ),  # [N, C_out, C_out / groups]
+            _affine(pooled * self.bias_gain, self.bias_weight, self.bias_bias * lr),  # [N, C_out]
         )
+
+
+def _affine(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
+    """x·weightᵀ + bias [N, C]; without a weight the bias alone, N times."""
+    return bias.expand(len(x), -1) if weight is None else F.linear(x, weight, bias)
 
 
 def _eye(out_channels: int, per_group: int) -> torch.Tensor:

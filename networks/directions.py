@@ -8,6 +8,7 @@ from networks.generator import PARTS, Generator
 from networks.layers import Linear
 from networks.modulation import AdaConv
 from torch_utils.directions_file import Directions
+from torch_utils.files import InputError
 from torch_utils.rng import normal
 
 METHODS = ("sefa", "ganspace")
@@ -17,7 +18,7 @@ Steps = Iterable[tuple[Directions, int, float]]  # along which of them, and how 
 def what_style_says(modulation: torch.nn.Module, w: torch.Tensor, parts: Sequence[str] = ()) -> torch.Tensor:
     """w [N, w_dim] -> [N, M]: what a layer computes of it by affine maps, before anything else is done with the result.
 
-    Of AdaConv kernels, all of them or `parts`; of AdaIN and weight demodulation scales and shifts.
+    Of AdaConv kernels, all of them or `parts`; of the others scales, shifts, and the logits that weigh a bank.
     """
     if isinstance(modulation, AdaConv):
         kernels = modulation.predictor(w.unflatten(1, modulation.style_shape))
@@ -85,8 +86,16 @@ def find_directions(
 
 
 def kernel_parts(G: Generator) -> tuple[str, ...]:
-    """Those that directions can move alone; none where no kernels are predicted."""
-    return PARTS if G.config["modulation"] == "adaconv" else ()
+    """Those that are predicted, so that styles can differ in them; none where no kernels are predicted."""
+    return G.synthesis.parts
+
+
+def require_parts(G: Generator, parts: Iterable[str], what: str) -> None:
+    """`InputError`, which begins with `what`, where not all of these parts are predicted."""
+    if parts and not kernel_parts(G):
+        raise InputError(f"{what} predicts no kernels: its modulation is {G.config['modulation']}")
+    if missing := [part for part in parts if part not in kernel_parts(G)]:
+        raise InputError(f"{what} has one {missing[0]} for all styles: it predicts {', '.join(kernel_parts(G))} alone")
 
 
 def moved(ws: torch.Tensor, steps: Steps) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

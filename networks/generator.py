@@ -3,13 +3,14 @@
 import inspect
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn as nn
 
-from networks.adaconv import AdaptiveKernels
+from networks.adaconv import PARTS
 from networks.layers import Conv2d, Linear
-from networks.modulation import MODULATIONS
+from networks.modulation import MODULATIONS, STYLED_ONCE, parts_of
 from networks.resolutions import channels_at, resolutions
 from torch_utils.checkpoint import records_config
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, leaky_relu_, upsample2x, widen
@@ -22,7 +23,6 @@ LIMITS = {  # of what a file may ask for, least and most: it must not ask for a 
     "channel_base": (1, 2**30),
     "channel_max": (1, 2**12),
 }
-PARTS = AdaptiveKernels._fields  # of a style that can come from different styles: spatial, pointwise, bias
 MAX_VALUES = 2**30  # of one image's feature map: 4 GB
 
 
@@ -102,6 +102,8 @@ class SynthesisLayer(nn.Module):
 class SynthesisNetwork(nn.Module):
     """ws [N, num_ws, w_dim] -> images [N, img_channels, H, W], about [-1, 1]. The image is the sum of all levels' to-RGB.
 
+    There is a w for each layer; but one in all where the style enters once, with the modulation `none`.
+
     `growth` says how much of the network is in use: 2.3 means that levels 0, 1 and 2 are, and level 3 is faded in by 0.3.
     """
 
@@ -121,18 +123,20 @@ class SynthesisNetwork(nn.Module):
         self.resolutions = levels
         self.growth = growth
         self.modulation = modulation
+        self.parts = parts_of(modulation_options.get("parts")) if modulation == "adaconv" else ()  # of kernels: predicted ones
         widths = [channels_at(resolution, channel_base, channel_max) for resolution in levels]
         if max(width * math.prod(resolution) for width, resolution in zip(widths, levels)) > MAX_VALUES:
             raise ValueError(f"{widths[-1]} channels at {levels[-1]} pixels: feature maps would take more than 4 GB")
         layer = dict(noise=noise, modulation=MODULATIONS[modulation], **modulation_options)
+        first = layer | dict(modulation=STYLED_ONCE.get(modulation, MODULATIONS[modulation]))
         self.const = nn.Parameter(torch.randn(widths[0], *levels[0]))
-        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, levels[0], up=False, **layer)])
+        self.layers = nn.ModuleList([SynthesisLayer(widths[0], widths[0], w_dim, levels[0], up=False, **first)])
         for resolution, before, width in zip(levels[1:], widths, widths[1:]):
             self.layers.append(SynthesisLayer(before, width, w_dim, resolution, up=True, **layer))
             self.layers.append(SynthesisLayer(width, width, w_dim, resolution, up=False, **layer))
         gain = len(widths) ** -0.5  # to-RGB outputs add up to unit variance
         self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
-        self.num_ws = len(self.layers)
+        self.num_ws = 1 if modulation in STYLED_ONCE else len(self.layers)
 
     def forward(
         self,
@@ -146,13 +150,14 @@ class SynthesisNetwork(nn.Module):
         `parts` (AdaConv only): other ws, from which one part of every layer's kernels is predicted: "spatial" (structure),
         "pointwise" (how channels mix) or "bias" (their offsets).
         """
-        if parts and (self.modulation != "adaconv" or not set(parts) <= set(PARTS)):
-            raise ValueError(f"found parts {', '.join(parts)} of {self.modulation}, wanted {', '.join(PARTS)} of adaconv")
+        if not set(parts or ()) <= set(self.parts):
+            wanted = ", ".join(self.parts or PARTS)
+            raise ValueError(f"found parts {', '.join(parts or ())} of {self.modulation}, wanted {wanted} of adaconv")
         if noise_mode not in ("const", "random", "none"):
             raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
         top = len(self.to_rgb) - 1
         growth = top if self.growth is None else self.growth
-        styles = ws.unbind(1)
+        styles = (ws if self.num_ws > 1 else ws.expand(-1, len(self.layers), -1)).unbind(1)
         x = self.const.unsqueeze(0).repeat(styles[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
         layer = lambda i, x: self.layers[i](x, styles[i], noise_mode, **{name: w[:, i] for name, w in (parts or {}).items()})
         x = layer(0, x)
@@ -233,9 +238,18 @@ class Generator(nn.Module):
 
 
 def default_options(modulation: str) -> dict:
-    """Those arguments of a modulation's constructor that a generator does not set itself."""
+    """Those arguments of a modulation's constructor that a generator does not set itself.
+
+    But `parts`: where all are predicted, snapshots do not have it, as from before there was a choice.
+    """
+    parameters = inspect.signature(MODULATIONS[modulation]).parameters
+    return {name: parameters[name].default for name in option_types(modulation) if name != "parts"}
+
+
+def option_types(modulation: str) -> dict[str, Any]:
+    """Name -> type of those arguments that a generator does not set itself."""
     parameters = inspect.signature(MODULATIONS[modulation]).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in ("in_channels", "out_channels", "w_dim", "up")}
+    return {p.name: p.annotation for p in parameters if p.name not in ("in_channels", "out_channels", "w_dim", "up")}
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

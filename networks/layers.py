@@ -3,6 +3,8 @@
 Weights start with unit variance and are scaled at run time by 1/sqrt(fan_in), so that Adam moves all layers alike.
 """
 
+import math
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -23,6 +25,8 @@ class Linear(nn.Module):
         gain: float = 1.0,  # standard deviation of the output for a white input of unit variance
     ):
         super().__init__()
+        if not 0 < lr_multiplier < math.inf:
+            raise ValueError(f"lr_multiplier {lr_multiplier} must be above 0, and finite")
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
         self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier))
         self.weight_gain, self.bias_gain = gain * lr_multiplier / in_features**0.5, lr_multiplier

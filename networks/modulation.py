@@ -1,16 +1,19 @@
-"""How a style w acts on a feature map: AdaConv, and the two modulations that it replaces, with one signature.
+"""How a style w acts on a feature map: AdaConv, the two modulations that it replaces, a bank of kernels, and nothing at all.
 
-Each includes the learned convolution: normalise and modulate at the incoming resolution, antialiased ×2 where the layer
-upsamples, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N, out, 2H, 2W] with up=True.
+All have one signature. Each includes the learned convolution: normalise and modulate at the incoming resolution, antialiased ×2
+where the layer upsamples, convolve. forward(x [N, in, H, W], w [N, w_dim]) -> [N, out, H, W], or [N, out, 2H, 2W] with up=True.
 """
 
 import torch
 import torch.nn as nn
 
-from networks.adaconv import AdaptiveKernels, KernelPredictor, adaconv, demodulated, largest_divisor
+from networks.adaconv import PARTS, AdaptiveKernels, KernelPredictor, adaconv, demodulated, largest_divisor
 from networks.adaconv_fast import centre
 from networks.layers import Conv2d, Linear
+from networks.sample_conv import sample_conv
 from torch_utils.ops import PADDINGS, in_float32, upsample2x
+
+MAX_KERNELS = 2**8  # of a bank: a file must not ask for one that nobody could build
 
 
 class AdaConv(nn.Module):
@@ -28,6 +31,7 @@ class AdaConv(nn.Module):
         identity: float = 0.9,  # share of the initial kernels in a fixed identity
         demodulate: bool = False,  # scale the kernels so that a white map keeps its variance
         padding: str = "zeros",  # beyond the borders of the normalised map: one of torch_utils.ops.PADDINGS
+        parts: str | None = None,  # that w predicts, as in "spatial+bias"; the rest is learned, one for all w. None: all
     ):
         super().__init__()
         if w_dim % 9:
@@ -37,7 +41,7 @@ class AdaConv(nn.Module):
         self.style_shape = (w_dim // 9, 3, 3)
         groups = None if per_group is None else in_channels // largest_divisor(in_channels, per_group)
         self.predictor = KernelPredictor(
-            self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity
+            self.style_shape, in_channels, in_channels, kernel_size, groups, lr_multiplier, identity, parts_of(parts)
         )
         self.conv = Conv2d(in_channels, out_channels, bias=False)
         self.up, self.demodulate, self.padding = up, demodulate, padding
@@ -97,4 +101,80 @@ def inverse_norm(scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (scale.square() @ weight.square().sum(dim=(2, 3)).t() + 1e-8).rsqrt()
 
 
-MODULATIONS = {"adaconv": AdaConv, "adain": AdaIN, "demod": Demodulation}
+class KernelBank(nn.Module):
+    """Sample-adaptive kernel selection (GigaGAN: Kang et al. 2023, section 3.1), then weight demodulation.
+
+    A softmax of an affine map of w weighs the stored kernels K_n; their sum is modulated and demodulated as in `Demodulation`,
+    which a bank of one kernel is. Each sample is convolved with a kernel of its own.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        up: bool = False,
+        kernels: int = 4,  # stored ones: N of the paper
+        lr_multiplier: float = 1.0,  # of both affine maps
+    ):
+        super().__init__()
+        if type(kernels) is not int or not 1 <= kernels <= MAX_KERNELS:
+            raise ValueError(f"kernels {kernels!r} must be a whole number from 1 to {MAX_KERNELS}")
+        self.scale = Linear(w_dim, in_channels, bias_init=1, lr_multiplier=lr_multiplier)
+        self.conv = Conv2d(in_channels, kernels * out_channels, bias=False)  # holds all of them, one below the other
+        self.selection = Linear(w_dim, kernels, lr_multiplier=lr_multiplier)
+        self.kernel_count, self.up = kernels, up
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        bank = self.conv.scaled_weight().unflatten(0, (self.kernel_count, -1))
+        kernel = selected_kernels(self.selection(w), self.scale(w), bank)
+        x = upsample2x(x) if self.up else x
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return sample_conv(x, kernel.to(x.dtype), None, padding=1)
+
+
+@in_float32
+def selected_kernels(logits: torch.Tensor, scale: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+    """logits [N, K], scale [N, in], bank [K, out, in, k, k] -> [N, out, in, k, k], each output's kernel of unit norm."""
+    kernel = (logits.softmax(dim=1) @ bank.flatten(1)).unflatten(1, bank.shape[1:]) * scale[:, None, :, None, None]
+    return kernel * (kernel.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+
+
+class Unmodulated(nn.Module):
+    """The convolution alone; w and `lr_multiplier` have no say. Of the modulation `none`, all layers but the first."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, up: bool = False, lr_multiplier: float = 1.0):
+        super().__init__()
+        self.conv = Conv2d(in_channels, out_channels, bias=False)
+        self.up = up
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return self.conv(upsample2x(x) if self.up else x)
+
+
+class StyledConstant(Unmodulated):
+    """The first layer of `none`: each channel of the learned constant is scaled by an affine map of w, and then convolved.
+
+    So the noise enters R3GAN's generator (Huang et al. 2024), which has no modulation either. At first the scale is white for
+    a white w, with a mean of 0: the map keeps the constant's variance, and all of it depends on the style.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, up: bool = False, lr_multiplier: float = 1.0):
+        super().__init__(in_channels, out_channels, w_dim, up)
+        self.scale = Linear(w_dim, in_channels, lr_multiplier=lr_multiplier)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return super().forward(x * self.scale(w)[:, :, None, None].to(x.dtype), w)
+
+
+MODULATIONS = {"adaconv": AdaConv, "adain": AdaIN, "demod": Demodulation, "bank": KernelBank, "none": Unmodulated}
+STYLED_ONCE = {"none": StyledConstant}  # where the style enters at the learned constant alone: the first layer
+
+
+def parts_of(joined: str | None) -> tuple[str, ...]:
+    """Of an AdaConv layer's `parts`, in their usual order. `ValueError` for others and for none."""
+    chosen = set(PARTS) if joined is None else set(joined.split("+")) if isinstance(joined, str) else {repr(joined)}
+    if not chosen <= set(PARTS):
+        raise ValueError(f"parts {joined!r} must be some of {', '.join(PARTS)}, joined by +")
+    return tuple(part for part in PARTS if part in chosen)

@@ -17,8 +17,8 @@ from networks.style_transfer import moments
 from torch_utils import ops
 
 
-def convolve_by_shifts(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor, padding: int) -> torch.Tensor:
-    """`sample_conv.sample_conv`: x [N, C_in, H, W], kernel [N, C_out, C_in/groups, k, k], bias [N, C_out] -> [N, C_out, …].
+def convolve_by_shifts(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int) -> torch.Tensor:
+    """`sample_conv.sample_conv`: x [N, C_in, H, W], kernel [N, C_out, C_in/groups, k, k], bias [N, C_out] or None.
 
     Most runtimes have no convolution whose weights are computed: they want them in the file. A k×k convolution is the sum of k²
     shifted copies of the map, each times one tap of the kernel, which is a small matrix for each group of channels. Rows lie
@@ -32,6 +32,7 @@ def convolve_by_shifts(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor
     stride = width + k - 1
     rows = F.pad(x.reshape(-1, groups, in_per_group, (height + k - 1) * stride), [0, k - 1])
     taps = kernel.reshape(-1, groups, c_out // groups, in_per_group, k * k).permute(4, 0, 1, 2, 3).unbind(0)
+    bias = kernel.new_zeros(1, c_out) if bias is None else bias
     y = bias.reshape(-1, groups, c_out // groups, 1)
     for i, tap in enumerate(taps):  # tap [N, groups, C_out/groups, C_in/groups]
         begin = i // k * stride + i % k

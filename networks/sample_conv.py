@@ -20,8 +20,8 @@ Needed = tuple[bool, bool, bool]  # whether the gradients by map, kernels and bi
 Gradients = tuple[torch.Tensor | None, ...]  # by each of the three
 
 
-def sample_conv(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor, padding: int) -> torch.Tensor:
-    """x [N, C_in, H, W], kernel [N, C_out, C_in/groups, k, k], bias [N, C_out], of one dtype -> [N, C_out, H', W'].
+def sample_conv(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int) -> torch.Tensor:
+    """x [N, C_in, H, W], kernel [N, C_out, C_in/groups, k, k], bias [N, C_out] or None, of one dtype -> [N, C_out, H', W'].
 
     Sample n is convolved with kernel n, with `padding` zeros at every border. Has derivatives of any order.
     """

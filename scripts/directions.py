@@ -9,7 +9,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from networks.directions import METHODS, find_directions, kernel_parts, moved
+from networks.directions import METHODS, find_directions, kernel_parts, moved, require_parts
 from networks.generator import PARTS, Generator
 from networks.sampling import class_vector, draw_styles, seed_styles
 from scripts.style_mixing import layers_of
@@ -95,8 +95,7 @@ def main(method, count, layers, parts, samples, file, names, seeds, reach, outdi
     keep_freed_memory()
     network = find_network(network, "generator")
     G = load_generator(network, chosen)
-    if parts and not kernel_parts(G):
-        raise InputError(f"--part: {network} predicts no kernels: its modulation is {G.config['modulation']}")
+    require_parts(G, parts, f"--part: {network}")
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
     if file:
         found = load_directions(file, G.num_ws, G.w_dim, kernel_parts(G))

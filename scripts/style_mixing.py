@@ -9,6 +9,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from networks.directions import require_parts
 from networks.generator import PARTS, Generator
 from networks.sampling import class_vector, seed_styles
 from torch_utils.checkpoint import load_generator, read_snapshot
@@ -29,7 +30,8 @@ def layers_of(text: str, count: int) -> list[int]:
             found |= set(range(count))
         elif word in THIRDS:
             third = THIRDS.index(word)
-            found |= set(range(third * count // 3, (third + 1) * count // 3))
+            begin, end = third * count // 3, (third + 1) * count // 3
+            found |= set(range(begin, max(end, begin + 1)))  # where there is one layer, it is all of them
         else:
             first, _, last = word.partition("-")
             if not (first.isdecimal() and (last or first).isdecimal() and int(first) <= int(last or first) < count):
@@ -95,8 +97,7 @@ def main(rows, cols, layers, parts, outdir, network, psi, label, noise_mode, dev
     network = find_network(network, "generator")
     G = load_generator(network, chosen)
     numbers = layers_of(layers, G.num_ws)
-    if parts and G.config["modulation"] != "adaconv":
-        raise InputError(f"--part: {network} predicts no kernels: its modulation is {G.config['modulation']}")
+    require_parts(G, parts, f"--part: {network}")
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
     make_folders(outdir)
     styles = {seed: seed_styles(G, seed, c, psi, None) for seed in {*rows, *cols}}

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import functools
+import json
 import math
 import os
 import re
@@ -82,7 +83,28 @@ class _Png(click.Path):
         return path
 
 
-BOOL, SEEDS, NAMES, PNG = _Bool(), _Seeds(), _Names(), _Png(dir_okay=False, path_type=Path)
+class _NamedValues(click.ParamType):
+    """`a=1,b=true,c=word` -> {"a": 1, "b": True, "c": "word"}: values as in JSON, and words."""
+
+    name = "NAME=VALUE,…"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, dict):
+            return value
+        found = {}
+        for part in value.split(","):
+            name, equals, text = (word.strip() for word in part.partition("="))
+            if not name or not equals or name in found:
+                self.fail(f"{value!r}: wanted NAME=VALUE,… with each name once, such as kernel_size=1,identity=0.5", param, ctx)
+            try:
+                found[name] = json.loads(text, parse_constant=str)  # NaN is a word
+            except json.JSONDecodeError:
+                found[name] = text
+        return found
+
+
+BOOL, SEEDS, NAMES, NAMED_VALUES = _Bool(), _Seeds(), _Names(), _NamedValues()
+PNG = _Png(dir_okay=False, path_type=Path)
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 
 

@@ -21,6 +21,7 @@ from metrics.evaluation.scores import AGAINST_REAL, BY_MOMENTS, DISTANCES, MIN_I
 from metrics.evaluation.shards import ALONE, Shards
 from metrics.jackknife import GROUPS, FrechetJackknife
 from metrics.kid import kernel_interval
+from metrics.mind import monge_interval
 from metrics.statistics import PrefixStatistics
 from torch_utils.cli import Progress
 from torch_utils.files import InputError
@@ -53,7 +54,7 @@ class Evaluator:
         content_key: str,  # of the real images' content: the cache goes by it
         device: torch.device | str,  # of the detectors
         inception_path: str | Path | None = None,
-        seed: int = 0,  # of the real images' subsets, and of the kernel distance's
+        seed: int = 0,  # of the real images' subsets, of the kernel distance's, and of directions
         batch_size: int = 32,  # of the detectors
         inception_resizing: str = "clean",  # one of inception.RESIZINGS
         detector_file: Path | None = None,  # TorchScript; metrics on it carry its name
@@ -205,7 +206,8 @@ class Evaluator:
             return None
         if metric.kind in BY_MOMENTS:
             return self._jackknife(metric, statistics).interval()
-        return kernel_interval(features[: metric.count], reference.sample.features, seed=self.real.seed)
+        of_features = monge_interval if metric.kind == "mind" else kernel_interval
+        return of_features(features[: metric.count], reference.sample.features, seed=self.real.seed)
 
     def _jackknife(self, metric: MetricName, statistics: PrefixStatistics) -> FrechetJackknife:
         splits = self._splits(metric)

@@ -11,6 +11,7 @@ KINDS = {
     "fid": "Fréchet distance on Inception's features",
     "fd": "Fréchet distance on another detector's features",
     "kid": "kernel distance",
+    "mind": "Monge distance",
     "pr": "precision and recall",
     "dc": "density and coverage",
     "is": "inception score",

@@ -8,13 +8,14 @@ from metrics.density_coverage import density_coverage
 from metrics.fid import frechet_distance
 from metrics.inception_score import inception_score
 from metrics.kid import kernel_distance
+from metrics.mind import monge_distance
 from metrics.precision_recall import precision_recall
 from metrics.statistics import FeatureStatistics
 
-DISTANCES = ("fid", "fd", "kid")  # lower is better; of the others higher is better
+DISTANCES = ("fid", "fd", "kid", "mind")  # lower is better; of the others higher is better
 BY_MOMENTS = ("fid", "fd")  # these need only mean and covariance of the features
-AGAINST_REAL = ("fid", "fd", "kid", "pr", "dc")
-MIN_IMAGES = {"kid": 2, "pr": 4, "dc": 6}  # on either side; for pr and dc one more than their k
+AGAINST_REAL = ("fid", "fd", "kid", "mind", "pr", "dc")
+MIN_IMAGES = {"kid": 2, "mind": 2, "pr": 4, "dc": 6}  # on either side; for pr and dc one more than their k
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Sample:
 
 
 def score(kind: str, fake: Sample, real: Sample | None = None, seed: int = 0) -> dict[str, float]:
-    """All numbers of a metric by name, its main one first; `seed` draws the subsets of a kernel distance.
+    """All numbers of a metric by name, its main one first; `seed` draws the subsets of a kernel distance, and the directions
+    of a Monge distance.
 
     The main number of precision and recall is their harmonic mean, as in torch-fidelity; of density and coverage, coverage.
     """
@@ -40,6 +42,8 @@ def score(kind: str, fake: Sample, real: Sample | None = None, seed: int = 0) ->
     if kind == "kid":
         mean, std = kernel_distance(fake.features, real.features, seed=seed)
         return {"distance": mean, "std": std}
+    if kind == "mind":
+        return {"distance": monge_distance(fake.features, real.features, seed=seed)}
     if kind == "pr":
         precision, recall = precision_recall(fake.features, real.features)
         f_score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -60,7 +60,14 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
 
 
 @command()
-@click.option("--data", type=PATH, multiple=True, default=[EMOJI], help="folder or zip; may be repeated")
+@click.option(
+    "--data",
+    type=PATH,
+    multiple=True,
+    default=[EMOJI],
+    show_default="datasets/emoji32.zip",
+    help="folder or zip; may be repeated",
+)
 @click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
 @click.option("--docs", type=PATH, default=Path("out/study-docs"), help="for ablation.md, its pictures and the records of runs")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")

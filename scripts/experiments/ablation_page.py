@@ -125,10 +125,10 @@ def save_sheet(paths: list[Path], picture: Path) -> None:
         sheet.save(file, format="PNG", optimize=True)
 
 
-def insert(page: Path, name: str, lines: list[str]) -> None:
+def insert(page: Path, name: str, lines: list[str], title: str = "Ablation") -> None:
     """Put `lines` between the page's two comments of that name, or at its end: the words around them are written by hand."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    text = page.read_text(encoding="utf-8") if page.exists() else "# Ablation\n"
+    text = page.read_text(encoding="utf-8") if page.exists() else f"# {title}\n"
     if begin not in text:
         text += f"\n### {name.capitalize()}\n\n{begin}\n{end}\n"
     before, rest = text.split(begin, 1)

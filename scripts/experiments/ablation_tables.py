@@ -79,16 +79,18 @@ TABLES: dict[str, dict[str, dict]] = {
 }
 
 
-def configure(changes: dict, data: Path, resolution: int, kimg: float, snap: int, seed: int) -> TrainingConfig:
-    """The `tiny` preset with a row's changes."""
-    values = resolve("tiny", resolution, dict(kimg=kimg, snap=snap, seed=seed, cfg="tiny") | changes)
+def configure(
+    changes: dict, data: Path, resolution: int, kimg: float, snap: int, seed: int, cfg: str = "tiny"
+) -> TrainingConfig:
+    """A preset with a row's changes."""
+    values = resolve(cfg, resolution, dict(kimg=kimg, snap=snap, seed=seed, cfg=cfg) | changes)
     return TrainingConfig(data=str(data.absolute()), **values)
 
 
 def run_name(config: TrainingConfig) -> str:
     """A folder's name with all that differs between runs, so that rows that are equal in several tables are run once."""
-    preset = TrainingConfig(data=config.data, **resolve("tiny", 32, {}))
-    skip = ("data", "cfg", "kimg", "snap", "seed", "modulation_options", "channel_base", "d_channel_base")
+    preset = TrainingConfig(data=config.data, **resolve(config.cfg, 32, {}))
+    skip = ("data", "cfg", "kimg", "snap", "seed", "metrics", "modulation_options", "channel_base", "d_channel_base")
     changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in skip}
     changed = {name: value for name, value in changed.items() if value != getattr(preset, name)}
     changed |= config.modulation_options or {}

@@ -13,7 +13,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from metrics.style_transfer.structure import luminance
-from networks.generator import PARTS, Generator
+from networks.generator import Generator
 from networks.sampling import seed_styles
 from scripts.output import markdown
 from torch_utils.checkpoint import load_generator
@@ -41,7 +41,7 @@ def moved(G: Generator, pairs: int) -> dict[str, dict[str, float]]:
     before, after = measures(G.synthesis(first)), measures(G.synthesis(second))
     size = lambda a, b: (a - b).square().mean().sqrt()
     found = {}
-    for part in PARTS:
+    for part in G.synthesis.parts:
         mixed = measures(G.synthesis(first, parts={part: second}))
         found[part] = {name: float(size(mixed[name], before[name]) / size(after[name], before[name])) for name in mixed}
     return found

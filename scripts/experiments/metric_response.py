@@ -36,7 +36,7 @@ STRENGTHS = {  # damage -> how much of it
 }
 MAX_IMAGES = 300  # in a damaged set
 COUNTS = (400, 800, 1600)
-SHOWN = {"fd": "distance", "kid": "distance", "pr precision": "precision", "pr recall": "recall"}
+SHOWN = {"fd": "distance", "kid": "distance", "mind": "distance", "pr precision": "precision", "pr recall": "recall"}
 SHOWN |= {"dc density": "density", "dc coverage": "coverage"}
 
 
@@ -103,7 +103,7 @@ def all_scores(fake: np.ndarray, real: np.ndarray) -> dict[str, float]:
     """Every number of every metric that needs no class probabilities, by its name in SHOWN."""
     numbers = {
         "fd": score("fd", Sample(moments(fake)), Sample(moments(real))),
-        **{kind: score(kind, Sample(features=fake), Sample(features=real)) for kind in ("kid", "pr", "dc")},
+        **{kind: score(kind, Sample(features=fake), Sample(features=real)) for kind in ("kid", "mind", "pr", "dc")},
     }
     return {name: numbers[name.split()[0]][key] for name, key in SHOWN.items()}
 
@@ -117,7 +117,8 @@ def small_counts(fakes: np.ndarray, real: np.ndarray, repeats: int = 1) -> list[
             pick = np.random.RandomState(seed).permutation(len(fakes))[:count]
             jackknife = FrechetJackknife([moments(group) for group in np.array_split(fakes[pick], GROUPS)], moments(real))
             row = dict(fd=jackknife.distance(range(GROUPS)), extrapolated=jackknife.at_infinity())
-            values.append(row | dict(kid=score("kid", Sample(features=fakes[pick]), Sample(features=real))["distance"]))
+            sides = Sample(features=fakes[pick]), Sample(features=real)
+            values.append(row | {kind: score(kind, *sides)["distance"] for kind in ("kid", "mind")})
         rows.append(dict(count=count) | {key: float(np.mean([row[key] for row in values])) for key in values[0]})
     return rows
 
@@ -179,7 +180,7 @@ def main(data, out, detector, subset, device):
     for damage, records in result["responses"].items():
         print_rows(damage, ["strength", "images", *SHOWN], records)
     result["small_counts"] = small_counts(clean, real)
-    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid"], result["small_counts"])
+    print_rows("small counts, real against real", ["count", "fd", "extrapolated", "kid", "mind"], result["small_counts"])
     write_json(out.with_name(out.name + ".json"), result)
 
 

@@ -4,6 +4,7 @@ For tests of what a transfer can know of a style; to redraw photographs, use `St
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -74,7 +75,7 @@ class TinyTransfer(nn.Module):
             ]
         )
         if transfer != "adain":
-            form = {} if transfer == "adaconv" else dict(kernel_size=1, groups=channels)
+            form: dict[str, Any] = {} if transfer == "adaconv" else dict(kernel_size=1, groups=channels)
             self.style_encoder = PixelStyleEncoder(depth, width)
             self.predictors = nn.ModuleList(
                 KernelPredictor((depth, 3, 3), channels, channels, identity=0.5, **form) for _ in range(4)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from networks.directions import find_directions, moved
-from networks.generator import PARTS, Generator
+from networks.directions import find_directions, kernel_parts, moved
+from networks.generator import Generator
 from networks.generator_kernels import predicted_kernels
 from networks.sampling import class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
@@ -32,7 +32,7 @@ class OpenNetwork:
         self.directions = self._load_directions(directions) if directions else self._principal_directions()
 
     def _load_directions(self, path: Path) -> Directions:
-        return load_directions(path, self.G.num_ws, self.G.w_dim, PARTS if self.predicts_kernels else ())
+        return load_directions(path, self.G.num_ws, self.G.w_dim, kernel_parts(self.G))
 
     def _principal_directions(self) -> Directions:
         """A few, quickly found, so that there are some to try; of a conditional network those of its first class."""
@@ -67,6 +67,10 @@ class OpenNetwork:
         """Those that there are."""
         return [layer for layer in layers if layer < self.G.num_ws]
 
+    def own_parts(self, look: Look) -> dict[str, int]:
+        """Seeds of the parts of kernels that this network predicts."""
+        return {part: seed for part, seed in look.part_seeds.items() if part in kernel_parts(self.G)}
+
     def moves(self, look: Look) -> list[tuple[int, float]]:
         """Number of a direction and how far to go, where that is anywhere."""
         return [(i, amount) for i, amount in enumerate(look.amounts[: len(self.directions.names)]) if amount]
@@ -87,8 +91,8 @@ class OpenNetwork:
         if layers := self.own(look.mix_layers):
             ws[:, layers] = of(look.mix_seed)[:, layers]
         ws, parts = moved(ws, [(self.directions, *move) for move in self.moves(look)])
-        if (layers := self.own(look.part_layers)) and self.predicts_kernels:
-            for part, seed in look.part_seeds.items():
+        if layers := self.own(look.part_layers):
+            for part, seed in self.own_parts(look).items():
                 parts[part] = parts.get(part, ws).clone()
                 parts[part][:, layers] = of(seed)[:, layers]
         return ws, parts

@@ -30,7 +30,8 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None, file: st
     seed = look.seed_to if there else look.seed
     between = look.position not in (0, 1)
     mixed = bool(network.own(look.mix_layers))
-    parted = bool(network.own(look.part_layers) and look.part_seeds) and network.predicts_kernels
+    part_seeds = network.own_parts(look)
+    parted = bool(network.own(look.part_layers) and part_seeds)
     end = ["--noise-mode", look.noise_mode] * (look.noise_mode != "const")
     end += ["--device", device] * (device is not None) + ["--outdir", "out"]
     common = ["--network", network.name]
@@ -45,12 +46,12 @@ def recipe(network: OpenNetwork, look: Look, device: str | None = None, file: st
         truncation += ["--trunc-cutoff", str(cutoff)] * (cutoff is not None)
         words = ["generate.py", *common, "--seeds", str(seed), *truncation, *kind, *steps, *end]
         return Recipe(words, f"seed{seed:04d}.png", seed)
-    columns = {look.mix_seed} if mixed else set(look.part_seeds.values())
+    columns = {look.mix_seed} if mixed else set(part_seeds.values())
     if len(columns) > 1 or cutoff is not None:
         return by_styles(network, look, common, end, file)
     (column,) = columns
     layers = as_ranges(network.own(look.mix_layers if mixed else look.part_layers))
-    parts = [word for part in PARTS if parted and part in look.part_seeds for word in ("--part", part)]
+    parts = [word for part in PARTS if parted and part in part_seeds for word in ("--part", part)]
     chosen = ["--rows", str(seed), "--cols", str(column), "--layers", layers, *parts]
     return Recipe(["-m", "scripts.style_mixing", *common, *chosen, *truncation, *kind, *end], f"{seed}-{column}.png", seed)
 

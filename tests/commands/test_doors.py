@@ -279,6 +279,7 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
         ("--target 0.5", "--target has no say without --aug ada"),
         ("--grow-from 16", "--grow-from has no say without --grow 1"),
         ("--grow 1 --grow-from 64", "--grow-from 64: the images have 16 pixels a side"),
+        ("--modulation none --style-mixing 0.9", "--style-mixing has no say without a style for each layer"),
         ("--ramp-kimg 3", "--ramp-kimg has no say without an option that ends in -end"),
         ("--freezed 1000", "--freezed 1000: for these images the discriminator has 2 blocks"),
         ("--hours nan", "nan is not a number up to"),

@@ -18,7 +18,8 @@ def generator(**options) -> Generator:
 
 
 @pytest.mark.parametrize(
-    "modulation, parts", [("adaconv", ()), *(("adaconv", (part,)) for part in PARTS), ("adain", ()), ("demod", ())]
+    "modulation, parts",
+    [("adaconv", ()), *(("adaconv", (part,)) for part in PARTS), ("adain", ()), ("demod", ()), ("bank", ())],
 )
 def test_the_matrix_of_a_layer_is_what_style_adds(modulation, parts):
     layer = generator(modulation=modulation).synthesis.layers[1].modulation

@@ -9,6 +9,7 @@ import networks.modulation
 from networks import adaconv_fast, conv, portable, sample_conv
 from networks.adaconv import adaconv, adaconv_plain
 from networks.generator import Generator
+from networks.modulation import MODULATIONS
 from networks.portable import PORTABLE, portable_operations
 from networks.style_transfer import moments
 from torch_utils import ops
@@ -34,6 +35,8 @@ def test_shifted_products_are_equation_3(n, groups, in_per_group, out_per_group,
     kernels = draw(n, c_out, in_per_group, k, k), draw(n, c_out, out_per_group), draw(n, c_out)
     with portable_operations():
         y = adaconv(x, *kernels, padding=padding)
+        without_bias = adaconv_fast.sample_conv(x, kernels[0], None, k // 2)
+    torch.testing.assert_close(without_bias, sample_conv.sample_conv(x, kernels[0], None, k // 2), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(y, adaconv_plain(x, *kernels, padding=padding), rtol=1e-10, atol=1e-10)
 
 
@@ -90,7 +93,7 @@ def test_no_derivative_of_our_own_is_left(monkeypatch):
         (moments, "_Moments"),
     ):
         monkeypatch.setattr(getattr(module, name), "apply", refuse)
-    for modulation in ("adaconv", "adain", "demod"):
+    for modulation in MODULATIONS:
         G = Generator(8, channel_base=64, channel_max=8, z_dim=4, style_depth=2, modulation=modulation).eval()
         with pytest.raises(AssertionError, match="called"):
             G(torch.randn(1, 4))

@@ -178,9 +178,9 @@ def test_torch_export_runs_without_this_project(tmp_path):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["random", "none"])
-def test_noise(tmp_path, mode):
-    network, G = save_network(tmp_path, modulation="demod")
+@pytest.mark.parametrize("modulation, mode", [("demod", "random"), ("demod", "none"), ("bank", "none"), ("none", "none")])
+def test_noise_and_modulations(tmp_path, modulation, mode):
+    network, G = save_network(tmp_path, modulation=modulation)
     path, _ = written(tmp_path, network, ".onnx", "--part", "synthesis", "--noise-mode", mode)
     ws = G.mapping(torch.randn(1, 8)).repeat(64, 1, 1)
     run = session(path).run

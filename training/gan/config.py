@@ -1,10 +1,12 @@
 """The configuration of a generator's training run: one field for each option."""
 
 from dataclasses import dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
-from networks.generator import LIMITS
+from networks.generator import LIMITS, option_types
 from networks.modulation import MODULATIONS
+from torch_utils.files import InputError
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import PRECISIONS
 from training.gan.augment import AUGPIPES
@@ -32,6 +34,18 @@ def _within(name: str) -> dict[str, int]:
     return dict(min=least, max=most)
 
 
+def check_options(modulation: str, options: dict[str, Any]) -> None:
+    """`InputError` for names and types of values that this modulation has not."""
+    types = option_types(modulation)
+    for name, value in options.items():
+        found = f"--modulation-options {name}={value!r}"
+        if name not in types:
+            raise InputError(f"{found}: {modulation} has {', '.join(types)}")
+        kinds = get_args(types[name]) or (types[name],)
+        if type(value) not in kinds and not (type(value) is int and float in kinds):
+            raise InputError(f"{found}: wanted {' or '.join('none' if k is NoneType else k.__name__ for k in kinds)}")
+
+
 @dataclass(frozen=True)
 class TrainingConfig(RunConfig):
     """Options after presets and defaults have been resolved. Plain values only: it is written as JSON."""
@@ -50,7 +64,9 @@ class TrainingConfig(RunConfig):
     z_dim: int = option(512, None, "length of the latent z", **_within("z_dim"))
     style_depth: int = option(64, None, "s_d of the descriptor [s_d, 3, 3]", **_within("style_depth"))
     mapping_layers: int = option(2, None, "layers of the mapping network", **_within("mapping_layers"))
-    modulation_options: dict | None = option(None, None, "further arguments of the modulation")
+    modulation_options: dict | None = option(
+        None, NETWORKS, "further arguments of the modulation, such as kernel_size=1,parts=spatial", shown="by preset, if any"
+    )
     padding: str = option("zeros", None, "beyond the borders of maps that predicted kernels act on", choices=PADDINGS)
     noise: bool = option(True, None, "noise in every layer of the generator")
     channel_base: int = option(
@@ -142,9 +158,17 @@ class TrainingConfig(RunConfig):
 
 
 def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:
-    """Options given, over the preset for images with this longer side, over what goes with the loss."""
+    """Options given, over the preset for images with this longer side, over what goes with the loss.
+
+    `InputError` for options that the modulation has not.
+    """
     preset, given = PRESETS[cfg](side), {name: value for name, value in given.items() if value is not None}
-    if given.get("modulation", "adaconv") != "adaconv":
+    modulation, options = given.get("modulation"), preset.get("modulation_options") or {}
+    if modulation not in (None, preset.get("modulation", TrainingConfig.modulation)):
         preset.pop("modulation_options", None)
+        options = {}
     values = preset | given
+    if given.get("modulation_options"):
+        values["modulation_options"] = options | given["modulation_options"]
+        check_options(values.get("modulation", TrainingConfig.modulation), given["modulation_options"])
     return LOSS_SETTINGS[values.get("loss", TrainingConfig.loss)] | values

@@ -1,5 +1,6 @@
 """Options that contradict one another, or the images: an option that does nothing is a mistake, so it is refused."""
 
+from networks.modulation import STYLED_ONCE
 from networks.resolutions import resolutions
 from torch_utils.cli import counted
 from torch_utils.files import InputError
@@ -18,6 +19,7 @@ def check_given(given: set[str], config: TrainingConfig, dataset: ImageDataset, 
         "augpipe": config.aug == "noaug" and "--aug",
         "grow_from": not config.grow and "--grow 1",
         "grow_kimg": not config.grow and "--grow 1",
+        "style_mixing": config.modulation in STYLED_ONCE and "a style for each layer, and --modulation none has one in all",
         "ramp_kimg": all(getattr(config, name) in (None, 1) for name in moved) and "an option that ends in -end",
     }
     for name in sorted(given & set(idle)):

@@ -118,7 +118,7 @@ def _styles(state: TrainingState, config: TrainingConfig, like: torch.Tensor, c:
     """ws [N, num_ws, w_dim] of fresh noise; with `style_mixing`, of two where some layer is crossed."""
     noise = lambda: torch.randn(len(like), state.G.z_dim, device=like.device)
     ws = state.G.mapping(noise(), c, **options)
-    if config.style_mixing > 0:  # Karras et al. 2019, section 3.1; each image has its own crossover
+    if config.style_mixing > 0 and state.G.num_ws > 1:  # Karras et al. 2019, section 3.1; each image has its own crossover
         crossover = torch.randint(1, state.G.num_ws, (len(like), 1), device=like.device)
         mixed = torch.rand(len(like), 1, device=like.device) < config.style_mixing
         second = mixed & (torch.arange(state.G.num_ws, device=like.device) >= crossover)  # [N, num_ws]

@@ -2,6 +2,7 @@
 line and the checks of `training_options.json`, a file that may come from anywhere, both follow from them."""
 
 import dataclasses
+import json
 import os
 import reprlib
 from collections.abc import Callable, Collection, Mapping
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import click
 
-from torch_utils.cli import BOOL, MAX_NUMBER, NAMES, GroupedOption
+from torch_utils.cli import BOOL, MAX_NUMBER, NAMED_VALUES, NAMES, GroupedOption
 from torch_utils.files import InputError
 from torch_utils.precision import AUTO
 from torch_utils.tracking import NOWHERE, TRACKERS
@@ -183,6 +184,8 @@ def _click_type(kind: Any, option: Option) -> click.ParamType:
         return NAMES
     if bool in (kinds := get_args(kind) or (kind,)):
         return BOOL
+    if dict in kinds:
+        return NAMED_VALUES
     if option.path:
         return _AbsolutePath()
     if option.choices is not None:
@@ -234,6 +237,8 @@ def _default_in_words(field: dataclasses.Field, declared: Option, resolve: Calla
 
 
 def _in_words(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return ",".join(f"{name}={json.dumps(given).strip(chr(34))}" for name, given in value.items())
     if isinstance(value, (tuple, list)):
         return ",".join(value) or "none"
     if isinstance(value, float):

@@ -116,7 +116,9 @@ def restore(kind: type[RunConfig], run_dir: Path, given: dict) -> RunConfig:
     stored = stored_options(kind, run_dir)
     if given.get("cfg", stored.cfg) != stored.cfg:
         raise InputError(f"--cfg {given['cfg']}: presets are for new runs; {run_dir} was begun with {stored.cfg}")
-    return kind.from_json(stored.to_json() | given)
+    values = stored.to_json()
+    tables = {name: values[name] | value for name, value in given.items() if isinstance(value, dict) and values[name]}
+    return kind.from_json(values | given | tables)
 
 
 def find_run(outdir: Path, config: RunConfig, undecided: Container[str] = ()) -> Path | None:

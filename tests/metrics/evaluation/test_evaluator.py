@@ -21,6 +21,7 @@ from metrics.evaluation.metric_name import parse_metric
 from metrics.fid import frechet_distance
 from metrics.inception_score import inception_score
 from metrics.kid import kernel_distance
+from metrics.mind import monge_distance
 from metrics.precision_recall import precision_recall
 from networks.normalized_distance import normalized_distance
 from torch_utils import array_file
@@ -85,6 +86,8 @@ def score(evaluator: Evaluator, fakes: torch.Tensor, batch: int = 100) -> list[d
         ("kid50k_full", "kid50k_full", ("kid", 50_000, True, "inception")),
         ("kid5k-inception", "kid5k", ("kid", 5000, False, "inception")),
         ("kid1k_full-efficientnet_lite0", "kid1k_full-efficientnet_lite0", ("kid", 1000, True, "efficientnet_lite0")),
+        ("mind5k_full", "mind5k_full", ("mind", 5000, True, "inception")),
+        ("mind5k_full-vgg16", "mind5k_full-vgg16", ("mind", 5000, True, "vgg16")),
         ("pr50k3_full", "pr50k_full", ("pr", 50_000, True, "inception")),
         ("pr50k_full", "pr50k_full", ("pr", 50_000, True, "inception")),
         ("dc10k_full", "dc10k_full", ("dc", 10_000, True, "inception")),
@@ -345,7 +348,7 @@ def test_a_detector_that_is_not_here_is_missed_at_once(monkeypatch):
 # ---------------------------------------------------------------- metrics that go by features
 
 
-EVERY = ["fid1k_full", "kid1k_full", "pr1k3_full", "dc1k_full", "is1k"]
+EVERY = ["fid1k_full", "kid1k_full", "pr1k3_full", "dc1k_full", "is1k", "mind1k_full"]
 
 
 def test_every_metric_from_one_pass_over_either_side():
@@ -360,8 +363,8 @@ def test_every_metric_from_one_pass_over_either_side():
     assert drawn == [1000] and source.reads == 1
     order = np.random.RandomState(4).permutation(1500)
     real, fake = cells(reals[order]).numpy(), cells(fakes[:1000]).numpy()
-    fid, kid, pr, dc, score_of_classes = records
-    assert [record["metric"] for record in records] == ["fid1k_full", "kid1k_full", "pr1k_full", "dc1k_full", "is1k"]
+    fid, kid, pr, dc, score_of_classes, monge = records
+    assert [record["metric"] for record in records] == [name.replace("k3", "k") for name in EVERY]
     expected = frechet_distance(fake.mean(0), np.cov(fake.T), real.mean(0), np.cov(real.T))
     assert fid["value"] == pytest.approx(expected, rel=1e-4)  # here of float32 means
     assert (kid["value"], kid["std"]) == kernel_distance(fake, real, seed=4) and kid["value_is"] == "distance"
@@ -370,7 +373,8 @@ def test_every_metric_from_one_pass_over_either_side():
     assert (dc["density"], dc["value"]) == density_coverage(fake, real) and dc["value_is"] == "coverage"
     logits = fake @ np.eye(DIM, 4, dtype=np.float32) / 20
     assert score_of_classes["value"] == pytest.approx(inception_score(logits)[0], rel=1e-6)
-    assert [record["real"] for record in records] == [1500] * 4 + [0]
+    assert [record["real"] for record in records] == [1500] * 4 + [0, 1500]
+    assert monge["value"] == monge_distance(fake, real, seed=4) and monge["value_is"] == "distance"
     json.dumps(records)
 
 
@@ -378,7 +382,8 @@ def test_what_real_images_score_against_real_images():
     reals = pictures(1500)
     records = score(build(RealImages(reals), EVERY), pictures(1000, seed=1, contrast=0.8))
     real = cells(reals[np.random.RandomState(0).permutation(1500)]).numpy()
-    fid, kid, pr, dc, score_of_classes = records
+    fid, kid, pr, dc, score_of_classes, monge = records
+    assert monge["floor"] == monge_distance(real[:750], real[750:]) and 0 < monge["floor"] < 0.2 * monge["value"]
     assert kid["floor"] == kernel_distance(real[:750], real[750:])[0] and abs(kid["floor"]) < 0.1 * kid["value"]
     assert pr["floor"] is dc["floor"] is score_of_classes["floor"] is None
     precision, recall = precision_recall(real[:750], real[750:])
@@ -435,9 +440,9 @@ def test_intervals_and_extrapolation_where_they_are_asked_for():
     full = score(build(RealImages(reals), EVERY, interval=True, extrapolate=True), fakes)
     for record, before in zip(full, plain):
         assert record["value"] == pytest.approx(before["value"], rel=1e-9)
-        assert ("interval" in record) == (record["metric"] in ("fid1k_full", "kid1k_full"))
+        assert ("interval" in record) == (record["metric"] in ("fid1k_full", "kid1k_full", "mind1k_full"))
         assert ("extrapolated" in record) == (record["metric"] == "fid1k_full")
-    for record in full[:2]:
+    for record in (*full[:2], full[-1]):
         low, high = record["interval"]
         assert low < record["value"] < high < 1.5 * record["value"]
     assert 0.9 * full[0]["value"] < full[0]["extrapolated"] < full[0]["value"]

@@ -51,7 +51,9 @@ def test_equal_references_are_equal_files(file, tmp_path):
 
 
 def test_a_metric_that_it_was_not_saved_for(file):
-    with pytest.raises(InputError, match="is for fid1k_full, kid1k_full, pr1k_full, dc1k_full, fid1k, kid1k and not for fid2k"):
+    with pytest.raises(
+        InputError, match="is for fid1k_full, kid1k_full, pr1k_full, dc1k_full, mind1k_full, fid1k, kid1k and not for fid2k"
+    ):
         without_reals(file, ["fid2k_full"])
     without_reals(file, ["is5k"])  # which looks at no real image
 

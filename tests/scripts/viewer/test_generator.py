@@ -27,6 +27,8 @@ KINDS = {
     "classes": dict(c_dim=3, names=["cat", "-dog", "2"]),
     "numbers": dict(c_dim=2),
     "demod": dict(modulation="demod"),
+    "none": dict(modulation="none"),
+    "bias": dict(modulation_options=dict(parts="bias")),
 }
 LAYERS = st.lists(st.integers(0, 5), max_size=3, unique=True).map(tuple)  # there are five: 5 belongs to another network
 SEEDS = st.integers(0, 3)
@@ -189,6 +191,26 @@ def test_another_network_draws_what_it_can(networks):
     assert networks["plain"].label(look) is None and networks["plain"].truncation(look) == (0.5, None)
     assert "--class=-dog" in recipe(networks["classes"], look).words
     assert networks["demod"].draw(Look(1, part_seeds={"bias": 2}, part_layers=(1,))).equal(networks["demod"].draw(Look(1)))
+
+
+def test_a_network_without_modulation_has_one_style(networks):
+    network = networks["none"]
+    assert len(network.layers) == 1
+    with torch.inference_mode():
+        mixed = network.draw(Look(1, mix_seed=2, mix_layers=(0,)))
+    assert mixed.equal(network.draw(Look(2, noise_mode="const"))) and not mixed.equal(network.draw(Look(1)))
+
+
+def test_parts_that_are_the_same_for_all_styles(networks, here):
+    network, look = networks["bias"], Look(1, part_seeds={"spatial": 2, "bias": 2}, part_layers=(0, 1))
+    assert list(network.styles(look)[1]) == ["bias"]
+    words = recipe(network, look).words
+    assert "bias" in words and "spatial" not in words
+    assert network.draw(Look(1, part_seeds={"spatial": 2}, part_layers=(0,))).equal(network.draw(Look(1)))
+    assert recipe(network, Look(1, part_seeds={"spatial": 2}, part_layers=(0,))) == recipe(network, Look(1))
+    fixed = ["--network", network.name, "--rows", 0, "--cols", 1, "--outdir", "out", "--device", "cpu"]
+    with pytest.raises(InputError, match="--part: .* has one spatial for all styles: it predicts bias alone"):
+        call(style_mixing.main, *fixed, "--part", "spatial")
 
 
 PAGE = dict(

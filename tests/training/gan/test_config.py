@@ -3,11 +3,14 @@
 import json
 from typing import get_args, get_type_hints
 
+import click
 import pytest
 
-from torch_utils.files import InputError, read_json
-from training.gan.config import TrainingConfig
+from torch_utils.cli import NAMED_VALUES
+from torch_utils.files import InputError, read_json, write_json
+from training.gan.config import TrainingConfig, resolve
 from training.run.options import GROUPS, options_of
+from training.run.start import restore
 from training.style_transfer.config import StyleConfig
 
 
@@ -55,7 +58,7 @@ def test_every_option_is_checked(kind, needed):
         ("mapping_layers", 10**7, "from 1 to 64"),
         ("style_depth", 10**9, "from 1"),
         ("subset", "all", "int | None"),
-        ("modulation", "adacone", "one of adaconv, adain, demod"),
+        ("modulation", "adacone", "one of adaconv, adain, demod, bank, none"),
         ("modulation", ["adaconv"], "str"),
         ("cfg", "none", "one of auto"),
         ("augpipe", "", "one of"),
@@ -93,6 +96,73 @@ def test_round_trip_through_a_file(tmp_path):
     config = TrainingConfig(data="x", metrics=("a", "b"), subset=5, modulation_options={"kernel_size": 1})
     (tmp_path / "a.json").write_text(json.dumps(config.to_json()))
     assert TrainingConfig.from_json(read_json(tmp_path / "a.json")) == config
+
+
+@pytest.mark.parametrize(
+    "cfg, given, wanted",
+    [
+        ("tiny", dict(kernel_size=1), dict(kernel_size=1)),
+        ("small", dict(kernel_size=1, parts="bias"), dict(demodulate=True, kernel_size=1, parts="bias")),  # over the preset's
+        ("small", dict(demodulate=False), dict(demodulate=False)),
+        ("tiny", dict(identity=1, per_group=None), dict(identity=1, per_group=None)),
+    ],
+)
+def test_options_of_the_modulation(cfg, given, wanted):
+    assert resolve(cfg, 32, dict(modulation_options=given))["modulation_options"] == wanted
+
+
+def test_options_of_a_preset_are_those_of_its_modulation():
+    assert resolve("small", 32, dict(modulation="adaconv"))["modulation_options"] == dict(demodulate=True)
+    assert "modulation_options" not in resolve("small", 32, dict(modulation="bank"))
+    bank = resolve("small", 32, dict(modulation="bank", modulation_options=dict(kernels=8)))
+    assert bank["modulation_options"] == dict(kernels=8)
+    with pytest.raises(InputError, match="--modulation-options kernels=8: demod has lr_multiplier"):
+        resolve("stylegan2", 32, dict(modulation_options=dict(kernels=8)))
+
+
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        (dict(kernels=2), "kernels=2: adaconv has kernel_size, per_group, .*, parts"),
+        (dict(kernel_size=3.0), "kernel_size=3.0: wanted int"),
+        (dict(demodulate=1), "demodulate=1: wanted bool"),
+        (dict(per_group="all"), "per_group='all': wanted int or none"),
+        (dict(parts=3), "parts=3: wanted str or none"),
+        (dict(up=True), "up=True: adaconv has .*"),
+        (dict(identity="NaN"), "identity='NaN': wanted float"),
+    ],
+)
+def test_options_that_the_modulation_has_not(given, wanted):
+    with pytest.raises(InputError, match=f"^--modulation-options {wanted}$"):
+        resolve("tiny", 32, dict(modulation_options=given))
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("a=1", dict(a=1)),
+        ("a=1.5, b=true,c=null,d=spatial+bias", dict(a=1.5, b=True, c=None, d="spatial+bias")),
+        ("a=NaN", dict(a="NaN")),
+    ],
+)
+def test_named_values(text, wanted):
+    assert NAMED_VALUES.convert(text, None, None) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "a", "=1", "a=1,,b=2", "a=1,a=2", "a=1,b"])
+def test_what_names_no_values(text):
+    with pytest.raises(click.BadParameter, match="wanted NAME=VALUE,…"):
+        NAMED_VALUES.convert(text, None, None)
+
+
+def test_a_resumed_run_has_its_other_options_still(tmp_path):
+    stored = TrainingConfig(data="x", modulation_options=dict(demodulate=True, kernel_size=1))
+    write_json(tmp_path / "training_options.json", stored.to_json())
+    again = restore(TrainingConfig, tmp_path, dict(modulation_options=dict(kernel_size=1)))
+    assert again == stored
+    assert restore(TrainingConfig, tmp_path, dict(modulation_options=dict(identity=0.5))).modulation_options == dict(
+        demodulate=True, kernel_size=1, identity=0.5
+    )
 
 
 def test_errors_are_one_line_that_a_terminal_can_show():

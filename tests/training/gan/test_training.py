@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from networks.modulation import MODULATIONS
 from torch_utils.files import InputError
 from torch_utils.stats import Means, read_jsonl
 from training.dataset import ImageDataset
@@ -72,7 +73,7 @@ def assert_same(one, other):
         assert torch.equal(a[name], b[name]), name
 
 
-@pytest.mark.parametrize("modulation", ["adaconv", "adain", "demod"])
+@pytest.mark.parametrize("modulation", MODULATIONS)
 def test_steps_move_what_they_should(image_folder, modulation):
     config, dataset, state = make(image_folder(), modulation=modulation)
     real = torch.randn(4, 3, 16, 16)
@@ -87,6 +88,15 @@ def test_steps_move_what_they_should(image_folder, modulation):
     assert any(not torch.equal(before[0][name], state.G.state_dict()[name]) for name in weights)
     assert all(torch.equal(before[1][name], value) for name, value in state.D.state_dict().items())
     assert {"loss_D", "loss_G", "r1", "r2"} <= means.take().keys()
+
+
+def test_where_there_is_one_style_none_are_mixed(image_folder):
+    options = dict(modulation="none", loss="logistic", style_mixing=1.0, pl_weight=2.0)
+    config, _, state = make(image_folder(), **options)
+    means, real = Means(), torch.randn(4, 3, 16, 16)
+    discriminator_step(state, config, real, None, means)
+    generator_step(state, config, real, None, means)
+    assert state.path_mean > 0 and "loss_G" in means.take()
 
 
 def test_penalty_comes_at_its_interval_and_gamma_weighs_it(image_folder):
@@ -136,7 +146,9 @@ def test_learns_a_single_picture(image_folder):
     assert (state.ema(z) - picture).square().mean() < before / 3
 
 
-@pytest.mark.parametrize("options", [dict(), dict(cond=True), dict(workers=2), dict(modulation="demod", mirror=True)])
+@pytest.mark.parametrize(
+    "options", [dict(), dict(cond=True), dict(workers=2), dict(modulation="demod", mirror=True), dict(modulation="bank")]
+)
 def test_resume_is_bit_for_bit(image_folder, tmp_path, options):
     folder = image_folder(10, labels=3)
     runs = [tmp_path / name for name in ("whole", "parts")]

@@ -1,0 +1,149 @@
+"""Run the study of modulations, stage by stage, and write its page: `python -m scripts.experiments.study`.
+
+Resumable: run the same command again and it goes on where it stopped, in the middle of a run, too. Each run leaves a record
+of a few kilobytes, from which the page is made again after every run; so it can stop early, and says what it has.
+"""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import click
+import torch
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.experiments.ablation import EMOJI, PATH, execute
+from scripts.experiments.ablation_page import insert
+from scripts.experiments.study_page import read_record, section, write_record
+from scripts.experiments.study_plan import STAGES, Run, planned
+from torch_utils.cli import command, counted, run
+from torch_utils.files import InputError, make_folders
+from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import AUTO, PRECISIONS, resolve_precision
+from training.dataset import ImageDataset
+
+RECORDS, PAGE = "study", "study.md"
+
+
+@command()
+@click.option(
+    "--data",
+    type=PATH,
+    multiple=True,
+    default=[EMOJI],
+    show_default="datasets/emoji32.zip",
+    help="folder or zip; may be repeated",
+)
+@click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
+@click.option("--docs", type=PATH, default=Path("out/study-docs"), help=f"for {PAGE}, its pictures and the records of runs")
+@click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="may be repeated  [default: all]")
+@click.option("--row", "chosen", multiple=True, metavar="NAME", help="only this row; may be repeated  [default: all]")
+@click.option("--kimg", type=click.IntRange(1), help="length of each run  [default: as planned]")
+@click.option("--seeds", type=click.IntRange(1), help="runs of each row  [default: as planned]")
+@click.option("--snap", type=click.IntRange(1), default=8, show_default=True, help="kimg between two scores")
+@click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, show_default=True, help="as of train.py")
+@click.option("--hours", type=click.FloatRange(0, min_open=True), help="begin no run after so many")
+@click.option("-n", "--dry-run", is_flag=True, help="print what is planned and what is done, and stop")
+@click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
+def main(data, outdir, docs, stages, chosen, kimg, seeds, snap, precision, hours, dry_run, device):
+    """Train the study's rows unattended, and write one page of what came out.
+
+    Rows come with seed 0, then all with seed 1, …, so that it can stop anywhere. Several may run at once on different --data;
+    a last one, with all of it, then only writes.
+
+    \b
+    Example:
+      python -m scripts.experiments.study --stage modulations --dry-run
+      python -m scripts.experiments.study --stage modulations --hours 8 --docs docs
+    """
+    began = time.monotonic()
+    device = choose_device(device)
+    keep_freed_memory()
+    precision, _ = resolve_precision(precision, device)
+    plan = plan_of(data, stages or tuple(STAGES), chosen, kimg, seeds, snap, precision)
+    if dry_run:
+        print_plan(plan, docs)
+        return
+    make_folders(docs, docs / RECORDS, docs / "images")
+    words = [f"--data {shlex.quote(path.name if path.resolve() != EMOJI else 'datasets/emoji32.zip')}" for path in data]
+    for stage, runs in plan.items():
+        write = lambda stage=stage, runs=runs: write_page(stage, runs, docs, words)
+        for i, one in enumerate(runs, 1):
+            if read_record(one, docs / RECORDS) is not None:
+                continue
+            if hours and time.monotonic() - began > hours * 3600:
+                write()
+                print(f"Stopped after {hours:g} hours; the same command goes on.")
+                return
+            print(f"[{stage}, {i}/{len(runs)}] {one.name}", flush=True)
+            train(one, outdir, docs, device)
+            write()
+        write()
+    print(f"Done: {docs / PAGE}")
+
+
+def plan_of(data, stages, chosen, kimg, seeds, snap, precision) -> dict[str, list[Run]]:
+    """Stage -> its runs. `InputError` for rows that no chosen stage has, and for data that is not there."""
+    names = [row for stage in stages for row in STAGES[stage].rows]
+    for row in chosen:
+        if row not in names:
+            raise InputError(f"--row {row}: wanted one of {', '.join(dict.fromkeys(names))}")
+    sizes = {}
+    for path in data:
+        if not path.exists():
+            raise InputError(f"--data {path}: there is no such file")
+        images = ImageDataset(path)
+        sizes[path] = max(images.resolution), images.channels
+    found = {}
+    for name in stages:
+        stage = STAGES[name]
+        rows = [row for row in stage.rows if not chosen or row in chosen]
+        found[name] = planned(stage, sizes, kimg or stage.kimg, seeds or stage.seeds, rows, snap, precision)
+    return {name: runs for name, runs in found.items() if runs}
+
+
+def train(one: Run, outdir: Path, docs: Path, device: torch.device) -> None:
+    execute(one.config, outdir / one.name, device)
+    write_record(one, outdir / one.name, docs / RECORDS)
+
+
+def print_plan(plan: dict[str, list[Run]], docs: Path) -> None:
+    for stage, runs in plan.items():
+        done = sum(read_record(one, docs / RECORDS) is not None for one in runs)
+        length = sum(one.config.kimg for one in runs)
+        print(f"{stage}: {STAGES[stage].question}\n  {counted(len(runs), 'run')}, {length:g} kimg in all, {done} done")
+        for one in runs:
+            print(f"  {'done' if read_record(one, docs / RECORDS) else '    '}  {one.parameters:>10,}  {one.name}")
+
+
+def write_page(stage: str, runs: list[Run], docs: Path, words: list[str]) -> None:
+    """What the records have; the words around it on the page are written by hand."""
+    lines = [
+        STAGES[stage].question,
+        "",
+        f"`python -m scripts.experiments.study {' '.join(words)} {options_of(stage, runs)}`",
+        "",
+    ]
+    for data in dict.fromkeys(Path(one.config.data) for one in runs):
+        rows: dict[str, list] = {}
+        for one in runs:
+            if Path(one.config.data) == data and (record := read_record(one, docs / RECORDS)):
+                rows.setdefault(one.row, []).append((one, record))
+        lines += section(stage, data, rows, docs)
+    insert(docs / PAGE, stage, lines, title="Modulations compared")
+
+
+def options_of(stage: str, runs: list[Run]) -> str:
+    """Of the command that makes the page again."""
+    kimg, seeds = max(one.config.kimg for one in runs), 1 + max(one.config.seed for one in runs)
+    rows = list(dict.fromkeys(one.row for one in runs))
+    chosen = [f"--row {shlex.quote(row)}" for row in rows if len(rows) < len(STAGES[stage].rows)]
+    snap = f"--snap {runs[0].config.snap} --precision {runs[0].config.precision}"
+    return " ".join([f"--stage {shlex.quote(stage)}", *chosen, f"--kimg {kimg:g} --seeds {seeds} {snap} --docs docs"])
+
+
+if __name__ == "__main__":
+    run(main)
