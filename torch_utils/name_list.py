@@ -39,9 +39,8 @@ class NameList(Sequence[str]):
             return None
         whole = [names if names._rows is None else cls.of_bytes(list(names.as_bytes())) for names in lists]
         lengths = [np.zeros(1, np.int64), *(np.diff(names.ends) for names in whole)]
-        return cls(
-            np.concatenate([np.zeros(0, np.uint8), *(names.text for names in whole)]), np.cumsum(np.concatenate(lengths))
-        )
+        text = np.concatenate([np.zeros(0, np.uint8), *(names.text for names in whole)])
+        return cls(text, np.cumsum(np.concatenate(lengths)))
 
     def take(self, rows: np.ndarray) -> "NameList":
         """The names in these rows, which rise."""

@@ -53,14 +53,17 @@ def find_directory(file: IO[bytes]) -> Place:
         raise InputError("File is not a zip file")
     size, offset = END.unpack_from(tail, at)[5:7]
     end = at + first
-    before = end - LOCATOR64.size - END64.size
-    if before >= 0:
-        file.seek(before)
-        extended, locator = END64.unpack(file.read(END64.size)), LOCATOR64.unpack(file.read(LOCATOR64.size))
-        if locator[0] == b"PK\6\7" and (locator[1] or locator[3] > 1):
-            raise InputError("it spans several disks")
-        if locator[0] == b"PK\6\7" and extended[0] == b"PK\6\6":
-            end, size, offset = before, extended[8], extended[9]
+    if end >= LOCATOR64.size:
+        file.seek(end - LOCATOR64.size)
+        locator = LOCATOR64.unpack(file.read(LOCATOR64.size))
+        if locator[0] == b"PK\6\7":
+            before = end - LOCATOR64.size - END64.size
+            if before < 0 or locator[1] or locator[3] > 1:
+                raise InputError("it spans several disks" if before >= 0 else "File is not a zip file")
+            file.seek(before)
+            extended = END64.unpack(file.read(END64.size))
+            if extended[0] == b"PK\6\6":
+                end, size, offset = before, extended[8], extended[9]
     if size > end:
         raise InputError("Bad offset for central directory")
     return Place(end - size, size, end - size - offset)

@@ -48,9 +48,9 @@ def open_index(path: Path, kind, rules: str) -> ZipIndex:
         directory = read_directory(file, place)
     kinds = np.fromiter(map(kind, directory.names), np.uint8, len(directory.names))
     own = ZipIndex(path, key, None, directory, kinds)
-    return (
-        kept and _save(own, kept) and _load(path, key, kept, checked=True)
-    ) or own  # in place of our own memory, what is shared
+    if kept and _save(own, kept) and (shared := _load(path, key, kept, checked=True)):
+        return shared
+    return own
 
 
 def _again(path: Path, key: bytes, kept: Path) -> ZipIndex:
