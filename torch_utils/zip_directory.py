@@ -5,6 +5,7 @@ offset is checked when it is opened. Source: PKWARE's APPNOTE.TXT 6.3.10, sectio
 """
 
 import hashlib
+import operator
 import struct
 from collections.abc import Iterator
 from typing import IO, NamedTuple
@@ -84,31 +85,41 @@ def digest(file: IO[bytes], place: Place) -> bytes:
 
 def read_directory(file: IO[bytes], place: Place) -> Directory:
     """`InputError` for a damaged one, and for one that has a name twice. Names with a zero in them are passed over."""
-    names: list[bytes] = []
+    lists: list[NameList] = []
     parts: list[dict[str, np.ndarray]] = []
+    rising = True
     for block, starts in _blocks(file, place):
         columns, found = _entries(np.frombuffer(block, np.uint8), starts), _names(block, starts)
-        kept = [i for i, name in enumerate(found) if not name.endswith(b"/") and b"\0" not in name]
         columns["offset"] += place.shift
-        names += found if len(kept) == len(found) else [found[i] for i in kept]
-        parts.append(columns if len(kept) == len(found) else {key: column[kept] for key, column in columns.items()})
-    if all(before < after for before, after in zip(names, names[1:])):
-        order = None
-    else:
-        order = sorted(range(len(names)), key=names.__getitem__)
-        names = [names[i] for i in order]
-        for before, after in zip(names, names[1:]):
-            if before == after:
-                raise InputError(f"found {str(before, **ENCODING)} twice; wanted every name once")
-    listed = NameList.of_bytes(names)
-    del names
+        kept = [i for i, name in enumerate(found) if not name.endswith(b"/") and b"\0" not in name]
+        if len(kept) < len(found):
+            columns, found = {key: column[kept] for key, column in columns.items()}, [found[i] for i in kept]
+        rising = rising and all(map(operator.lt, found, found[1:]))
+        lists.append(NameList.of_bytes(found))
+        parts.append(columns)
+        del found  # else two blocks are in memory at once
+    names, order = NameList.joined(lists) if rising else None, None
+    if names is None:
+        names, order = _sorted(lists)
+    del lists
     joined = {}
     for key in [*COLUMNS, "length"]:
         column = np.concatenate([np.zeros(0, COLUMNS.get(key)), *(part.pop(key) for part in parts)])
         joined[key] = column if order is None else column[order]
     _mark_strays(joined, place.start)
     del joined["length"]
-    return Directory(listed, joined)
+    return Directory(names, joined)
+
+
+def _sorted(lists: list[NameList]) -> tuple[NameList, np.ndarray]:
+    """All names, and where each has been."""
+    names = [name for part in lists for name in part.as_bytes()]
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    names = [names[i] for i in order]
+    for before, after in zip(names, names[1:]):
+        if before == after:
+            raise InputError(f"found {str(before, **ENCODING)} twice; wanted every name once")
+    return NameList.of_bytes(names), order
 
 
 def _blocks(file: IO[bytes], place: Place) -> Iterator[tuple[bytes, np.ndarray]]:
