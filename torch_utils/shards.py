@@ -11,7 +11,7 @@ from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden
 from torch_utils.files import InputError, read_json
 from torch_utils.name_list import NameList
 
-TABLE = "shards.json"  # beside the shards: which ones there are, and how many images each has
+SHARDS = "shards.json"  # beside the shards: which ones there are, and how many images each has
 MAX_SHARDS = 1 << 16
 
 
@@ -21,14 +21,14 @@ def shard_name(number: int) -> str:
 
 def open_folder(path: Path, skip_bad: bool) -> Source:
     """A folder of images or, where it has a `shards.json`, or zip files and no images, of shards."""
-    if not os.path.lexists(path / TABLE):
+    if not os.path.lexists(path / SHARDS):
         folder = Folder(path)
         if len(folder.images) or not _zips(path):
             return folder
     return Shards(path, skip_bad)
 
 
-def write_table(counts: dict[str, int]) -> dict:
+def shards_table(counts: dict[str, int]) -> dict:
     """What `shards.json` holds, of the number of images in each file."""
     return {"shards": [{"file": name, "images": count} for name, count in counts.items()]}
 
@@ -44,7 +44,7 @@ class Shards(Source):
     def __init__(self, path: Path, skip_bad: bool):
         self.path = path
         self.left_out: dict[str, str] = {}
-        wanted = self._read_table() if os.path.lexists(path / TABLE) else dict.fromkeys(_zips(path))
+        wanted = self._read_table() if os.path.lexists(path / SHARDS) else dict.fromkeys(_zips(path))
         shards = {}
         for name, images in wanted.items():
             try:
@@ -118,7 +118,7 @@ class Shards(Source):
             last = name
 
     def _read_table(self) -> dict[str, int | None]:
-        where = self.path / TABLE
+        where = self.path / SHARDS
         table = read_json(where, 1 << 24)
         entries = table.get("shards") if isinstance(table, dict) else None
         if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_SHARDS:

@@ -75,18 +75,17 @@ def _layout(count: int, size: int) -> dict[str, tuple[np.dtype, int, int]]:
 
 def _save(index: ZipIndex, kept: Path) -> bool:
     arrays = index.columns | dict(ends=index.names.ends, text=index.names.text, kinds=index.kinds)
-    count, size = len(index.names), len(index.names.text)
-    layout = _layout(count, size)
-    data = np.empty(HEAD + sum(kind.itemsize * length for kind, _, length in layout.values()), np.uint8)
-    for name, (kind, at, length) in layout.items():
-        data[at : at + kind.itemsize * length].view(kind)[:] = arrays[name]
-    data[KEY : KEY + 16] = np.array([count, size], "<i8").view(np.uint8)
-    data[:KEY] = np.frombuffer(index.key, np.uint8)
-    data[HEAD - KEY : HEAD] = np.frombuffer(_sum(data), np.uint8)
+    layout = _layout(len(index.names), len(index.names.text))
+    parts = [np.ascontiguousarray(arrays[name], kind).view(np.uint8) for name, (kind, _, _) in layout.items()]
+    first = index.key + np.array([len(index.names), len(index.names.text)], "<i8").tobytes()
+    head = np.frombuffer(first + _sum(first, *parts), np.uint8)
+    described = dict(descr="|u1", fortran_order=False, shape=(sum(map(len, [head, *parts])),))
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(kept) as file:
-            np.save(file, data, allow_pickle=False)
+            np.lib.format.write_array_header_1_0(file, described)  # type: ignore[no-untyped-call]
+            for part in (head, *parts):  # one by one: together they would be in memory twice
+                file.write(part.data)
     except (OSError, InputError) as error:  # no place to keep it: every process reads the zip file's own
         print(f"note: the index of a large zip file could not be kept ({first_line(error)})", file=sys.stderr)
         return False
@@ -119,14 +118,15 @@ def _load(path: Path, key: bytes, kept: Path, checked: bool = False) -> ZipIndex
 
 def _check(data: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
     """`ValueError` for changed bytes and, whoever has written them, for names outside of the text."""
-    if data[HEAD - KEY : HEAD].tobytes() != _sum(data):
+    if data[HEAD - KEY : HEAD].tobytes() != _sum(data[: HEAD - KEY].tobytes(), data[HEAD:]):
         raise ValueError("its contents have changed")
     ends = arrays["ends"]
     if ends[0] != 0 or ends[-1] != len(arrays["text"]) or (np.diff(ends) < 0).any():
         raise ValueError("its names overlap")
 
 
-def _sum(data: np.ndarray) -> bytes:
-    total = hashlib.blake2b(data[: HEAD - KEY].data, digest_size=KEY)
-    total.update(data[HEAD:].data)
+def _sum(first: bytes, *parts: np.ndarray) -> bytes:
+    total = hashlib.blake2b(first, digest_size=KEY)
+    for part in parts:
+        total.update(part.data)
     return total.digest()

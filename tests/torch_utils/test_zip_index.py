@@ -67,7 +67,9 @@ def test_a_damaged_index_is_made_anew(tmp_path, cache, what, capsys):
     elif what == "names":  # by someone who can make the sum, too
         array = np.load(kept)
         array[zip_index.HEAD + 16 : zip_index.HEAD + 24] = 255
-        array[zip_index.HEAD - zip_index.KEY : zip_index.HEAD] = np.frombuffer(zip_index._sum(array), np.uint8)
+        array[zip_index.HEAD - zip_index.KEY : zip_index.HEAD] = np.frombuffer(
+            zip_index._sum(array[: zip_index.HEAD - zip_index.KEY].tobytes(), array[zip_index.HEAD :]), np.uint8
+        )
         np.save(kept, array)
     elif what == "another":
         other = large_zip(tmp_path / "b.zip", 60)
