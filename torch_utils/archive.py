@@ -180,7 +180,7 @@ class Archive:
             problem = from_system or f"found a damaged {what} ({error}), wanted a whole one"
         else:
             return
-        raise InputError(f"{self.path}: {name}: {problem}")
+        raise InputError(f"{self._source.holder(name)}: {name}: {problem}")
 
 
 class SingleImage(Archive):

@@ -43,6 +43,7 @@ def times(path: Path) -> bytes:
 class Source:
     """Files by name. All methods may raise what the system and damaged files make their readers raise."""
 
+    path: Path
     zipped: bool
     images: NameList
     metadata: list[str]  # a dataset.json, or one for each shard: then nothing else is asked for labels
@@ -56,6 +57,10 @@ class Source:
     def times(self, name: str | None) -> bytes:
         """Size and time of change of a file or, for None, of what holds them all; empty where that says nothing."""
         raise NotImplementedError
+
+    def holder(self, name: str) -> Path:
+        """What an error about this file names first."""
+        return self.path
 
     def whole_hash(self) -> str | None:
         """SHA-256 of the file that holds them all; None for a folder."""

@@ -73,8 +73,8 @@ class Shards(Source):
         """SHA-256 of those of the shards."""
         return hashlib.sha256("".join(shard.whole_hash() or "" for shard in self._shards.values()).encode()).hexdigest()
 
-    def shard_of(self, name: str) -> str:
-        return list(self._shards)[self._shard_of[self.images.row(name)]]
+    def holder(self, name: str) -> Path:
+        return self.path if name in self._tables else self._opened[self._shard_of[self.images.row(name)]].path
 
     def __getstate__(self):
         return {"path": self.path, "left_out": self.left_out, "_shards": self._shards}
