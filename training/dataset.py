@@ -15,13 +15,15 @@ from torch_utils.archive import Archive, Shape
 from torch_utils.files import InputError
 from torch_utils.image_labels import labels_of_folders
 from torch_utils.images import from_pil
-from training.data_order import batches as batches  # callers find it beside the images
+from training import data_order
 from training.data_order import permutation
 from training.data_order import readers_watched as readers_watched
 from training.image_memory import KeptImages, fits
+from training.waiting import timed
 
 DECODING_BYTES, DECODED_PIXEL_BYTES = 1 << 29, 12  # of all images that are decoded at once, and about what a pixel takes
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
+batches = timed(data_order.batches)  # callers find it beside the images
 
 
 class ImageDataset(Dataset):
