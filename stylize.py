@@ -232,7 +232,7 @@ def read_all_styles(o: SimpleNamespace, stylizer: Method) -> list[Style]:
 def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, list[list[Path]] | None]:
     """The contents, and the files for --output. All contents are read once, so that damage is known before any is drawn."""
     archive = open_images(o.content)
-    files = plan(o.output, archive.names, styles) if o.output else None
+    files = plan(o.output, list(archive.names), styles) if o.output else None
     if o.table and (len(archive.names) + 1) * (len(styles) + 1) > MAX_CELLS:
         raise InputError(f"--table: found {len(archive.names)} × {len(styles)} pictures, wanted {MAX_CELLS} cells at most")
     for name in archive.names:

@@ -28,6 +28,7 @@ HINTS = {  # what options are called elsewhere -> what to do instead
     "--labels?|--cond": "labels are kept; --labels-from-folders 1 makes them of folders",
     "--out(put)?|--outdir": "it is called --dest",
     "--data|--input|--indir": "it is called --source",
+    "--shards?|--shard-size|--maxcount": "it is called --max-images-per-shard",
     "--crop|--fit": "it is called --transform: --transform center-crop",
 }
 SHOWN = 20  # skipped images that are named, before they are only counted
@@ -194,6 +195,7 @@ def convert_all(
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")
 @click.option("--background", type=background_of, metavar="keep|COLOUR", help="Colour for transparent parts. [default: keep]")
+@click.option("--max-images-per-shard", type=click.IntRange(min=1), help="Write several zip files, into a new folder --dest.")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
 @click.option(
     "--labels-from-folders",
@@ -202,7 +204,18 @@ def convert_all(
     help="Every outermost folder is a class; train/ around all is none.",
 )
 @click.option("--labels-names", metavar="FILE|NAME,…", help="Names of classes 0, 1, …; a file has one a line.")
-def main(source, dest, resolution, transform, resize_filter, background, max_images, labels_from_folders, labels_names):
+def main(
+    source,
+    dest,
+    resolution,
+    transform,
+    resize_filter,
+    background,
+    max_images_per_shard,
+    max_images,
+    labels_from_folders,
+    labels_names,
+):
     """Make a dataset of equal PNGs from a folder, a zip file or an IDX file of images.
 
     The PNGs are 00000/img00000000.png and so on, a thousand in a folder; dataset.json keeps the labels: those of the
@@ -226,10 +239,13 @@ def main(source, dest, resolution, transform, resize_filter, background, max_ima
     Examples:
       dataset_tool.py --source photos/ --dest photos64.zip --resolution 64x64 --transform center-crop
       dataset_tool.py --source stickers/ --dest stickers64.zip --resolution 64x64 --background white
+      dataset_tool.py --source photos/ --dest photos64 --resolution 64x64 --max-images-per-shard 10000
       dataset_tool.py --source fashion-mnist/t10k-images-idx3-ubyte.gz --dest fashion32.zip
     """
     if os.path.exists(dest) and not (os.path.isdir(dest) and not os.listdir(dest)):
         raise InputError(f"--dest {dest}: exists already; name another, or delete it first")
+    if max_images_per_shard and dest.suffix.lower() == ".zip":
+        raise InputError(f"--max-images-per-shard writes a folder of zip files, and --dest {dest} is one file")
     images, skipped = open_source(source), Skipped()
     labels, label_names = choose_labels(images, labels_from_folders, labels_names)
     shapes = survey(images, max_images, skipped)
@@ -239,7 +255,7 @@ def main(source, dest, resolution, transform, resize_filter, background, max_ima
     if alpha := alpha_in_words(fit, background):
         print(alpha)
 
-    with new_dataset(dest) as write:
+    with new_dataset(dest, max_images_per_shard) as write:
         written = convert_all(images, shapes, fit, write, skipped)
         metadata = {"labels": [[target, labels[name]] for target, name in written] if labels else None}
         write(METADATA, json.dumps(metadata | ({"label_names": label_names} if label_names else {})).encode())

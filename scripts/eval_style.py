@@ -140,7 +140,7 @@ def main(**options):
     if o.content:
         folders = dict(content=o.content_folders, style=o.style_folders)
         archives = {kind: Archive(path) for kind, path in dict(content=o.content, style=o.style).items() if path}
-        names = {kind: archive.names for kind, archive in archives.items()}
+        names = {kind: list(archive.names) for kind, archive in archives.items()}
         for kind in (kind for kind in archives if folders[kind]):
             names[kind] = sorted(within(names[kind], folders[kind], archives[kind].path))
         methods = load_methods(networks, o, device)

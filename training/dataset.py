@@ -15,13 +15,15 @@ from torch_utils.archive import Archive, Shape
 from torch_utils.files import InputError
 from torch_utils.image_labels import COLUMNS, labels_of_folders
 from torch_utils.images import from_pil
-from training.data_order import batches as batches  # callers find it beside the images
+from training import data_order
 from training.data_order import permutation
 from training.data_order import readers_watched as readers_watched
 from training.image_memory import KeptImages, fits
+from training.waiting import timed
 
 DECODING_BYTES, DECODED_PIXEL_BYTES = 1 << 29, 12  # of all images that are decoded at once, and about what a pixel takes
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
+batches = timed(data_order.batches)  # callers find it beside the images
 
 
 class ImageDataset(Dataset):
@@ -47,7 +49,7 @@ class ImageDataset(Dataset):
         skip_bad: bool = False,  # leave out images that cannot be read
         keep: bool = False,  # decoded images in memory, where all of them fit into KEPT_BYTES; for reading more than once
     ):
-        self._archive = Archive(path)
+        self._archive = Archive(path, skip_bad)
         path = Path(path).resolve()
         self.name = path.stem if path.is_file() else path.name
         self.mirror = mirror
@@ -60,12 +62,10 @@ class ImageDataset(Dataset):
         if subset is not None and not 1 <= subset <= len(names):
             raise InputError(f"{path}: found {len(names)} images, wanted a subset of {subset}")
         self._subset = None if subset in (None, len(names)) else (subset, seed)
-        if self._subset:
-            names = [names[i] for i in sorted(permutation(len(names), seed)[:subset])]
-        self._names = names
-        self._labels = [labels[name] for name in names] if labels else None
+        self._choose(np.sort(permutation(len(names), seed)[:subset]) if self._subset else None)
+        self._labels = [labels[name] for name in self._names] if labels else None
         self.skip_bad = skip_bad
-        self.skipped: dict[str, str] = {}  # name -> why, since `check()`
+        self.skipped: dict[str, str] = dict(self._archive.left_out)  # name -> why; of images since `check()`
         self._files = ""  # fingerprint of what `check()` has looked at
         self._content_hash: str | None = None
         self._shape = self._first_shape()
@@ -143,9 +143,10 @@ class ImageDataset(Dataset):
         skipped = findings.get("skipped") if isinstance(findings, dict) and findings.get("files") == files else None
         if not isinstance(skipped, dict) or not all(isinstance(why, str) for why in skipped.values()):
             return False
-        if not set(skipped) < set(self._names):
+        bad = {name: why for name, why in skipped.items() if name not in self._archive.left_out}
+        if len(bad) >= len(self._names) or not all(name in self._names for name in bad):
             return False
-        self._leave_out(skipped, files)
+        self._leave_out(bad, files)
         return True
 
     def content_hash(self) -> str:
@@ -164,6 +165,18 @@ class ImageDataset(Dataset):
             self._content_hash = key
         return self._content_hash
 
+    def __getstate__(self):
+        return {key: value for key, value in self.__dict__.items() if key != "_names"}  # the archive has them
+
+    def __setstate__(self, state: dict):
+        self.__dict__.update(state)
+        self._choose(self._rows)
+
+    def _choose(self, rows: np.ndarray | None) -> None:
+        """Which of the archive's images these are; None: all."""
+        self._rows = rows
+        self._names = self._archive.names if rows is None else self._archive.names.take(rows)
+
     def _find_labels(self) -> dict[str, int]:
         """Of the archive's tables, or of its folders."""
         labels, path = self._archive.labels(), self._archive.path
@@ -180,9 +193,10 @@ class ImageDataset(Dataset):
         return hashlib.sha256(f"{self._archive.fingerprint(self._names)} {self.skip_bad} {self._shape}".encode()).hexdigest()
 
     def _leave_out(self, bad: dict[str, str], files: str) -> None:
-        kept = [i for i, name in enumerate(self._names) if name not in bad]
-        self._names = [self._names[i] for i in kept]
-        self._labels = self._labels and [self._labels[i] for i in kept]
+        if bad:
+            kept = np.array([i for i, name in enumerate(self._names) if name not in bad], np.int64)
+            self._labels = self._labels and [self._labels[i] for i in kept]
+            self._choose(kept if self._rows is None else self._rows[kept])
         self.skipped |= bad
         self._files, self._content_hash = files, None
         if bad:  # the others have other numbers now

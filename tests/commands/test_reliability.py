@@ -55,7 +55,7 @@ def everything(state) -> dict:
 
 
 def untimed(run_dir) -> list[dict]:
-    free = ("seconds", "sec_per_kimg", "timestamp", "resident_mb")
+    free = ("seconds", "sec_per_kimg", "data_share", "timestamp", "resident_mb")
     return [{k: v for k, v in record.items() if k not in free} for record in read_jsonl(run_dir / "stats.jsonl")]
 
 

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from tests.conftest import EMOJI
 from torch_utils.archive import Archive
+from torch_utils.file_source import Zip
 from torch_utils.files import InputError
 from training.dataset import ImageDataset, batches, evaluation_batches
 from training.image_memory import in_words
@@ -475,17 +476,17 @@ def test_bad_images_are_all_or_of_another_size(folder):
 def test_pickles_without_its_file_handle(folder):
     data = ImageDataset(zipped(folder), mirror=True)
     expected = data[7][0]
-    assert data._archive._handle is not None
+    assert data._archive._source._handle is not None
     copy = pickle.loads(pickle.dumps(data))
-    assert copy._archive._handle is None and torch.equal(copy[7][0], expected)
+    assert copy._archive._source._handle is None and torch.equal(copy[7][0], expected)
 
 
 def test_a_forked_process_opens_its_own_handle(folder):
-    archive = Archive(zipped(folder))
-    parent = archive._zip()
-    assert archive._zip() is parent
-    archive._owner = -1  # as in a child, whose process id differs
-    assert archive._zip() is not parent
+    source = Zip(zipped(folder))
+    parent = source.handle()
+    assert source.handle() is parent
+    source._owner = -1  # as in a child, whose process id differs
+    assert source.handle() is not parent
 
 
 @settings(deadline=None, max_examples=60)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,11 +13,12 @@ from training.data_order import readers_watched
 from training.run.options import RunConfig
 from training.run.report import Reporter
 from training.run.saved_state import SavedState
+from training.waiting import Timed
 
 
 def run_steps(
     step: Callable[[], None],
-    data: Iterable[Generator],  # what `step` reads; closed at the end
+    data: Sequence[Generator],  # what `step` reads; closed at the end
     config: RunConfig,
     state: SavedState,
     run_dir: Path,
@@ -37,7 +38,7 @@ def run_steps(
         if make_reporter:
             reporter = stack.enter_context(contextlib.closing(make_reporter(stop)))
             reporter.begin()
-        return _run(step, config, state, run_dir, device, reporter, stop)
+        return _run(step, data, config, state, run_dir, device, reporter, stop)
 
 
 def advance(step: Callable[[], None], config: RunConfig, state: SavedState) -> None:
@@ -49,7 +50,16 @@ def advance(step: Callable[[], None], config: RunConfig, state: SavedState) -> N
     state.seconds += time.monotonic() - began
 
 
-def _run(step, config: RunConfig, state: SavedState, run_dir: Path, device, reporter: Reporter | None, stop) -> bool:
+def _run(
+    step,
+    data: Sequence[Generator],
+    config: RunConfig,
+    state: SavedState,
+    run_dir: Path,
+    device,
+    reporter: Reporter | None,
+    stop,
+) -> bool:
     end = max(round(config.kimg * 1000), 1)
     saved_at = time.monotonic()
     while state.nimg < end:
@@ -63,7 +73,7 @@ def _run(step, config: RunConfig, state: SavedState, run_dir: Path, device, repo
         if tick > before or last:
             values = distributed.average(state.means.take(), device)
             if reporter:
-                reporter.tick(values)
+                reporter.tick(values, sum(source.waited for source in data if isinstance(source, Timed)))
                 if tick // config.snap > before // config.snap or last:
                     reporter.snapshot()
                     saved_at = time.monotonic()

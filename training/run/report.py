@@ -32,7 +32,7 @@ class Reporter:
         self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1)
         self.records.tracker = start_tracking(config.track, run_dir, config.without_paths())
         self.warned: list[str] = []
-        self.last_nimg, self.last_seconds = state.nimg, state.seconds
+        self.last_nimg, self.last_seconds, self.last_waited = state.nimg, state.seconds, 0.0
         self.warm: tuple[int, int, float] | None = None  # step, images and seconds after the first step of this process
 
     # What each kind of training run implements
@@ -79,12 +79,13 @@ class Reporter:
                 self.bar.close()
                 self.log(line)
 
-    def tick(self, means: dict[str, float]) -> None:
-        """One line for people, one record for programs."""
+    def tick(self, means: dict[str, float], waited: float) -> None:
+        """One line for people, one record for programs. `waited`: seconds that this process has waited for images so far."""
         state = self.state
         kimg = (state.nimg - self.last_nimg) / 1000
         sec_per_kimg = (state.seconds - self.last_seconds) / max(kimg, 1e-9)
-        self.last_nimg, self.last_seconds = state.nimg, state.seconds
+        data_share = min((waited - self.last_waited) / max(state.seconds - self.last_seconds, 1e-9), 1.0)
+        self.last_nimg, self.last_seconds, self.last_waited = state.nimg, state.seconds, waited
         memory = dict(resident_mb=round(resident_bytes() / 2**20, 1))
         if self.device.type == "cuda":
             memory["gpu_mb"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
@@ -92,7 +93,7 @@ class Reporter:
         self.bar.close()
         self.log(
             f"kimg {state.nimg / 1000:<8.1f} sec/kimg {sec_per_kimg:<7.2f} time {duration(state.seconds):<12} "
-            f"left {duration(left):<12} memory {memory['resident_mb']:.0f} MB  "
+            f"left {duration(left):<12} data {data_share:<5.0%} memory {memory['resident_mb']:.0f} MB  "
             + "  ".join(f"{name} {means[name]:.3f}" for name in self.LOGGED if name in means)
         )
         lines = warnings(means)
@@ -101,7 +102,8 @@ class Reporter:
                 self.log(line)
         self.warned = [line.split("(")[0] for line in lines]
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
-        self.records.write(STATS, record | dict(sec_per_kimg=sec_per_kimg, timestamp=time.time()) | memory | means)
+        pace = dict(sec_per_kimg=sec_per_kimg, data_share=round(data_share, 4), timestamp=time.time())
+        self.records.write(STATS, record | pace | memory | means)
 
     @float32()
     def snapshot(self) -> None:

@@ -18,9 +18,10 @@ TITLES = {  # charts of means in their order, and the names that belong to them;
     "Path lengths": "path_length",
     "Gradient norms": "gradient_.*",
     "Seconds per kimg": "sec_per_kimg",
+    "Share of time that waits for images": "data_share",
     "Memory, MB": ".*_mb",
 }
-LAST = ["Seconds per kimg", "Memory, MB"]
+LAST = ["Seconds per kimg", "Share of time that waits for images", "Memory, MB"]
 LEFT = "Normalized distance (untrained: 100 %)"
 
 

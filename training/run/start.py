@@ -210,10 +210,13 @@ def print_config(
 
 
 def warn_of_left_out(reasons: Mapping[str, str]) -> str:
-    """Name images that cannot be read, and count them; -> words for the line about the data."""
+    """Name images and shards that cannot be read, and count them; -> words for the line about the data."""
     for reason in list(reasons.values())[:MAX_LEFT_OUT]:
         print(f"warning: left out: {reason}", file=sys.stderr)
     if not reasons:
         return ""
-    print(f"warning: {counted(len(reasons), 'image')} in all cannot be read, left out", file=sys.stderr)
-    return f"; {len(reasons)} left out that cannot be read"
+    shards = sum(name.endswith(".zip") for name in reasons)  # no image is called so
+    images = [counted(len(reasons) - shards, "image")] if len(reasons) > shards else []
+    parts = " and ".join(images + ([counted(shards, "shard")] if shards else []))
+    print(f"warning: {parts} in all cannot be read, left out", file=sys.stderr)
+    return f"; {parts if shards else len(reasons)} left out that cannot be read"

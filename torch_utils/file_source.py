@@ -1,0 +1,174 @@
+"""Where the files of an archive lie: in a folder, or in a zip file. Each lists its files and opens one by name."""
+
+import io
+import os
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+
+from torch_utils.files import InputError, first_line, sha256
+from torch_utils.image_header import SUFFIXES
+from torch_utils.image_labels import TABLES
+from torch_utils.name_list import NameList
+from torch_utils.zip_directory import ENCRYPTED, STRAY
+from torch_utils.zip_index import open_index
+
+METADATA = "dataset.json"
+OTHER, IMAGE, TABLE = range(3)  # kinds of files; a table has labels
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
+NOTHING = b"PK\5\6" + bytes(18)  # a zip file without entries
+
+
+def kind_of(name: str) -> int:
+    if name.lower().endswith(SUFFIXES):
+        return OTHER if hidden(name) else IMAGE
+    return TABLE if name.endswith((METADATA, *TABLES)) and PurePosixPath(name).name in TABLES and not hidden(name) else OTHER
+
+
+def hidden(name: str) -> bool:
+    """Hidden files, and the `__MACOSX` copies that macOS adds to zip files."""
+    if not name.startswith(".") and "/." not in name and "__MACOSX" not in name:  # nearly every one of a million
+        return False
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def times(path: Path) -> bytes:
+    status = os.stat(path)
+    return f"{status.st_size} {status.st_mtime_ns}\0".encode()
+
+
+class Source:
+    """Files by name. All methods may raise what the system and damaged files make their readers raise."""
+
+    path: Path
+    zipped: bool
+    images: NameList
+    metadata: list[str]  # a dataset.json, or one for each shard: then nothing else is asked for labels
+    tables: list[str]  # others with labels
+    count: int  # of all files
+
+    def open(self, name: str, max_bytes: int) -> IO[bytes]:
+        """`InputError` for what is no ordinary file or has more than `max_bytes`."""
+        raise NotImplementedError
+
+    def times(self, name: str | None) -> bytes:
+        """Size and time of change of a file or, for None, of what holds them all; empty where that says nothing."""
+        raise NotImplementedError
+
+    def holder(self, name: str) -> Path:
+        """What an error about this file names first."""
+        return self.path
+
+    def whole_hash(self) -> str | None:
+        """SHA-256 of the file that holds them all; None for a folder."""
+        raise NotImplementedError
+
+
+class Folder(Source):
+    zipped = False
+
+    def __init__(self, path: Path, files: set[str] | None = None):
+        self.path = path
+        files = self._list() if files is None else files
+        self.count = len(files)
+        self.images = NameList.of(name for name in files if kind_of(name) == IMAGE)
+        self.metadata = [METADATA] if METADATA in files else []
+        self.tables = [name for name in files if kind_of(name) == TABLE]
+
+    def open(self, name: str, max_bytes: int) -> IO[bytes]:
+        status = os.stat(self.path / name)
+        if not stat.S_ISREG(status.st_mode):  # a pipe would keep us waiting, a device might never end
+            raise InputError("found no ordinary file, wanted one")
+        if status.st_size > max_bytes:
+            raise InputError(f"found {status.st_size} bytes, wanted {max_bytes} at most")
+        return open(self.path / name, "rb")
+
+    def times(self, name: str | None) -> bytes:
+        return times(self.path / name) if name else b""
+
+    def whole_hash(self) -> str | None:
+        return None
+
+    def _list(self) -> set[str]:
+        def fail(error: OSError):  # os.walk would pass over a folder that it may not read
+            raise InputError(f"{error.filename}: {error.strerror}") from None
+
+        files, seen = set(), set()
+        for folder, subfolders, names in os.walk(self.path, onerror=fail, followlinks=True):
+            if os.path.realpath(folder) in seen:  # links may lead round in a circle
+                subfolders.clear()
+                continue
+            seen.add(os.path.realpath(folder))
+            relative = Path(folder).relative_to(self.path)
+            files.update((relative / name).as_posix() for name in names)
+        return files
+
+
+class Zip(Source):
+    """May be pickled and may be used after a fork: every process opens the file for itself, at its first read."""
+
+    zipped = True
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._handle: zipfile.ZipFile | None = None
+        self._owner = 0
+        try:
+            self._index = open_index(path, kind_of, f"{SUFFIXES} {TABLES}")
+        except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise InputError(f"{path}: {reason}; wanted a folder or a zip file of images") from None
+        except Exception as error:  # on damaged bytes
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise InputError(f"{path}: {reason}; wanted a folder or a zip file of images") from None
+        self._list()
+
+    def open(self, name: str, max_bytes: int) -> IO[bytes]:
+        row = self._index.names.row(name)
+        entry = {key: int(column[row]) for key, column in self._index.columns.items()}
+        if entry["flags"] & ENCRYPTED or entry["method"] not in PACKINGS:
+            how = "encrypted" if entry["flags"] & ENCRYPTED else f"packed by method {entry['method']}"
+            raise InputError(f"found it {how}, wanted it stored or deflated")
+        if entry["flags"] & STRAY:
+            raise InputError("found it damaged: its bytes are outside of the zip file, or those of another entry, too")
+        if entry["size"] > max_bytes:
+            raise InputError(f"found {entry['size']} bytes unpacked, wanted {max_bytes} at most")
+        info = zipfile.ZipInfo(name)
+        info.orig_filename = name
+        info.header_offset, info.compress_size, info.file_size = entry["offset"], entry["packed"], entry["size"]
+        info.CRC, info.flag_bits, info.compress_type = entry["crc"], entry["flags"], entry["method"]
+        file = self.handle().open(info)
+        # At once: else read() unpacks an entry that lies about its size up to 2 GB, and cuts it then.
+        file.MAX_N = 1 << 20  # type: ignore[attr-defined]  # private to ZipExtFile
+        return file
+
+    def times(self, name: str | None) -> bytes:
+        return b"" if name else times(self.path)
+
+    def whole_hash(self) -> str | None:
+        return sha256(self.path)
+
+    def handle(self) -> zipfile.ZipFile:
+        """The file of this process, without the directory, which we have."""
+        if self._handle is None or self._owner != os.getpid():  # forked processes would share one file position
+            handle = zipfile.ZipFile(io.BytesIO(NOTHING))
+            handle.fp = open(self.path, "rb")
+            self._handle, self._owner = handle, os.getpid()
+        return self._handle
+
+    def __getstate__(self):
+        return {"path": self.path, "_index": self._index}
+
+    def __setstate__(self, state: dict):
+        self.__dict__.update(state, _handle=None, _owner=0)
+        self._list()
+
+    def _list(self) -> None:
+        names, kinds = self._index.names, self._index.kinds
+        self.count = len(names)
+        self.images = names.take(np.flatnonzero(kinds == IMAGE))
+        self.metadata = [METADATA] if METADATA in names else []
+        self.tables = list(names.take(np.flatnonzero(kinds == TABLE)))

@@ -1,0 +1,141 @@
+"""Several zip files in one folder that are one archive: each has its part of the images, and of the labels."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden
+from torch_utils.files import InputError, read_json
+from torch_utils.name_list import NameList
+
+SHARDS = "shards.json"  # beside the shards: which ones there are, and how many images each has
+MAX_SHARDS = 1 << 16
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.zip"
+
+
+def open_folder(path: Path, skip_bad: bool) -> Source:
+    """A folder of images or, where it has a `shards.json`, or zip files and no images, of shards."""
+    if not os.path.lexists(path / SHARDS):
+        folder = Folder(path)
+        if len(folder.images) or not _zips(path):
+            return folder
+    return Shards(path, skip_bad)
+
+
+def shards_table(counts: dict[str, int]) -> dict:
+    """What `shards.json` holds, of the number of images in each file."""
+    return {"shards": [{"file": name, "images": count} for name, count in counts.items()]}
+
+
+class Shards(Source):
+    """The images of all zip files in a folder, sorted by name as those of one zip file would be.
+
+    With `skip_bad` a shard that is missing or damaged is left out, and `left_out` says why; else it is an `InputError`.
+    """
+
+    zipped = False
+
+    def __init__(self, path: Path, skip_bad: bool):
+        self.path = path
+        self.left_out: dict[str, str] = {}
+        wanted = self._read_table() if os.path.lexists(path / SHARDS) else dict.fromkeys(_zips(path))
+        shards = {}
+        for name, images in wanted.items():
+            try:
+                shards[name] = self._open_shard(name, images)
+            except InputError as error:
+                if not skip_bad:
+                    raise
+                self.left_out[name] = str(error) + (f"; it had {images} images" if images is not None else "")
+        if not shards:
+            raise InputError(
+                f"{path}: none of {len(wanted)} shards can be read; the first: {next(iter(self.left_out.values()))}"
+            )
+        self._shards = shards
+        self._join()
+
+    def open(self, name: str, max_bytes: int) -> IO[bytes]:
+        if name in self._tables:
+            shard, _, name = name.partition("/")
+            return self._shards[shard].open(name, max_bytes)
+        return self._opened[self._shard_of[self.images.row(name)]].open(name, max_bytes)
+
+    def times(self, name: str | None) -> bytes:
+        return b"" if name else b"".join(shard.times(None) for shard in self._shards.values())
+
+    def whole_hash(self) -> str | None:
+        """SHA-256 of those of the shards."""
+        return hashlib.sha256("".join(shard.whole_hash() or "" for shard in self._shards.values()).encode()).hexdigest()
+
+    def holder(self, name: str) -> Path:
+        return self.path if name in self._tables else self._opened[self._shard_of[self.images.row(name)]].path
+
+    def __getstate__(self):
+        return {"path": self.path, "left_out": self.left_out, "_shards": self._shards}
+
+    def __setstate__(self, state: dict):
+        self.__dict__.update(state)
+        self._join()
+
+    def _open_shard(self, name: str, images: int | None) -> Zip:
+        if not os.path.isfile(self.path / name):
+            raise InputError(f"{self.path / name}: this shard is missing")
+        shard = Zip(self.path / name)
+        if images is not None and len(shard.images) != images:
+            raise InputError(f"{self.path / name}: found {len(shard.images)} images in this shard, wanted {images}")
+        return shard
+
+    def _join(self) -> None:
+        """All names in one list, and which shard each is in."""
+        self._opened = list(self._shards.values())
+        lists = [shard.images for shard in self._opened]
+        self._shard_of = np.repeat(np.arange(len(lists), dtype=np.uint16), [len(names) for names in lists])
+        joined = NameList.joined(lists)
+        if joined is None:
+            names = [name for part in lists for name in part.as_bytes()]
+            order = sorted(range(len(names)), key=names.__getitem__)
+            self._shard_of = self._shard_of[order]
+            joined = NameList.of_bytes([names[i] for i in order])
+            self._refuse_twice(joined)
+        self.images = joined
+        self.count = sum(shard.count for shard in self._opened)
+        self.metadata = [f"{name}/{METADATA}" for name, shard in self._shards.items() if shard.metadata]
+        self._tables = set(self.metadata)
+        self.tables = []
+
+    def _refuse_twice(self, names: NameList) -> None:
+        last = None
+        for i, name in enumerate(names):
+            if name == last:
+                first, second = (list(self._shards)[self._shard_of[row]] for row in (i - 1, i))
+                raise InputError(f"{self.path}: found {name} in {first} and in {second}; wanted every name once")
+            last = name
+
+    def _read_table(self) -> dict[str, int | None]:
+        where = self.path / SHARDS
+        table = read_json(where, 1 << 24)
+        entries = table.get("shards") if isinstance(table, dict) else None
+        if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_SHARDS:
+            raise InputError(f'{where}: wanted {{"shards": …}}, a list of 1 to {MAX_SHARDS} files')
+        counts: dict[str, int | None] = {}
+        for entry in entries:
+            name, images = (entry.get("file"), entry.get("images")) if isinstance(entry, dict) else (None, None)
+            if not isinstance(name, str) or Path(name).name != name or "\\" in name or "\0" in name or name in counts:
+                raise InputError(f"{where}: found {str(entry)[:80]}, wanted a file of this folder, each once")
+            if type(images) is not int or images < 0:
+                raise InputError(f"{where}: {name}: found {str(images)[:80]} images, wanted a whole number")
+            counts[name] = images
+        return counts
+
+
+def _zips(path: Path) -> list[str]:
+    names = sorted(name for name in os.listdir(path) if name.lower().endswith(".zip") and not hidden(name))
+    if len(names) > MAX_SHARDS:
+        raise InputError(f"{path}: found {len(names)} zip files, wanted {MAX_SHARDS} shards at most")
+    return names
