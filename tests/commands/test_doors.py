@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,13 +22,18 @@ from metrics.detectors import inception, torchscript
 from metrics.evaluation.metric_name import parse_metric
 from networks.generator import Generator
 from tests.conftest import ROOT
+from torch_utils import memory
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError, append_jsonl, atomic_write, cache_dir, open_file, read_json, sha256
 from torch_utils.run_dir import read_options
-from torch_utils.stats import Log, read_jsonl
+from torch_utils.stats import Log, read_jsonl, resident_bytes
 from training import data_order
+from training.gan.budget import check_networks
+from training.gan.config import TrainingConfig
 from training.run.run_records import RunRecords
+from training.style_transfer.budget import check_network
+from training.style_transfer.config import StyleConfig
 
 UNIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices as Unix has them")
 
@@ -363,6 +369,60 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
     finished = python(limited)
     assert finished.returncode == 2 and "ask for another network" in finished.stderr, finished.stderr
+
+
+@pytest.mark.parametrize(
+    "side, options",
+    [
+        (32, dict(channel_base=2**30, channel_max=4096)),
+        (32, dict(d_channel_base=2**30, channel_max=4096)),
+        (1024, dict(channel_base=2**20, channel_max=4096, style_depth=1024)),
+        (32, dict(z_dim=2**14, style_depth=2**10, mapping_layers=64)),
+        (32, dict(batch=2**16)),
+        (32, dict(batch=2**16, batch_gpu=2**15)),
+        (256, dict(batch=1024, gpus=8)),
+        ((1024, 512), dict(batch=512, precision="bf16", posthoc_ema=True)),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_taken(side, options, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 16e9)
+    images = SimpleNamespace(resolution=side, channels=3, c_dim=0)
+    began, before = time.process_time(), resident_bytes()
+    with pytest.raises(InputError, match=r" GB of memory at least, and 16.0 GB are there; wanted a smaller --cbase"):
+        check_networks(TrainingConfig(data="x", **options), images, torch.device("cpu"), None)
+    assert resident_bytes() - before < 300e6 and time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("options", [dict(), dict(batch=2**16, batch_gpu=4), dict(batch=2**16, grow=True)])
+def test_what_may_fit_is_not_refused(options, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 16e9)
+    images = SimpleNamespace(resolution=32, channels=3, c_dim=0)
+    check_networks(TrainingConfig(data="x", **options), images, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize(
+    "options", [dict(style_depth=4096, style_width=4096), dict(batch=2**16), dict(crop=4096, batch=64, encoder="vgg16")]
+)
+def test_style_transfers_that_no_memory_holds(options, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 16e9)
+    config = StyleConfig(content="x", style="y", **options)
+    with pytest.raises(InputError, match=r" GB of memory at least, and 16.0 GB are there; wanted a smaller --style-depth"):
+        check_network(config, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize(
+    "script, data, words",
+    [
+        ("train.py", ["--data"], "--cfg tiny --metrics none --d-cbase 1073741824 --cmax 4096 --batch 65536"),
+        ("train_style.py", ["--content", "--style"], "--style-depth 4096 --style-width 4096 --batch 65536"),
+    ],
+)
+def test_commands_refuse_what_no_memory_holds(run_command, image_folder, tmp_path, script, data, words):
+    images = image_folder(12, size=64)
+    named = [word for option in data for word in (option, images)]
+    finished = run_command(script, "--outdir", tmp_path / "o", "--device", "cpu", *named, *words.split())
+    assert finished.returncode == 2 and finished.stderr.count("\n") == 1, finished.stderr
+    assert " GB of memory at least, and " in finished.stderr and not (tmp_path / "o").exists()
 
 
 # ---------------------------------------------------------------- snapshots
