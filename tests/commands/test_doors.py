@@ -28,10 +28,13 @@ from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError, append_jsonl, atomic_write, cache_dir, open_file, read_json, sha256
 from torch_utils.run_dir import read_options
 from torch_utils.stats import Log, read_jsonl, resident_bytes
+from torch_utils.tensor_file import load_saved
 from training import data_order
 from training.gan.budget import check_networks
 from training.gan.config import TrainingConfig
+from training.gan.state import TrainingState
 from training.run.run_records import RunRecords
+from training.run.saved_state import checksum
 from training.style_transfer.budget import check_network
 from training.style_transfer.config import StyleConfig
 
@@ -125,12 +128,15 @@ def test_what_is_no_file_is_not_read(tmp_path, make, monkeypatch):
 @UNIX
 @pytest.mark.parametrize("make", [*NO_FILES, brackets])
 @pytest.mark.parametrize("name", ["training_options.json", "stats.jsonl", "log.txt", "metric-fd1k.jsonl"])
-def test_records_of_a_run_that_are_none(tmp_path, monkeypatch, make, name):
+def test_records_of_a_run_that_are_none(tmp_path, monkeypatch, capfd, make, name):
     monkeypatch.chdir(tmp_path)
     make(Path(name))
     records = RunRecords(Path())
     assert (records.options, records.stats, records.scores, records.said("Data")) == ({}, [], {}, [])
+    capfd.readouterr()
     assert read_options(Path()) == {}
+    said = capfd.readouterr().err
+    assert said.count("\n") == said.startswith("note: training_options.json: ") == (name == "training_options.json"), said
     if name == "stats.jsonl" and make is not brackets:
         with pytest.raises(InputError):
             read_jsonl(Path(name))
@@ -425,6 +431,82 @@ def test_commands_refuse_what_no_memory_holds(run_command, image_folder, tmp_pat
     assert " GB of memory at least, and " in finished.stderr and not (tmp_path / "o").exists()
 
 
+SMALL_STATE = TrainingConfig(data="x", z_dim=4, style_depth=1, channel_base=64, channel_max=8, aug="ada")
+
+
+def altered(values: dict, *path, value) -> None:
+    for key in path[:-1]:
+        values = values[key]
+    values[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    "path, value, problem",
+    [
+        (("strength", "p"), float("nan"), "of ada"),
+        (("strength", "updates"), -1, "of ada"),
+        (("opt_G", "state", 0, "exp_avg"), torch.full((1,), float("nan")), "exp_avg"),
+        (("opt_G", "state", 0, "step"), torch.tensor(float("nan")), "step that is not finite"),
+        (("opt_G", "state", 0), {"step": torch.tensor(1.0)}, "wanted those of Adam"),
+        (("opt_D", "state", 0, "exp_avg_sq"), torch.zeros(1).expand(2**33), "that is not there in full"),
+        (("means", "sums"), {"loss_D": "much"}, "means that are none"),
+        (("first_scores",), {"fid1k": float("inf")}, "first_scores"),
+    ],
+)
+def test_a_state_whose_checksum_is_right_and_whose_values_are_not(tmp_path, path, value, problem):
+    state = TrainingState(SMALL_STATE, 16, 3, 0)
+    for network, optimiser in ((state.G, state.opt_G), (state.D, state.opt_D)):
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimiser.step()
+    values = state.state_dict()
+    altered(values, *path, value=value)
+    small = not isinstance(value, torch.Tensor) or value.numel() < 100
+    torch.save(values | {"checksum": checksum(values) if small else ""}, tmp_path / "training-state.pt")
+    with pytest.raises(InputError, match=problem):
+        TrainingState(SMALL_STATE, 16, 3, 0).load(tmp_path)
+
+
+def laughs(depth: int) -> list:
+    """A file of some kB that would be 2^depth values."""
+    value: list = [0]
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def packed(values) -> bytes:
+    """As `torch.save`, but with its entries packed."""
+    whole, small = io.BytesIO(), io.BytesIO()
+    torch.save(values, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    return small.getvalue()
+
+
+@pytest.mark.parametrize(
+    "values, problem",
+    [
+        (laughs(40), "more than 1,000,000 values"),
+        ({"a": torch.zeros(1).expand(2**40)}, "not there in full"),
+        ({"a": torch.zeros(2**33, device="meta")}, "not there in full"),
+        (torch.zeros(1).to_sparse(), "not there in full"),
+        ({"a": {1, 2}}, "found a set"),
+        (packed({"a": torch.zeros(2**22)}), "bytes that would become"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_small_files_of_large_tensors(tmp_path, values, problem):
+    path = tmp_path / "a.pt"
+    path.write_bytes(values) if isinstance(values, bytes) else torch.save(values, path)
+    assert path.stat().st_size < 1e5
+    began = time.process_time()
+    with pytest.raises(ValueError, match=problem):
+        load_saved(path)
+    assert time.process_time() - began < 2
+
+
 # ---------------------------------------------------------------- snapshots
 
 
@@ -501,6 +583,7 @@ def test_the_unforeseen_is_one_line_and_a_file():
     "body, line",
     [
         ("raise MemoryError", "error: there is not enough memory for this"),
+        ("import torch; torch.empty(2**60)", "error: there is not enough memory for this"),
         ("raise KeyboardInterrupt", "\ninterrupted"),  # below the terminal's ^C
         ("open('/')", "error: /: Is a directory"),
         ("open('x' * 300)", "File name too long"),
@@ -526,6 +609,28 @@ def test_an_interrupt_during_imports_is_quiet(script, seconds):
     assert process.returncode in (0, -signal.SIGINT, 130)
     if seconds > 0.2:  # before that it is Python itself that starts
         assert "Traceback" not in said, said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links as Unix has them")
+def test_a_script_of_the_user_keeps_its_process(tmp_path):
+    """Whatever it imports of us, and even where it lies beside our commands: signals, environment, streams."""
+    folder = tmp_path
+    for name in ("torch_utils", "networks", "training", "metrics", "scripts", "generate.py", "train.py", "calc_metrics.py"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "mine.py").write_text(
+        """
+import os, signal, sys
+look = lambda: ([signal.getsignal(n) for n in signal.valid_signals()], dict(os.environ), sys.stdout, sys.stderr, sys.excepthook)
+import torch
+before, threads = look(), torch.get_num_threads()
+import generate, train, calc_metrics
+from torch_utils.checkpoint import load_generator
+assert look() == before, look()
+assert torch.get_num_threads() == threads and torch.is_grad_enabled()
+"""
+    )
+    finished = subprocess.run([sys.executable, "mine.py"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0 and not finished.stderr, finished.stderr
 
 
 class Endless(torch.utils.data.Dataset):
