@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from metrics.detectors import inception, torchscript
+from metrics.detectors import inception, lpips, torchscript
 from metrics.evaluation.metric_name import parse_metric
 from networks.generator import Generator
 from tests.conftest import ROOT
@@ -230,6 +230,14 @@ def test_a_hash_is_looked_at_before_anything_runs(program, monkeypatch):
         torchscript.run_program(program, "0" * 64, torch.device("cpu"))
     with pytest.raises(InputError, match="is not the field's"):
         inception.load(torch.device("cpu"), program)
+
+
+@pytest.mark.parametrize("official, trusted, times", [(True, False, 1), (False, False, 1), (True, True, 1), (False, True, 0)])
+def test_large_weights_are_hashed_once_at_most(program, monkeypatch, official, trusted, times):
+    hashed = []
+    monkeypatch.setattr(lpips, "sha256", lambda path: hashed.append(path) or lpips.SHA256)
+    lpips.find(program, official, trusted)
+    assert len(hashed) == times
 
 
 def test_a_known_hash_is_run(program):
