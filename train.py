@@ -24,6 +24,7 @@ from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import CHECKED, only_trainer
 from training.dataset import ImageDataset, evaluation_batches
+from training.gan.budget import check_networks
 from training.gan.config import TrainingConfig, resolve
 from training.gan.contradictions import check_given, check_size
 from training.gan.estimate import print_costs
@@ -76,6 +77,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     left_out = check_images(dataset, start.run_dir)
     if not start.saved:
         config = start.config = dataclasses.replace(config, run=fingerprint(config, dataset.findings()["files"]))
+    check_networks(config, dataset, chosen, start.run_dir if start.saved else None)
     state = build_state(config, dataset, torch.device("cpu"), start.run_dir if start.saved else None)
     check_given(given, config, dataset, len(state.D.blocks))
     notes = [f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}"] if start.snapshot else []
@@ -95,7 +97,9 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     networks = ("Generator", state.G), ("Discriminator", state.D)
     header = print_config(start, state, [data], networks, chosen, counted(config.gpus, "process"), notes)
     if dry_run:
-        print_costs(config, dataset, chosen, state.nimg / 1000, scored)
+        done = state.nimg / 1000
+        del state
+        print_costs(config, dataset, chosen, done, scored)
         return
     with run_directory(start, outdir, dataset.name, *traits(config), *([desc] if desc else [])) as run_dir:
         if start.snapshot:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import click
-import torch
 
 from networks.style_transfer.network import PAPER_STYLE_SIDE
 from networks.style_transfer.vgg import load_vgg
@@ -23,14 +22,14 @@ from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import only_trainer
 from training.image_memory import in_words
 from training.run.options import config_options, run_options
-from training.run.saved_state import check_sizes
 from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 from training.style_transfer.augment_styles import augment_style
+from training.style_transfer.budget import check_network
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops
 from training.style_transfer.loop import train_style
 from training.style_transfer.squares import augment_content
-from training.style_transfer.state import StyleState
+from training.style_transfer.state import build_state
 
 
 @command()
@@ -51,14 +50,13 @@ def main(outdir, resume, device, desc, dry_run, **options):
     config: StyleConfig = start.config
     use_threads(config.threads)
 
+    check_network(config, chosen, start.run_dir if start.saved else None)
     (contents, styles), data = open_images(config)
     if not start.saved:
         sets = [f"{images.name} {len(images)}" for images in (contents, styles)]
         config = start.config = dataclasses.replace(config, run=fingerprint(config, *sets))
     encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None, config.encoder_padding)
     encoder.to(chosen)
-    if start.saved:
-        check_sizes(start.run_dir, {"network": build_state(config, torch.device("meta")).network})
     state = build_state(config, chosen)
     if start.saved:
         state.load(start.run_dir, chosen)
@@ -129,13 +127,6 @@ def list_images(config: StyleConfig) -> list[Crops]:
         )
         crops.append(images)
     return crops
-
-
-def build_state(config: StyleConfig, device: torch.device) -> StyleState:
-    try:
-        return StyleState(config, device)
-    except (ValueError, MemoryError) as error:
-        raise InputError(f"the network cannot be made: {error}") from None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 
 from torch_utils.files import InputError, atomic_write, parse_json
+from torch_utils.memory import without_memory
 from torch_utils.tensor_file import digest, in_order, open_tensors
 
 FORMAT = "adaconv/1"
@@ -107,7 +108,7 @@ def build(
             value = snapshot.config.get(name, low)
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} {value!r} must be a whole number from {low} to {high}")
-        with torch.device("meta"):
+        with without_memory():
             network = constructor(**snapshot.config)
         for name, tensor in network.state_dict().items():
             if name in tensors and tensors[name].dtype != tensor.dtype:

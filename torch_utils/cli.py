@@ -25,6 +25,7 @@ from tqdm import tqdm
 from torch_utils.files import InputError, check_target, disk_trouble, first_line
 from torch_utils.interrupt import prepare_streams
 
+SCARCE = 1 << 28  # bytes of memory
 MAX_NUMBER = 1e30  # of any option, so that float32 holds it and its products
 
 
@@ -120,9 +121,9 @@ def run(command: click.Command) -> None:
         _end(2, f"error: {message}")
     except (click.Abort, KeyboardInterrupt):
         _end(130, "interrupted")
-    except MemoryError:
-        _end(2, "error: there is not enough memory for this")
     except Exception as error:
+        if _is_out_of_memory(error):
+            _end(2, "error: there is not enough memory for this")
         trouble = disk_trouble(error) if isinstance(error, OSError) else None
         if trouble:
             _end(2, f"error: {trouble}")
@@ -140,6 +141,17 @@ def _prepare_process() -> None:
 def _end(status: int, message: str) -> NoReturn:
     print(" ".join(message.split()), file=sys.stderr)
     sys.exit(status)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has its own words for it, on a CPU and on a GPU; and where there is none left, Python itself may fail."""
+    from torch_utils.memory import available_bytes  # here, as it takes PyTorch
+
+    words = isinstance(error, RuntimeError) and any(w in str(error) for w in ("can't allocate memory", "out of memory"))
+    if isinstance(error, (SystemError, ImportError)):
+        there = available_bytes()
+        return there is not None and there < SCARCE
+    return isinstance(error, MemoryError) or words
 
 
 def _keep_traceback(command: click.Command) -> str:

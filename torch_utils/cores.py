@@ -14,10 +14,10 @@ import torch
 def claimed_cores() -> Iterator[int]:
     """How many of the threads that PyTorch would use here no other training of this user has claimed. They are this process's
     until the end, or until it dies; 0 where none was left."""
-    folder = Path(tempfile.gettempdir()) / f"adaconv-cores-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     wanted = torch.get_num_threads()
     with contextlib.ExitStack() as claims:
         try:
+            folder = Path(tempfile.gettempdir()) / f"adaconv-cores-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
             folder.mkdir(exist_ok=True)
         except OSError:
             yield wanted  # no place to agree on it

@@ -31,6 +31,8 @@ class InputError(ValueError):
 
 def disk_trouble(error: OSError) -> InputError | None:
     """Words for a disk that is full, gone or read-only, and for a place where no file can be; None for any other error."""
+    if "temporary directory" in str(error.strerror):  # as `tempfile` says it
+        return InputError(f"{error.strerror}; wanted one in TMPDIR")
     numbers = lambda names: [getattr(errno, name, None) for name in names]
     if error.errno not in numbers(DISK + PLACE if error.filename else DISK):  # without a name it may be a mistake of ours
         return None

@@ -4,6 +4,7 @@ there."""
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,13 +27,20 @@ EMA = "ema"  # folder of averages
 RUNS = "[0-9]" * 5 + "-*"  # in OUTDIR
 
 
-def read_options(run_dir: Path) -> dict:
-    """The options of a run; {} where there are none, or none that can be read."""
+def read_options(run_dir: Path, quiet: bool = False) -> dict:
+    """The options of a run; {} where there are none, or none that can be read, which a note says unless `quiet`."""
+    path = run_dir / OPTIONS
     try:
-        options = read_json(run_dir / OPTIONS, links=False)
-    except InputError:
+        if not os.path.lexists(path):
+            return {}
+        options = read_json(path, links=False)
+        if isinstance(options, dict):
+            return options
+        raise InputError(f"{path}: found no table of options")
+    except InputError as error:
+        if not quiet:
+            print(f"note: {error}; going on as if there were no options of a run", file=sys.stderr)
         return {}
-    return options if isinstance(options, dict) else {}
 
 
 def snapshot_name(nimg: int) -> str:

@@ -36,7 +36,11 @@ class Means:
         return {"sums": {name: float(total) for name, total in self.sums.items()}, "counts": dict(self.counts)}
 
     def load_state_dict(self, values: dict) -> None:
-        self.sums, self.counts = dict(values["sums"]), dict(values["counts"])
+        sums, counts = dict(values["sums"]), dict(values["counts"])
+        whole = all(type(total) in (int, float) for total in sums.values()) and all(type(name) is str for name in sums)
+        if not whole or sums.keys() != counts.keys() or not all(type(n) is int and n > 0 for n in counts.values()):
+            raise ValueError("found means that are none")
+        self.sums, self.counts = sums, counts
 
 
 class Records:

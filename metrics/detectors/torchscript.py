@@ -13,7 +13,7 @@ import torch
 
 from metrics.detectors.base import Detector
 from metrics.detectors.names import detector_name
-from torch_utils.files import InputError, first_line, open_file, sha256
+from torch_utils.files import InputError, first_line, open_file
 
 RESIZING = "by the network itself"
 
@@ -48,9 +48,9 @@ def run_program(path: Path, known: str | None, device: torch.device) -> tuple[to
     return torch.jit.load(io.BytesIO(program), map_location="cpu").eval().to(device), digest
 
 
-def check_trust(path: Path, option: str, trusted: bool, known: str | None = None) -> None:
-    """`InputError` for a file whose hash is not `known`, unless the user trusts it."""
-    if not trusted and (known is None or sha256(path) != known):
+def check_trust(path: Path, option: str, trusted: bool) -> None:
+    """`InputError` for a file that is run only where the user trusts it."""
+    if not trusted:
         raise InputError(
             f"{option} {path}: TorchScript is a program, which may do anything as it is loaded; if you trust its author, add "
             "--trust-code"

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from metrics.detectors.base import Detector
-from metrics.evaluation.metric_name import MetricName
+from metrics.evaluation.metric_name import MetricName, parse_metric
 from metrics.evaluation.real_images import RealImages
 from metrics.evaluation.reference import Reference, moments
 from metrics.evaluation.scores import AGAINST_REAL, BY_MOMENTS, Sample
 from torch_utils import array_file
 from torch_utils.files import InputError, first_line, sha256
+from torch_utils.image_labels import MAX_CLASSES
 
 FORMAT = "adaconv-reference/1"
 
@@ -88,6 +89,7 @@ def load(path: Path) -> ReferenceFile:
         arrays, header = array_file.read(path)
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}, wanted {FORMAT!r}")
+        _check(header, arrays)
         height, width, channels = header["shape"]
         return ReferenceFile(
             path,
@@ -105,6 +107,30 @@ def load(path: Path) -> ReferenceFile:
         raise InputError(
             f"--reference {path} is no reference, or damaged ({first_line(error)}): --save-reference FILE writes one"
         ) from None
+
+
+def _check(header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """`ValueError` or the like for what `save` never writes; the digest only says that somebody wrote it."""
+    limits = dict(zip(("height", "width", "channels"), header["shape"], strict=True))
+    limits |= {name: header[name] for name in ("real_count", "seed")}
+    for name, value in limits.items():
+        least, most = {"channels": (1, 4), "seed": (0, 2**32 - 1), "real_count": (1, 2**40)}.get(name, (1, 2**16))
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"found {name} {value!r}, wanted {least} to {most}")
+    if not isinstance(header["content"], str):
+        raise ValueError("its key of the real images is no text")
+    for name, entry in header["metrics"].items():
+        metric, measured = parse_metric(name, more=list(header["detectors"])), header["detectors"][entry["detector"]]
+        if (metric.kind, metric.detector) != (entry["kind"], entry["detector"]):
+            raise ValueError(f"found {entry['kind']} on {entry['detector']} as {name}")
+        if not all(isinstance(measured[key], str) for key in ("hash", "resizing")):
+            raise ValueError(f"found no hash or resizing of {entry['detector']}")
+        numbers = [entry["floor"], *entry["floor_counts"], *(entry["between_reals"] or {}).values()]
+        if len(entry["floor_counts"]) != 2 or not all(n is None or type(n) in (int, float) and np.isfinite(n) for n in numbers):
+            raise ValueError(f"found {name} of real images that is no number")
+    labels = arrays.get("labels", np.zeros(0, np.int32))
+    if labels.ndim != 1 or labels.dtype.kind != "i" or labels.size and not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+        raise ValueError("its labels are no classes")
 
 
 def _reference(entry: dict, arrays: dict[str, np.ndarray]) -> Reference:

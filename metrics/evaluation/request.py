@@ -47,9 +47,9 @@ class Request:
         self._parse_metrics()
         self._check_combination()
         self._check_folders()
-        for metric in self.path_lengths:
-            lpips.find(self.vgg, official=metric.kind == "ppl2_wend")
-            torchscript.check_trust(self.vgg, "--vgg", self.trust_code, lpips.SHA256)
+        if self.path_lengths:
+            official = any(metric.kind == "ppl2_wend" for metric in self.path_lengths)
+            lpips.find(self.vgg, official, self.trust_code)
         require_detectors([parse_metric(name, more=[self.detector]) for name in self.names], self.inception, self.file)
         if self.file:
             torchscript.check_trust(self.file, "--detector", self.trust_code)

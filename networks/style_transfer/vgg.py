@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from networks.style_transfer.moments import moments
 from torch_utils.files import InputError, first_line
 from torch_utils.ops import pad
+from torch_utils.tensor_file import load_saved
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 1), "vgg19": (2, 2, 4, 1)}  # at each resolution, up to conv4_1
 WIDTHS = (64, 128, 256, 512)
@@ -156,7 +157,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             if path.suffix == ".safetensors":
                 values = safetensors.torch.load_file(path)
             else:
-                values = torch.load(path, map_location="cpu", weights_only=True)
+                values = load_saved(path)
         return {key: value for key, value in values.items() if isinstance(value, torch.Tensor)}
     except Exception as error:  # whatever a damaged file makes the readers say
         raise InputError(f"{path}: cannot be read as an encoder's weights ({first_line(error)[:200]})") from None

@@ -12,22 +12,31 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from metrics.detectors import inception, torchscript
+from metrics.detectors import inception, lpips, torchscript
 from metrics.evaluation.metric_name import parse_metric
 from networks.generator import Generator
 from tests.conftest import ROOT
+from torch_utils import memory
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError, append_jsonl, atomic_write, cache_dir, open_file, read_json, sha256
 from torch_utils.run_dir import read_options
-from torch_utils.stats import Log, read_jsonl
+from torch_utils.stats import Log, read_jsonl, resident_bytes
+from torch_utils.tensor_file import load_saved
 from training import data_order
+from training.gan.budget import check_networks
+from training.gan.config import TrainingConfig
+from training.gan.state import TrainingState
 from training.run.run_records import RunRecords
+from training.run.saved_state import checksum
+from training.style_transfer.budget import check_network
+from training.style_transfer.config import StyleConfig
 
 UNIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices as Unix has them")
 
@@ -119,12 +128,15 @@ def test_what_is_no_file_is_not_read(tmp_path, make, monkeypatch):
 @UNIX
 @pytest.mark.parametrize("make", [*NO_FILES, brackets])
 @pytest.mark.parametrize("name", ["training_options.json", "stats.jsonl", "log.txt", "metric-fd1k.jsonl"])
-def test_records_of_a_run_that_are_none(tmp_path, monkeypatch, make, name):
+def test_records_of_a_run_that_are_none(tmp_path, monkeypatch, capfd, make, name):
     monkeypatch.chdir(tmp_path)
     make(Path(name))
     records = RunRecords(Path())
     assert (records.options, records.stats, records.scores, records.said("Data")) == ({}, [], {}, [])
+    capfd.readouterr()
     assert read_options(Path()) == {}
+    said = capfd.readouterr().err
+    assert said.count("\n") == said.startswith("note: training_options.json: ") == (name == "training_options.json"), said
     if name == "stats.jsonl" and make is not brackets:
         with pytest.raises(InputError):
             read_jsonl(Path(name))
@@ -218,6 +230,14 @@ def test_a_hash_is_looked_at_before_anything_runs(program, monkeypatch):
         torchscript.run_program(program, "0" * 64, torch.device("cpu"))
     with pytest.raises(InputError, match="is not the field's"):
         inception.load(torch.device("cpu"), program)
+
+
+@pytest.mark.parametrize("official, trusted, times", [(True, False, 1), (False, False, 1), (True, True, 1), (False, True, 0)])
+def test_large_weights_are_hashed_once_at_most(program, monkeypatch, official, trusted, times):
+    hashed = []
+    monkeypatch.setattr(lpips, "sha256", lambda path: hashed.append(path) or lpips.SHA256)
+    lpips.find(program, official, trusted)
+    assert len(hashed) == times
 
 
 def test_a_known_hash_is_run(program):
@@ -366,6 +386,136 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
     assert finished.returncode == 2 and "ask for another network" in finished.stderr, finished.stderr
 
 
+@pytest.mark.parametrize(
+    "side, options",
+    [
+        (32, dict(channel_base=2**30, channel_max=4096)),
+        (32, dict(d_channel_base=2**30, channel_max=4096)),
+        (1024, dict(channel_base=2**20, channel_max=4096, style_depth=1024)),
+        (32, dict(z_dim=2**14, style_depth=2**10, mapping_layers=64)),
+        (32, dict(batch=2**16)),
+        (32, dict(batch=2**16, batch_gpu=2**15)),
+        (256, dict(batch=1024, gpus=8)),
+        ((1024, 512), dict(batch=512, precision="bf16", posthoc_ema=True)),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_taken(side, options, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 16e9)
+    images = SimpleNamespace(resolution=side, channels=3, c_dim=0)
+    began, before = time.process_time(), resident_bytes()
+    with pytest.raises(InputError, match=r" GB of memory at least, and 16.0 GB are there; wanted a smaller --cbase"):
+        check_networks(TrainingConfig(data="x", **options), images, torch.device("cpu"), None)
+    assert resident_bytes() - before < 300e6 and time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("options", [dict(), dict(batch=2**16, batch_gpu=4), dict(batch=2**16, grow=True)])
+def test_what_may_fit_is_not_refused(options, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 16e9)
+    images = SimpleNamespace(resolution=32, channels=3, c_dim=0)
+    check_networks(TrainingConfig(data="x", **options), images, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize(
+    "options", [dict(style_depth=4096, style_width=4096), dict(batch=2**16), dict(crop=4096, batch=64, encoder="vgg16")]
+)
+def test_style_transfers_that_no_memory_holds(options, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 16e9)
+    config = StyleConfig(content="x", style="y", **options)
+    with pytest.raises(InputError, match=r" GB of memory at least, and 16.0 GB are there; wanted a smaller --style-depth"):
+        check_network(config, torch.device("cpu"), None)
+
+
+@pytest.mark.parametrize(
+    "script, data, words",
+    [
+        ("train.py", ["--data"], "--cfg tiny --metrics none --d-cbase 1073741824 --cmax 4096 --batch 65536"),
+        ("train_style.py", ["--content", "--style"], "--style-depth 4096 --style-width 4096 --batch 65536"),
+    ],
+)
+def test_commands_refuse_what_no_memory_holds(run_command, image_folder, tmp_path, script, data, words):
+    images = image_folder(12, size=64)
+    named = [word for option in data for word in (option, images)]
+    finished = run_command(script, "--outdir", tmp_path / "o", "--device", "cpu", *named, *words.split())
+    assert finished.returncode == 2 and finished.stderr.count("\n") == 1, finished.stderr
+    assert " GB of memory at least, and " in finished.stderr and not (tmp_path / "o").exists()
+
+
+SMALL_STATE = TrainingConfig(data="x", z_dim=4, style_depth=1, channel_base=64, channel_max=8, aug="ada")
+
+
+def altered(values: dict, *path, value) -> None:
+    for key in path[:-1]:
+        values = values[key]
+    values[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    "path, value, problem",
+    [
+        (("strength", "p"), float("nan"), "of ada"),
+        (("strength", "updates"), -1, "of ada"),
+        (("opt_G", "state", 0, "exp_avg"), torch.full((1,), float("nan")), "exp_avg"),
+        (("opt_G", "state", 0, "step"), torch.tensor(float("nan")), "step that is not finite"),
+        (("opt_G", "state", 0), {"step": torch.tensor(1.0)}, "wanted those of Adam"),
+        (("opt_D", "state", 0, "exp_avg_sq"), torch.zeros(1).expand(2**33), "that is not there in full"),
+        (("means", "sums"), {"loss_D": "much"}, "means that are none"),
+        (("first_scores",), {"fid1k": float("inf")}, "first_scores"),
+    ],
+)
+def test_a_state_whose_checksum_is_right_and_whose_values_are_not(tmp_path, path, value, problem):
+    state = TrainingState(SMALL_STATE, 16, 3, 0)
+    for network, optimiser in ((state.G, state.opt_G), (state.D, state.opt_D)):
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimiser.step()
+    values = state.state_dict()
+    altered(values, *path, value=value)
+    small = not isinstance(value, torch.Tensor) or value.numel() < 100
+    torch.save(values | {"checksum": checksum(values) if small else ""}, tmp_path / "training-state.pt")
+    with pytest.raises(InputError, match=problem):
+        TrainingState(SMALL_STATE, 16, 3, 0).load(tmp_path)
+
+
+def laughs(depth: int) -> list:
+    """A file of some kB that would be 2^depth values."""
+    value: list = [0]
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def packed(values) -> bytes:
+    """As `torch.save`, but with its entries packed."""
+    whole, small = io.BytesIO(), io.BytesIO()
+    torch.save(values, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    return small.getvalue()
+
+
+@pytest.mark.parametrize(
+    "values, problem",
+    [
+        (laughs(40), "more than 1,000,000 values"),
+        ({"a": torch.zeros(1).expand(2**40)}, "not there in full"),
+        ({"a": torch.zeros(2**33, device="meta")}, "not there in full"),
+        (torch.zeros(1).to_sparse(), "not there in full"),
+        ({"a": {1, 2}}, "found a set"),
+        (packed({"a": torch.zeros(2**22)}), "bytes that would become"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_small_files_of_large_tensors(tmp_path, values, problem):
+    path = tmp_path / "a.pt"
+    path.write_bytes(values) if isinstance(values, bytes) else torch.save(values, path)
+    assert path.stat().st_size < 1e5
+    began = time.process_time()
+    with pytest.raises(ValueError, match=problem):
+        load_saved(path)
+    assert time.process_time() - began < 2
+
+
 # ---------------------------------------------------------------- snapshots
 
 
@@ -442,6 +592,7 @@ def test_the_unforeseen_is_one_line_and_a_file():
     "body, line",
     [
         ("raise MemoryError", "error: there is not enough memory for this"),
+        ("import torch; torch.empty(2**60)", "error: there is not enough memory for this"),
         ("raise KeyboardInterrupt", "\ninterrupted"),  # below the terminal's ^C
         ("open('/')", "error: /: Is a directory"),
         ("open('x' * 300)", "File name too long"),
@@ -467,6 +618,28 @@ def test_an_interrupt_during_imports_is_quiet(script, seconds):
     assert process.returncode in (0, -signal.SIGINT, 130)
     if seconds > 0.2:  # before that it is Python itself that starts
         assert "Traceback" not in said, said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links as Unix has them")
+def test_a_script_of_the_user_keeps_its_process(tmp_path):
+    """Whatever it imports of us, and even where it lies beside our commands: signals, environment, streams."""
+    folder = tmp_path
+    for name in ("torch_utils", "networks", "training", "metrics", "scripts", "generate.py", "train.py", "calc_metrics.py"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "mine.py").write_text(
+        """
+import os, signal, sys
+look = lambda: ([signal.getsignal(n) for n in signal.valid_signals()], dict(os.environ), sys.stdout, sys.stderr, sys.excepthook)
+import torch
+before, threads = look(), torch.get_num_threads()
+import generate, train, calc_metrics
+from torch_utils.checkpoint import load_generator
+assert look() == before, look()
+assert torch.get_num_threads() == threads and torch.is_grad_enabled()
+"""
+    )
+    finished = subprocess.run([sys.executable, "mine.py"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0 and not finished.stderr, finished.stderr
 
 
 class Endless(torch.utils.data.Dataset):

@@ -60,4 +60,6 @@ class AdaptiveStrength:
         for name, own in self.state_dict().items():
             if type(values[name]) is not type(own):
                 raise ValueError(f"found {name} = {values[name]!r}")
+        if not (0 <= values["p"] <= 1 and math.isfinite(values["signs"]) and min(values["images"], values["updates"]) >= 0):
+            raise ValueError(f"found {values!r} of ada")
         self.p, self.r_t_sum, self.images, self.updates = (values[name] for name in self.state_dict())

@@ -12,13 +12,14 @@ from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
 from torch_utils.files import InputError
+from torch_utils.memory import without_memory
 from torch_utils.precision import scaler
 from torch_utils.rng import mix
 from training.dataset import ImageDataset
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import WIDTHS
-from training.run.saved_state import SavedState, check_sizes
+from training.run.saved_state import SavedState
 
 
 class TrainingState(SavedState):
@@ -39,9 +40,9 @@ class TrainingState(SavedState):
     ):
         """Raises `ValueError` where the networks cannot be made. Weights depend on `config.seed` only."""
         super().__init__(config.run)
-        built_on = "meta" if torch.device(device).type == "meta" else "cpu"  # weights are the same whatever the device
+        sketch = torch.device(device).type == "meta"  # its weights are the same whatever any other device
         padding = {"padding": config.padding} if config.modulation == "adaconv" else {}
-        with torch.random.fork_rng(devices=[]), torch.device(built_on):
+        with torch.random.fork_rng(devices=[]), without_memory() if sketch else torch.device("cpu"):
             torch.manual_seed(mix("weights", config.seed))
             self.G = Generator(
                 img_resolution,
@@ -120,11 +121,11 @@ class TrainingState(SavedState):
 def build_state(
     config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None
 ) -> TrainingState:
-    """A fresh state, or that of a run directory. `InputError` where the networks cannot be made, or it cannot be read."""
+    """A fresh state, or that of a run directory. `InputError` where the networks cannot be made, or it cannot be read.
+
+    Options that come from outside are looked at by `budget.check_networks` first.
+    """
     try:
-        if run_dir:
-            sketch = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, "meta")
-            check_sizes(run_dir, {name: getattr(sketch, name) for name in ("G", "D")})
         state = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, device)
     except (ValueError, TypeError, MemoryError) as error:
         raise InputError(f"{config.data}: {error}") from None

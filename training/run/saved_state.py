@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from torch_utils.files import InputError, atomic_write, open_file, replace_by_copy
+from torch_utils.files import InputError, atomic_write, replace_by_copy
 from torch_utils.run_dir import PREVIOUS_STATE, STATE, states
 from torch_utils.stats import Means
-from torch_utils.tensor_file import digest
+from torch_utils.tensor_file import digest, load_saved
 
 
 def checksum(values) -> str:
@@ -87,8 +87,7 @@ class SavedState:
         """Continue from what `save` wrote; `InputError` where there is nothing that fits."""
         for path in states(run_dir):
             try:
-                with open_file(path, links=False) as file:
-                    values = torch.load(file, map_location=device, weights_only=True)
+                values = load_saved(path, device, links=False)
                 if values.pop("checksum", None) != checksum(values):
                     raise ValueError("its checksum is not that of its contents")
                 self.load_state_dict(values)
@@ -104,8 +103,7 @@ def check_sizes(run_dir: Path, networks: Mapping[str, torch.nn.Module]) -> None:
     device: options ask for memory, and a file of options may come from anywhere."""
     for path in states(run_dir):
         try:
-            with open_file(path, links=False) as file:
-                values = torch.load(file, map_location="meta", weights_only=True)
+            values = load_saved(path, "meta", links=False)
             found = {name: {key: tuple(value.shape) for key, value in values[name].items()} for name in networks}
         except Exception:  # noqa: S112  damaged: `load` says so
             continue
@@ -130,7 +128,17 @@ def load_optimiser(optimiser: torch.optim.Optimizer, values: dict) -> None:
     optimiser.load_state_dict(values)
     for group, settings in zip(optimiser.param_groups, own):
         group.update(settings)
-        for parameter in group["params"]:  # PyTorch does not check
-            for name, value in optimiser.state.get(parameter, {}).items():
-                if name != "step" and value.shape != parameter.shape:
-                    raise ValueError(f"found {name} of shape {list(value.shape)}, wanted {list(parameter.shape)}")
+        for parameter in group["params"]:
+            check_moments(optimiser.state.get(parameter, {}), parameter)
+
+
+def check_moments(values: Mapping[str, torch.Tensor], parameter: torch.Tensor) -> None:
+    """`ValueError` for what Adam has of no parameter like this one; PyTorch does not check."""
+    if values and set(values) != {"step", "exp_avg", "exp_avg_sq"}:
+        raise ValueError(f"found {', '.join(map(str, values))[:80]} of an optimiser, wanted those of Adam")
+    for name, value in values.items():
+        wanted = torch.Size() if name == "step" else parameter.shape
+        if value.shape != wanted:
+            raise ValueError(f"found {name} of shape {list(value.shape)}, wanted {list(wanted)}")
+        if not value.isfinite().all() or name != "exp_avg" and (value < 0).any():
+            raise ValueError(f"found {name} that is not finite, or negative")

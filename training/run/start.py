@@ -150,7 +150,7 @@ def _options_of_kind(kind: type[Config], run_dir: Path) -> Config | None:
         return stored_options(kind, run_dir)
     except InputError as error:
         needed = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
-        values = read_options(run_dir)
+        values = read_options(run_dir, quiet=True)
         if values and not needed <= set(values):
             return None
         raise InputError(f"--resume auto: {error}; mend that, move {run_dir} away, or name a run") from None
@@ -177,7 +177,7 @@ def run_directory(start: Start, outdir: Path, *traits: str) -> Iterator[Path]:
 
 def write_start(run_dir: Path, config: RunConfig, header: str) -> None:
     """The options, for a resume, of which the ones before are kept; and in the log, what was printed before there was one."""
-    if read_options(run_dir) not in ({}, config.to_json()):
+    if read_options(run_dir, quiet=True) not in ({}, config.to_json()):
         replace_by_copy(run_dir / OPTIONS, run_dir / PREVIOUS_OPTIONS)
     write_json(run_dir / OPTIONS, config.to_json())
     with contextlib.closing(Log(run_dir / LOG)) as log:
