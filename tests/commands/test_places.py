@@ -108,7 +108,13 @@ def commands(tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-@pytest.mark.parametrize("name", ["train", "generate", "stylize", "calc_metrics", "dataset_tool"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "generate",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("train", "stylize", "calc_metrics", "dataset_tool")),
+    ],
+)
 def test_places(commands, tmp_path, name, place):
     out, files = tmp_path / "out", [tmp_path / "stdout", tmp_path / "stderr"]
     out.mkdir()
