@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from torch_utils.images import from_uint8
 from torch_utils.precision import prepare
-from torch_utils.rng import reseed
 from training.dataset import ImageDataset, batches
 from training.gan.config import TrainingConfig
 from training.gan.ema import update_ema, update_power_average
@@ -41,7 +40,6 @@ def make_step(
 
     def step() -> None:
         images, labels = next(data)
-        reseed(config.seed, rank, state.nimg)
         growth = growth_at(state.nimg, config, state.G.synthesis.resolutions)
         state.grow(growth)
         if growth is not None:
