@@ -9,7 +9,6 @@ from networks.layers import Conv2d, Linear
 from networks.resolutions import channels_at, resolutions
 from torch_utils.ops import ACTIVATION_GAIN, downsample2x, in_float32, leaky_relu_
 
-
 GROUP = 4  # samples that share one standard deviation
 
 

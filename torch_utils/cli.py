@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 import click
 from tqdm import tqdm
@@ -74,7 +74,15 @@ BOOL, SEEDS, NAMES = _Bool(), _Seeds(), _Names()
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 
 
-def run(command: click.Command) -> None:
+class Runnable(Protocol):
+    """A `click.Command`, or what stands for one."""
+
+    name: str | None
+
+    def main(self, *, standalone_mode: bool) -> Any: ...
+
+
+def run(command: Runnable) -> None:
     """Run a command as a process. An error that the user caused is one line on stderr and exit code 2; any other is one line,
     too, which names a file with the traceback, and exit code 1."""
     _prepare_process()
@@ -108,7 +116,7 @@ def _end(status: int, message: str) -> NoReturn:
     sys.exit(status)
 
 
-def _keep_traceback(command: click.Command) -> str:
+def _keep_traceback(command: Runnable) -> str:
     """Where the traceback of the error that is being handled is, in words."""
     text = f"{shlex.join(sys.argv)}\n\n{traceback.format_exc()}"
     try:

@@ -39,9 +39,8 @@ def check_gpus(gpus: int, device: torch.device) -> None:
         raise InputError(f"--gpus {gpus} goes with --device cpu or cuda, not {device}")
     here = torchrun.on_this_machine(gpus)
     if device.type == "cuda" and here > torch.cuda.device_count():
-        raise InputError(
-            f"--gpus {gpus}: there are {torch.cuda.device_count()}" + f", for {here} on this machine" * (here != gpus)
-        )
+        shared_out = "" if here == gpus else f" on this machine, for {here} of them"
+        raise InputError(f"--gpus {gpus}: there are {torch.cuda.device_count()}{shared_out}")
 
 
 def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
@@ -52,7 +51,7 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
     if world == 1:
         return worker(0, 1, device, *args)
     if there := torchrun.place():
-        _meet(there, device)
+        _meet()
         return _perform(there, worker, device, args)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -117,12 +116,12 @@ class Shared:
             return self._follow(there)
         self.command.main(**settings)
         if there and there.world > 1:
-            _meet(there, torch.device("cpu"))
+            _meet()
             _hand_out(None)  # nothing is left to do
             dist.destroy_process_group()
 
     def _follow(self, there: torchrun.Place) -> None:
-        _meet(there, None)
+        _meet()
         while work := _hand_out(None):
             worker, device, args = work
             if not _perform(there, worker, device, args, hand_out=False):
@@ -130,8 +129,8 @@ class Shared:
         dist.destroy_process_group()
 
 
-def _meet(there: torchrun.Place, device: torch.device | None) -> None:
-    """Objects go by gloo, and so may be talked about before anybody has a GPU."""
+def _meet() -> None:
+    """Objects go by gloo, before anybody has chosen a GPU."""
     if not dist.is_initialized():
         with _talking():
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
@@ -217,7 +216,7 @@ def check_equal(tensors: Iterable[tuple[str, torch.Tensor]], device: torch.devic
     table = torch.stack(everyone)
     differs = (table != table[0]).cpu()
     if differs.any():
-        tensor, rank = (differs.any(dim).nonzero()[0].item() for dim in (0, 1))
+        tensor, rank = (int(differs.any(dim).nonzero()[0]) for dim in (0, 1))
         found = f"{names[tensor]} of process {rank} is not that of process 0, and {int(differs.any(0).sum())} in all differ"
         raise InputError(f"the processes have come apart: {found}; --resume goes on from what was saved before")
 

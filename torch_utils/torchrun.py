@@ -48,6 +48,13 @@ def processes(gpus: int | None) -> int | None:
     return there.world
 
 
+def check_alone(what: str) -> None:
+    """`InputError` where torchrun has started several processes of a command that is one."""
+    there = place()
+    if there and there.world > 1:
+        raise InputError(f"{what} is one process, and torchrun has started {there.world}: start it with python")
+
+
 def on_this_machine(world: int) -> int:
     """How many of `world` processes."""
     there = place()
