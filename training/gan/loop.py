@@ -46,7 +46,7 @@ def make_step(
             state.means.add(growth=growth)
         real = shrink(from_uint8(images.to(device, non_blocking=True)), growth, len(state.G.synthesis.resolutions))
         real = real.contiguous(memory_format=torch.channels_last)
-        c = F.one_hot(labels.to(device), dataset.c_dim).float() if dataset.c_dim else None
+        c = F.one_hot(labels.to(device), dataset.c_dim).to(real.dtype) if dataset.c_dim else None
 
         values = scheduled(config, state.nimg)
         now = dataclasses.replace(config, **values)
