@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from torch_utils.files import InputError, disk_trouble, first_line
 from torch_utils.interrupt import STATUS, StopRequest, prepare_streams
 
 WAIT = datetime.timedelta(hours=12)  # the first process may evaluate for hours while the others wait
-GRACE = 20  # seconds that the others leave to whoever watches over all, to find the process that ended first
+GRACE = 5  # seconds that the others leave to whoever watches over all, to find the process that ended first
 
 
 class PeerLost(InputError):
@@ -51,7 +52,7 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
     if world == 1:
         return worker(0, 1, device, *args)
     if there := torchrun.place():
-        _meet()
+        _meet(there)
         return _perform(there, worker, device, args)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -116,12 +117,12 @@ class Shared:
             return self._follow(there)
         self.command.main(**settings)
         if there and there.world > 1:
-            _meet()
+            _meet(there)
             _hand_out(None)  # nothing is left to do
             dist.destroy_process_group()
 
     def _follow(self, there: torchrun.Place) -> None:
-        _meet()
+        _meet(there)
         while work := _hand_out(None):
             worker, device, args = work
             if not _perform(there, worker, device, args, hand_out=False):
@@ -129,11 +130,36 @@ class Shared:
         dist.destroy_process_group()
 
 
-def _meet() -> None:
+def _meet(there: torchrun.Place) -> None:
     """Objects go by gloo, before anybody has chosen a GPU."""
-    if not dist.is_initialized():
-        with _talking():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT)
+    if dist.is_initialized():
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    with _talking():
+        shared, rank, world = next(dist.rendezvous("env://", timeout=WAIT))
+        dist.init_process_group(backend, store=_unused(shared, there), rank=rank, world_size=world, timeout=WAIT)
+
+
+def _unused(store: dist.Store, there: torchrun.Place) -> dist.Store:
+    """A part of torchrun's store in which there is nothing yet. Processes that are started again find there what those before
+    them have left, such as addresses where nobody listens any more; and how often that was, machines may count differently.
+
+    The first process chooses a name, and says it to everyone by the word that this one has made up.
+    """
+    own = uuid.uuid4().hex
+    if there.rank > 0:
+        store.set(f"word/{there.rank}", own)
+        name = store.get(f"name/{own}").decode()  # waits until it is there
+        store.set(f"heard/{name}/{there.rank}", "")
+        return dist.PrefixStore(name, store)
+    missing = set(range(1, there.world))
+    while missing:
+        for rank in sorted(missing):
+            if store.check([f"word/{rank}"]):  # may be an old one still, for which nobody waits
+                store.set(f"name/{store.get(f'word/{rank}').decode()}", own)
+        time.sleep(0.1)
+        missing = {rank for rank in missing if not store.check([f"heard/{own}/{rank}"])}
+    return dist.PrefixStore(own, store)
 
 
 def _hand_out(work: tuple | None) -> tuple | None:

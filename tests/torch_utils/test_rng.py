@@ -11,7 +11,12 @@ from torch_utils.rng import BLOCK, BatchDraws
 def drawn(batch, first, n, batches=1, key="key"):
     """One draw of each kind after the other, [batches, n, numbers]."""
     draws, like = BatchDraws(batch, first, key, batches=batches), torch.empty(batches * n, 3, dtype=torch.float64)
-    rows = draws.normal(like, 2, 3).flatten(1), draws.uniform(like)[:, None], draws.integers(like, 3, 9, 2), draws.normal(like, 1)
+    rows = (
+        draws.normal(like, 2, 3).flatten(1),
+        draws.uniform(like)[:, None],
+        draws.integers(like, 3, 9, 2),
+        draws.normal(like, 1),
+    )
     return torch.cat([row.double() for row in rows], dim=1).unflatten(0, (batches, n))
 
 
