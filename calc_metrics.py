@@ -21,7 +21,7 @@ from metrics.evaluation.request import DEFAULT_METRIC, Request
 from metrics.evaluation.session import Session
 from metrics.evaluation.shards import Shards
 from metrics.evaluation.table import print_table
-from torch_utils import distributed
+from torch_utils import distributed, torchrun
 from torch_utils.cli import BOOL, NAMES, command, run
 from torch_utils.files import InputError, append_jsonl
 from torch_utils.images import save_grid
@@ -63,15 +63,16 @@ NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compa
 )
 @click.option("--outdir", type=PATH, help="folder of metric-….jsonl, to which scores are added  [default: the network's run]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of generated images and of all subsets")
-@click.option("--gpus", type=click.IntRange(1), default=1, help="number of processes, one per GPU")
+@click.option("--gpus", type=click.IntRange(1), help="number of processes, one per GPU  [default: 1]")
 @click.option("--workers", type=click.IntRange(0, 256), help="threads that read and resize images  [default: one a core]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(device: str | None, gpus: int, **options):
+def main(device: str | None, gpus: int | None, **options):
     """Score a network, or a folder of somebody's samples, against real images.
 
     Beside each distance stand its 95 % interval and the distance of real images to other real images.
     """
     chosen = choose_device(device)
+    gpus = torchrun.processes(gpus) or 1
     distributed.check_gpus(gpus, chosen)
     if gpus > 1 and options["nearest"]:
         raise InputError("--nearest is drawn by one process: leave out --gpus")
@@ -132,4 +133,4 @@ def write_records(folder: Path, records: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(distributed.Shared(main))

@@ -16,7 +16,8 @@ import torch
 
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.metric_name import parse_metric
-from torch_utils import distributed
+from networks.discriminator import GROUP
+from torch_utils import distributed, torchrun
 from torch_utils.cli import GroupedOption, Progress, command, counted, run
 from torch_utils.cores import use_threads
 from torch_utils.files import InputError, read_json, write_json
@@ -59,8 +60,11 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     Makes OUTDIR/00000-<data>-<cfg>-…/ with snapshots, pictures, statistics and scores. To go on after an interruption,
     run the same command with --resume auto.
 
+    On several GPUs of this machine: --gpus N. With torchrun, which knows of other machines, too, leave --gpus out.
+
     Example: train.py --outdir runs --data images.zip --cfg tiny
     """
+    options["gpus"] = torchrun.processes(options["gpus"])
     chosen = choose_device(device)
     check_hours(hours, options["kimg"])
     by_device = options["cfg"] in (None, AUTO)
@@ -80,7 +84,9 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     check_networks(config, dataset, chosen, start.run_dir if start.saved else None)
     state = build_state(config, dataset, torch.device("cpu"), start.run_dir if start.saved else None)
     check_given(given, config, dataset, len(state.D.blocks))
-    notes = [f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}"] if start.snapshot else []
+    notes = group_notes(config)
+    if start.snapshot:
+        notes.append(f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}")
     if by_device and not start.run_dir and config.cfg != AUTO:
         notes.append(f"Preset:        {config.cfg} (auto: there is no GPU of NVIDIA to use; --help names others)")
     if hours or not dry_run:
@@ -125,7 +131,7 @@ def work(
 ) -> bool:
     """One process of the run; whether it came to its end. The first one writes, and so holds the lock."""
     keep_freed_memory()
-    use_threads(config.threads, world)
+    use_threads(config.threads, torchrun.on_this_machine(world))
     evaluator = None
     with only_trainer(run_dir) if rank == 0 else contextlib.nullcontext():
         if rank == 0:
@@ -176,9 +182,17 @@ def check_processes(config: TrainingConfig, device: torch.device) -> None:
     if config.batch_gpu and config.batch // config.gpus % config.batch_gpu:
         raise InputError(f"--batch-gpu {config.batch_gpu} does not divide a process's {config.batch // config.gpus} images")
     distributed.check_gpus(config.gpus, device)
-    if device.type == "cpu" and config.gpus > (cores := os.cpu_count() or 1):
+    if device.type == "cpu" and torchrun.on_this_machine(config.gpus) > (cores := os.cpu_count() or 1):
         there_are = f"this machine has no GPU to use and {counted(cores, 'core')}"
         print(f"warning: --gpus {config.gpus}: {there_are}; more processes than that make it slower", file=sys.stderr)
+
+
+def group_notes(config: TrainingConfig) -> list[str]:
+    """Where the minibatch standard deviation depends on how the batch is shared out."""
+    share = config.batch_gpu or config.batch // config.gpus
+    if share % GROUP == 0 or share == config.batch:
+        return []
+    return [f"Groups:        of {share} images, not of {GROUP}, in the minibatch standard deviation: other --gpus, another run"]
 
 
 def build_evaluator(
@@ -194,4 +208,4 @@ def build_evaluator(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(distributed.Shared(main))

@@ -13,6 +13,7 @@ import click
 
 from networks.style_transfer.network import PAPER_STYLE_SIDE
 from networks.style_transfer.vgg import load_vgg
+from torch_utils import torchrun
 from torch_utils.archive import Archive
 from torch_utils.cli import Progress, command, counted, run
 from torch_utils.cores import use_threads
@@ -44,6 +45,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
 
     Example: train_style.py --outdir runs --content photos --style paintings --cfg small
     """
+    torchrun.check_alone("the training of a style transfer")
     chosen = choose_device(device)
     keep_freed_memory()
     start = begin(StyleConfig, resolve, options, outdir, resume, chosen)

@@ -9,6 +9,8 @@ from networks.layers import Conv2d, Linear
 from networks.resolutions import channels_at, resolutions
 from torch_utils.ops import ACTIVATION_GAIN, downsample2x, in_float32, leaky_relu_
 
+GROUP = 4  # samples that share one standard deviation
+
 
 class Block(nn.Module):
     """[N, in, H, W] -> [N, out, H/2, W/2]: two convolutions beside a 1×1 shortcut, their sum divided by √2."""
@@ -35,7 +37,7 @@ class Discriminator(nn.Module):
         c_dim: int = 0,  # number of classes; the logit is then a product with the label's embedding
         channel_base: int = 16384,  # width at resolution r is min(channel_base / r, channel_max)
         channel_max: int = 512,
-        mbstd_group_size: int = 4,  # samples that share one standard deviation; all of the batch where this does not divide it
+        mbstd_group_size: int = GROUP,  # all of the batch share one where this does not divide it
         growing: bool = False,  # whether smaller images are accepted too, as `growth` says: for progressive growing
     ):
         super().__init__()
@@ -81,18 +83,19 @@ class Discriminator(nn.Module):
 def minibatch_std(x: torch.Tensor, group_size: int, batches: int = 1) -> torch.Tensor:
     """Append one channel: the standard deviation over a group of samples, averaged over everything else.
 
-    Karras et al. 2018, section 3. Sample i of a batch of N is grouped with i + N/group, i + 2N/group, …
+    Karras et al. 2018, section 3. Groups are consecutive samples, so that they are the same however a batch is shared out, as
+    long as every share is a multiple of `group_size`.
     """
     total, c, h, w = x.shape
     n = total // batches
     group = group_size if n % group_size == 0 else n
-    y = _group_std(x.reshape(batches, group, n // group, c, h, w))  # [batches, N/group]
-    y = y.to(x.dtype).repeat(1, group).view(-1, 1, 1, 1).expand(total, 1, h, w)
+    y = _group_std(x.reshape(total // group, group, c, h, w))  # [total/group]
+    y = y.to(x.dtype).repeat_interleave(group, output_size=total).view(-1, 1, 1, 1).expand(total, 1, h, w)
     return torch.cat([x, y.contiguous(memory_format=torch.channels_last)], dim=1)
 
 
 @in_float32
 def _group_std(y: torch.Tensor) -> torch.Tensor:
-    """[batches, group, N/group, C, H, W] -> [batches, N/group]"""
+    """[groups, group, C, H, W] -> [groups]"""
     y = (y - y.mean(dim=1, keepdim=True)).square().mean(dim=1)
-    return (y + 1e-8).sqrt().mean(dim=(2, 3, 4))
+    return (y + 1e-8).sqrt().mean(dim=(1, 2, 3))

@@ -14,6 +14,7 @@ from networks.modulation import MODULATIONS, STYLED_ONCE, parts_of
 from networks.resolutions import channels_at, resolutions
 from torch_utils.checkpoint import records_config
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, leaky_relu_, upsample2x, widen
+from torch_utils.rng import BatchDraws
 
 LIMITS = {  # of what a file may ask for, least and most: it must not ask for a generator that nobody could build
     "c_dim": (0, 2**16),
@@ -48,7 +49,6 @@ class MappingNetwork(nn.Module):
         c: torch.Tensor | None = None,  # one-hot labels
         truncation_psi: float = 1,  # pulls w towards the average w: not at all at 1, entirely at 0
         truncation_cutoff: int | None = None,  # how many of the ws are pulled, from the first; None: all
-        update_w_avg: bool = False,
     ) -> torch.Tensor:
         x = _unit(z)
         if self.embed is not None:
@@ -58,12 +58,14 @@ class MappingNetwork(nn.Module):
         for i, layer in enumerate(self.layers):
             last = i + 1 == len(self.layers)
             x = layer(x) if last else leaky_relu_(layer(x, ACTIVATION_GAIN))
-        if update_w_avg:
-            self.w_avg.lerp_(x.detach().mean(0).to(self.w_avg.dtype), 0.002)
         ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
         if truncation_psi != 1:
             ws[:, :truncation_cutoff] = self.w_avg.lerp(ws[:, :truncation_cutoff], truncation_psi)
         return ws
+
+    def update_w_avg(self, mean: torch.Tensor) -> None:
+        """By the mean w [w_dim] of a batch."""
+        self.w_avg.lerp_(mean.detach().to(self.w_avg.dtype), 0.002)
 
 
 class SynthesisLayer(nn.Module):
@@ -90,10 +92,13 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
             self.register_buffer("noise_const", torch.randn(resolution))
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str, **parts: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, noise_mode: str, draws: BatchDraws | None, **parts: torch.Tensor
+    ) -> torch.Tensor:
         x = self.modulation(x, w, **parts)
         if self.noise and noise_mode == "random":
-            x = x + torch.randn_like(x[:, :1]) * self.noise_strength
+            noise = draws.normal(x, 1, *x.shape[2:]) if draws else torch.randn_like(x[:, :1])
+            x = x + noise * self.noise_strength
         elif self.noise and noise_mode == "const":
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
         return bias_act(x, self.bias)
@@ -144,6 +149,7 @@ class SynthesisNetwork(nn.Module):
         noise_mode: str = "const",
         full_size: bool = True,
         parts: Mapping[str, torch.Tensor] | None = None,
+        draws: BatchDraws | None = None,  # of random noise; None: torch's global generator
     ) -> torch.Tensor:
         """Without `full_size`, images as large as the network has grown: [N, img_channels, *self.resolutions[ceil(growth)]].
 
@@ -159,7 +165,8 @@ class SynthesisNetwork(nn.Module):
         growth = top if self.growth is None else self.growth
         styles = (ws if self.num_ws > 1 else ws.expand(-1, len(self.layers), -1)).unbind(1)
         x = self.const.unsqueeze(0).repeat(styles[0].shape[0], 1, 1, 1).contiguous(memory_format=torch.channels_last)
-        layer = lambda i, x: self.layers[i](x, styles[i], noise_mode, **{name: w[:, i] for name, w in (parts or {}).items()})
+        of = lambda i: {name: w[:, i] for name, w in (parts or {}).items()}
+        layer = lambda i, x: self.layers[i](x, styles[i], noise_mode, draws, **of(i))
         x = layer(0, x)
         img = widen(self.to_rgb[0](x))
         for level in range(1, math.ceil(growth) + 1):

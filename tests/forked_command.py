@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_IMPORT = ("ONEDNN", "OMP", "PYTHON", "MKL", "TORCH", "CUDA")  # variables that libraries read only when they are loaded
-PRELOADED = ["train", "generate", "calc_metrics", "train_style", "stylize"]
+PRELOADED = ["train", "generate", "calc_metrics", "train_style", "stylize", "torch._dynamo"]  # the last one by optimisers
 
 
 def can_fork(env: dict[str, str]) -> bool:

@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 import click
 from tqdm import tqdm
@@ -109,7 +109,15 @@ PNG = _Png(dir_okay=False, path_type=Path)
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 
 
-def run(command: click.Command) -> None:
+class Runnable(Protocol):
+    """A `click.Command`, or what stands for one."""
+
+    name: str | None
+
+    def main(self, *, standalone_mode: bool) -> Any: ...
+
+
+def run(command: Runnable) -> None:
     """Run a command as a process. An error that the user caused is one line on stderr and exit code 2; any other is one line,
     too, which names a file with the traceback, and exit code 1."""
     _prepare_process()
@@ -154,7 +162,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or words
 
 
-def _keep_traceback(command: click.Command) -> str:
+def _keep_traceback(command: Runnable) -> str:
     """Where the traceback of the error that is being handled is, in words."""
     text = f"{shlex.join(sys.argv)}\n\n{traceback.format_exc()}"
     try:

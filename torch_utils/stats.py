@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from torch_utils import distributed
 from torch_utils.files import InputError, append_jsonl, atomic_write, check_target, parse_json, read_file
 from torch_utils.run_dir import METRICS, STATS
 
@@ -31,6 +32,11 @@ class Means:
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
+
+    def share(self, device: torch.device) -> None:
+        """Take the mean of all processes' sums, so that what one of them saves is of all; later means are the same."""
+        if distributed.place()[1] > 1:
+            self.sums = dict(distributed.average({name: float(total) for name, total in self.sums.items()}, device))
 
     def state_dict(self) -> dict:
         return {"sums": {name: float(total) for name, total in self.sums.items()}, "counts": dict(self.counts)}

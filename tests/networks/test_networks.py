@@ -75,7 +75,7 @@ def test_truncation():
     G = small()
     z = torch.randn(64, G.z_dim)
     for _ in range(200):
-        G.mapping(z, update_w_avg=True)
+        G.mapping.update_w_avg(G.mapping(z)[:, 0].mean(0))
     w = G.mapping(z)
     average = G.mapping.w_avg
     assert average.abs().sum() > 0
@@ -293,7 +293,7 @@ def test_minibatch_std():
     x = torch.randn(8, 3, 4, 4, dtype=torch.float64)
     y = minibatch_std(x, 4)
     for i in range(8):
-        group = x[i % 2 :: 2]
+        group = x[i // 4 * 4 :][:4]
         expected = group.var(dim=0, unbiased=False).add(1e-8).sqrt().mean()
         assert torch.allclose(y[i, 3], expected.expand(4, 4))
     assert torch.equal(y[:, :3], x)
@@ -325,4 +325,5 @@ def test_batches_behind_one_another_are_rated_as_if_alone(size):
     c = torch.eye(3, dtype=torch.float64)[torch.arange(size) % 3]
     together = D(torch.cat([one, other]), c.repeat(2, 1), batches=2)
     assert torch.allclose(together, torch.cat([D(one, c), D(other, c)]), rtol=0, atol=1e-12)
-    assert not torch.allclose(together, D(torch.cat([one, other]), c.repeat(2, 1)), rtol=0, atol=1e-6)
+    as_one = D(torch.cat([one, other]), c.repeat(2, 1))  # groups of four are the same in both
+    assert torch.allclose(together, as_one, rtol=0, atol=1e-6) == (size % 4 == 0)

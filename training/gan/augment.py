@@ -12,8 +12,9 @@ and no shape depends on what was drawn, so a GPU is never waited for.
 import torch
 
 from torch_utils.ops import in_float32, widen
+from torch_utils.rng import GLOBAL, Draws
 from training.gan.augment_colour import amplify, draw_colour, draw_gains, recolour
-from training.gan.augment_draws import normal, sometimes, uniform
+from training.gan.augment_draws import sometimes, uniform
 from training.gan.augment_geometry import blit, draw_blit, draw_geometry, resample
 
 AUGPIPES = {
@@ -32,13 +33,13 @@ AUGPIPES = {
 
 
 @in_float32
-def augment(images: torch.Tensor, p: float | torch.Tensor, pipe: str = "bgc") -> torch.Tensor:
+def augment(images: torch.Tensor, p: float | torch.Tensor, pipe: str = "bgc", draws: Draws = GLOBAL) -> torch.Tensor:
     """images [N, C, H, W] about [-1, 1] -> the same shape and type, randomly transformed.
 
     p in [0, 1] is the probability of every single transformation, a number or a tensor []; with 0 the images come back as they
     are. `pipe` is one of `AUGPIPES`. C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA); alpha is moved and cut out together
-    with its image, and never recoloured, filtered or made noisy. Random numbers come from torch's global generator of the
-    images' device. Any number of derivatives by the images. `ValueError` for anything else.
+    with its image, and never recoloured, filtered or made noisy. Random numbers come from `draws`. Any number of derivatives by
+    the images. `ValueError` for anything else.
     """
     if pipe not in AUGPIPES:
         raise ValueError(f"found pipe {pipe!r}, wanted one of {', '.join(AUGPIPES)}")
@@ -51,35 +52,36 @@ def augment(images: torch.Tensor, p: float | torch.Tensor, pipe: str = "bgc") ->
             return images
     groups, dtype, images = AUGPIPES[pipe], images.dtype, widen(images)
     if "blit" in groups:
-        images = blit(images, draw_blit(images, p))
+        images = blit(images, draw_blit(images, p, draws))
     if "geom" in groups:
-        images = resample(images, draw_geometry(images, p))
+        images = resample(images, draw_geometry(images, p, draws))
     colour, alpha = images.tensor_split([1 if images.shape[1] <= 2 else 3], dim=1)
     if "color" in groups:
-        colour = recolour(colour, draw_colour(colour, p))
+        colour = recolour(colour, draw_colour(colour, p, draws))
     if "filter" in groups:
-        colour = amplify(colour, draw_gains(colour, p))
+        colour = amplify(colour, draw_gains(colour, p, draws))
     if "noise" in groups:
-        colour = add_noise(colour, draw_noise(colour, p))
+        colour = add_noise(colour, draw_noise(colour, p, draws))
     images = torch.cat([colour, alpha], dim=1) if alpha.shape[1] else colour
     if "cutout" in groups:
-        images = cut_out(images, *draw_cutout(images, p))
+        images = cut_out(images, *draw_cutout(images, p, draws))
     return images.to(dtype)
 
 
-def draw_noise(colour: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+def draw_noise(colour: torch.Tensor, p: float | torch.Tensor, draws: Draws = GLOBAL) -> torch.Tensor:
     """White noise [N, C, H, W]; its standard deviation is half-normal with σ = 0.1, or 0."""
-    return sometimes(p, 0.1 * normal(colour).abs(), 0)[:, None, None, None] * torch.randn_like(colour)
+    deviation = sometimes(draws, p, 0.1 * draws.normal(colour).abs(), 0)
+    return deviation[:, None, None, None] * draws.normal(colour, *colour.shape[1:])
 
 
 def add_noise(colour: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     return colour + noise
 
 
-def draw_cutout(images: torch.Tensor, p: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_cutout(images: torch.Tensor, p: float | torch.Tensor, draws: Draws = GLOBAL) -> tuple[torch.Tensor, torch.Tensor]:
     """Centres [N, 2], x and y, and sides [N] of what is cut out, all as shares of the image's sides."""
-    side = sometimes(p, torch.full_like(images[:, 0, 0, 0], 0.5), 0)
-    return uniform(images, 0, 1, 2), side
+    side = sometimes(draws, p, torch.full_like(images[:, 0, 0, 0], 0.5), 0)
+    return uniform(draws, images, 0, 1, 2), side
 
 
 def cut_out(images: torch.Tensor, centre: torch.Tensor, side: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,8 @@ import math
 import numpy as np
 import torch
 
-from training.gan.augment_draws import choice, constant, matrices, normal, sometimes, uniform
+from torch_utils.rng import GLOBAL, Draws
+from training.gan.augment_draws import choice, constant, matrices, sometimes, uniform
 from training.gan.augment_geometry import filter_matrix, fold
 
 # Scaling filter of Daubechies' least asymmetric wavelet with 2 vanishing moments, with sum √2.
@@ -59,14 +60,14 @@ def saturate(factor: torch.Tensor) -> torch.Tensor:
     return _identity4(factor) + (factor[:, None, None] - 1) * chroma
 
 
-def draw_colour(colour: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+def draw_colour(colour: torch.Tensor, p: float | torch.Tensor, draws: Draws = GLOBAL) -> torch.Tensor:
     """Brightness, contrast, luma flip, and for RGB hue and saturation, in this order: matrices [N, 4, 4]."""
-    matrix = brighten(sometimes(p, 0.2 * normal(colour), 0))
-    matrix = contrast(sometimes(p, (0.5 * normal(colour)).exp2(), 1)) @ matrix
-    matrix = flip_luma(sometimes(p, choice(colour, 2), 0)) @ matrix
+    matrix = brighten(sometimes(draws, p, 0.2 * draws.normal(colour), 0))
+    matrix = contrast(sometimes(draws, p, (0.5 * draws.normal(colour)).exp2(), 1)) @ matrix
+    matrix = flip_luma(sometimes(draws, p, choice(draws, colour, 2), 0)) @ matrix
     if colour.shape[1] == 3:
-        matrix = rotate_hue(sometimes(p, uniform(colour, -math.pi, math.pi), 0)) @ matrix
-        matrix = saturate(sometimes(p, normal(colour).exp2(), 1)) @ matrix
+        matrix = rotate_hue(sometimes(draws, p, uniform(draws, colour, -math.pi, math.pi), 0)) @ matrix
+        matrix = saturate(sometimes(draws, p, draws.normal(colour).exp2(), 1)) @ matrix
     return matrix
 
 
@@ -119,9 +120,9 @@ def band_gains(amounts: torch.Tensor) -> torch.Tensor:
     return (single / power.sqrt()[:, :, None]).prod(dim=1)
 
 
-def draw_gains(colour: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+def draw_gains(colour: torch.Tensor, p: float | torch.Tensor, draws: Draws = GLOBAL) -> torch.Tensor:
     """Gains [N, 4] of the bands; every band has its own coin."""
-    return band_gains(torch.stack([sometimes(p, normal(colour).exp2(), 1) for _ in range(4)], dim=1))
+    return band_gains(torch.stack([sometimes(draws, p, draws.normal(colour).exp2(), 1) for _ in range(4)], dim=1))
 
 
 def amplify(colour: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:

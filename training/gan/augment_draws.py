@@ -1,6 +1,7 @@
-"""What every augmentation draws with: a coin for each image, random numbers, and constants on the images' device.
+"""What every augmentation draws: a coin for each image, random numbers, and constants on the images' device.
 
-Draws take images [N, C, H, W] for their number, shape, type and device, and look at none of their pixels.
+`draws` says where random numbers come from. Images [N, C, H, W] are taken for their number, shape, type and device; none of
+their pixels is looked at.
 """
 
 import math
@@ -8,24 +9,22 @@ import math
 import numpy as np
 import torch
 
+from torch_utils.rng import Draws
 
-def sometimes(p: float | torch.Tensor, value: torch.Tensor, otherwise: float) -> torch.Tensor:
+
+def sometimes(draws: Draws, p: float | torch.Tensor, value: torch.Tensor, otherwise: float) -> torch.Tensor:
     """value [N, …] where the coin of this image, one of N, comes up, which it does with probability p; else `otherwise`."""
-    coin = torch.rand(len(value), device=value.device) < p
+    coin = draws.uniform(value) < p
     return torch.where(coin.view(-1, *[1] * (value.ndim - 1)), value, otherwise)
 
 
-def normal(images: torch.Tensor, *shape: int) -> torch.Tensor:
-    return torch.randn(len(images), *shape, dtype=images.dtype, device=images.device)
+def uniform(draws: Draws, images: torch.Tensor, low: float, high: float, *shape: int) -> torch.Tensor:
+    return low + (high - low) * draws.uniform(images, *shape)
 
 
-def uniform(images: torch.Tensor, low: float, high: float, *shape: int) -> torch.Tensor:
-    return low + (high - low) * torch.rand(len(images), *shape, dtype=images.dtype, device=images.device)
-
-
-def choice(images: torch.Tensor, count: int) -> torch.Tensor:
+def choice(draws: Draws, images: torch.Tensor, count: int) -> torch.Tensor:
     """Whole numbers from 0 to count − 1, as floats."""
-    return torch.randint(count, (len(images),), device=images.device).to(images.dtype)
+    return draws.integers(images, 0, count).to(images.dtype)
 
 
 def size_of(images: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from training.gan.augment_draws import choice, constant, matrices, normal, size_of, sometimes, uniform
+from torch_utils.rng import GLOBAL, Draws
+from training.gan.augment_draws import choice, constant, matrices, size_of, sometimes, uniform
 
 # Scaling filter of Daubechies' least asymmetric wavelet with 6 vanishing moments ("Ten Lectures on Wavelets", 1992, section
 # 6.4), with sum √2. The digits are those of PyWavelets' `sym6`.
@@ -50,30 +51,30 @@ def translate2d(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return matrices(1, 0, x, 0, 1, y, 0, 0, 1)
 
 
-def draw_blit(images: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+def draw_blit(images: torch.Tensor, p: float | torch.Tensor, draws: Draws = GLOBAL) -> torch.Tensor:
     """x-flip, turns by 90°, shift by whole pixels, in this order: matrices from places in the *result* to those in the image.
 
     An image that is not square is turned by 180° or not at all, as the result has its shape.
     """
-    flip = sometimes(p, choice(images, 2), 0)
+    flip = sometimes(draws, p, choice(draws, images, 2), 0)
     square = images.shape[2] == images.shape[3]
-    turns = sometimes(p, choice(images, 4) if square else 2 * choice(images, 2), 0)
-    shift = sometimes(p, (uniform(images, -0.125, 0.125, 2) * size_of(images)).round(), 0)
+    turns = sometimes(draws, p, choice(draws, images, 4) if square else 2 * choice(draws, images, 2), 0)
+    shift = sometimes(draws, p, (uniform(draws, images, -0.125, 0.125, 2) * size_of(images)).round(), 0)
     mirror = scale2d(1 - 2 * flip, torch.ones_like(flip))  # its own inverse
     return mirror @ quarter_turns2d(-turns) @ translate2d(-shift[:, 0], -shift[:, 1])
 
 
-def draw_geometry(images: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+def draw_geometry(images: torch.Tensor, p: float | torch.Tensor, draws: Draws = GLOBAL) -> torch.Tensor:
     """Scaling, rotation, stretching, rotation, shift, in this order: matrices from places in the result to those in the image.
 
     The two rotations have a smaller probability, so that p is that of any rotation.
     """
     p_rotate = 1 - (1 - p) ** 0.5
-    scale = sometimes(p, (0.2 * normal(images)).exp2(), 1)
-    before = sometimes(p_rotate, uniform(images, -math.pi, math.pi), 0)
-    stretch = sometimes(p, (0.2 * normal(images)).exp2(), 1)
-    after = sometimes(p_rotate, uniform(images, -math.pi, math.pi), 0)
-    shift = sometimes(p, 0.125 * normal(images, 2), 0) * size_of(images)
+    scale = sometimes(draws, p, (0.2 * draws.normal(images)).exp2(), 1)
+    before = sometimes(draws, p_rotate, uniform(draws, images, -math.pi, math.pi), 0)
+    stretch = sometimes(draws, p, (0.2 * draws.normal(images)).exp2(), 1)
+    after = sometimes(draws, p_rotate, uniform(draws, images, -math.pi, math.pi), 0)
+    shift = sometimes(draws, p, 0.125 * draws.normal(images, 2), 0) * size_of(images)
     inverse = scale2d(1 / scale, 1 / scale) @ rotate2d(-before)
     inverse = inverse @ scale2d(1 / stretch, stretch) @ rotate2d(-after)
     return inverse @ translate2d(-shift[:, 0], -shift[:, 1])

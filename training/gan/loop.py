@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from torch_utils.images import from_uint8
 from torch_utils.precision import prepare
-from torch_utils.rng import reseed
 from training.dataset import ImageDataset, batches
 from training.gan.config import TrainingConfig
 from training.gan.ema import update_ema, update_power_average
@@ -41,14 +40,13 @@ def make_step(
 
     def step() -> None:
         images, labels = next(data)
-        reseed(config.seed, rank, state.nimg)
         growth = growth_at(state.nimg, config, state.G.synthesis.resolutions)
         state.grow(growth)
         if growth is not None:
             state.means.add(growth=growth)
         real = shrink(from_uint8(images.to(device, non_blocking=True)), growth, len(state.G.synthesis.resolutions))
         real = real.contiguous(memory_format=torch.channels_last)
-        c = F.one_hot(labels.to(device), dataset.c_dim).float() if dataset.c_dim else None
+        c = F.one_hot(labels.to(device), dataset.c_dim).to(real.dtype) if dataset.c_dim else None
 
         values = scheduled(config, state.nimg)
         now = dataclasses.replace(config, **values)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from networks.sampling import sample
-from torch_utils import distributed
+from torch_utils import distributed, torchrun
 from torch_utils.cores import use_threads
 from torch_utils.files import InputError, read_json, write_json
 from torch_utils.platform import keep_freed_memory
@@ -47,7 +47,7 @@ def _measure(rank: int, world: int, device: torch.device, config, dataset, run_d
     """One process; the first one times the scores, too, and writes `found`."""
     began = time.monotonic()
     keep_freed_memory()
-    use_threads(config.threads, world)
+    use_threads(config.threads, torchrun.on_this_machine(world))
     state = build_state(config, dataset, device, run_dir)
     pace, score = time_training(config, dataset, state, device, rank, world), 0.0
     if rank == 0:

@@ -4,6 +4,7 @@ Random generators and the data order are missing on purpose: both are functions 
 """
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -78,6 +79,11 @@ class TrainingState(SavedState):
         self.scaler_G, self.scaler_D = scaler(config.precision, device), scaler(config.precision, device)
         self.strength = AdaptiveStrength(config.p, config.target, config.ada_kimg)  # of the augmentation
         self.path_mean = 0.0  # moving average of the path lengths
+
+    def shared_values(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from super().shared_values()
+        for name, value in (("p", self.strength.p), ("path_mean", self.path_mean)):
+            yield name, torch.tensor(value, dtype=torch.float64)
 
     def load_state_dict(self, values: dict) -> None:
         if "averages" in self.NETWORKS and "averages" not in values:

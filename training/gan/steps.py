@@ -1,11 +1,17 @@
-"""One update of the discriminator, and one of the generator."""
+"""One update of the discriminator, and one of the generator.
+
+What is drawn for image i of a batch depends on the seed, the images seen and i: not on the number of processes that share the
+batch, nor on `batch_gpu`.
+"""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
 from torch_utils import distributed
 from torch_utils.precision import autocast
+from torch_utils.rng import BatchDraws
 from torch_utils.stats import Means
 from training.gan.ada import r_t
 from training.gan.augment import augment
@@ -16,12 +22,37 @@ from training.gan.state import TrainingState
 from training.run.health import check_finite
 
 
+class Part(NamedTuple):
+    """What goes through the networks at once."""
+
+    real: torch.Tensor  # [N, C, H, W] about [-1, 1], as large as the networks have grown
+    c: torch.Tensor | None  # one-hot [N, c_dim]
+    first: int  # number of its first image in the batch
+    batch: int  # images of all processes together
+
+    def draws(self, state: TrainingState, config: TrainingConfig, use: str, batches: int = 1) -> BatchDraws:
+        """The same every time, for one `use`."""
+        return BatchDraws(self.batch, self.first, "step", config.seed, state.nimg, use, batches=batches)
+
+    def half(self) -> "Part":
+        """Every second image of the batch; of an odd number, as many of the first ones."""
+        n = len(self.real)
+        take = slice(None, None, 2) if n % 2 == 0 else slice(0, max(n // 2, 1))
+        shrunk = 2 if n % 2 == 0 else 1
+        return Part(self.real[take], None if self.c is None else self.c[take], self.first // shrunk, self.batch // shrunk)
+
+
 def generate(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor | None:
     """Images for both updates, as many and as large as `real` and of its classes: D's update leaves G as it is.
 
-    None with `batch_gpu`, which saves memory: then each update makes its own, a part at a time.
+    None with `batch_gpu`, which saves memory: then each update makes them anew, a part at a time.
     """
-    return None if config.batch_gpu else _generate(state, config, real, c, update_w_avg=True)
+    if config.batch_gpu:
+        return None
+    (part,) = _parts(real, c, config)
+    images, w_mean = _generate(state, config, part)
+    state.G.mapping.update_w_avg(distributed.average_tensor(w_mean))
+    return images
 
 
 def discriminator_step(
@@ -38,15 +69,21 @@ def discriminator_step(
     state.D.requires_grad_(True)
     state.D.freeze(config.freezed)
     state.opt_D.zero_grad(set_to_none=True)
-    r_t_mean: torch.Tensor | float = 0.0
+    signs: torch.Tensor | float = 0.0  # sum over this process's images; whole, so that it is the same in whatever parts
+    w_mean: torch.Tensor | float = 0.0
     parts = list(_parts(real, c, config))
-    for real, c in parts:
-        with torch.no_grad():
-            fake = _generate(state, config, real, c, update_w_avg=True) if generated is None else generated.detach()
+    for part in parts:
+        real, draws = part.real, part.draws(state, config, "discriminator", batches=2 if alike else 1)
+        if generated is None:
+            with torch.no_grad():
+                fake, w_of_part = _generate(state, config, part)
+            w_mean = w_mean + w_of_part / len(parts)
+        else:
+            fake = generated.detach()
         images = [torch.cat([real, fake])] if alike else [real, fake]
         images[0].requires_grad_(penalise)
         with autocast(config.precision, real.device, twice=penalise):
-            rated = [_rate(state, config, x, c, batches=len(x) // len(real)) for x in images]
+            rated = [_rate(state, config, x, part.c, draws) for x in images]
         real_logits, fake_logits = torch.cat(rated).chunk(2)
         loss = adversarial = discriminator_loss(config.loss, real_logits, fake_logits)
         if penalise:
@@ -56,15 +93,18 @@ def discriminator_step(
                 means.add(**{name: squared_norm})
         _check("the discriminator's loss", loss, state, {"the real images": real})
         state.scaler_D.scale(loss / len(parts)).backward()
-        r_t_mean = r_t_mean + r_t(config.loss, real_logits, fake_logits) / len(parts)
+        signs = signs + (r_t(config.loss, real_logits, fake_logits) * len(real)).round()
         means.add(loss_D=adversarial, real_logits=real_logits, fake_logits=fake_logits)
+    if isinstance(w_mean, torch.Tensor):
+        state.G.mapping.update_w_avg(distributed.average_tensor(w_mean))
     _update(state, config, "D", means)
+    r_t_mean = signs / sum(len(part.real) for part in parts)
     means.add(signs=r_t_mean)  # the name that records have
     if config.aug != "noaug":
         means.add(p=state.strength.p)
     if config.aug == "ada":
-        everywhere = distributed.average({"r_t": float(r_t_mean)}, real.device)["r_t"]
-        state.strength.update(everywhere * config.batch, config.batch)
+        of_all = distributed.average({"signs": float(signs)}, real.device)["signs"] * distributed.place()[1]
+        state.strength.update(of_all, parts[0].batch)
 
 
 def generator_step(
@@ -80,67 +120,75 @@ def generator_step(
     state.D.requires_grad_(False)
     state.opt_G.zero_grad(set_to_none=True)
     parts = list(_parts(real, c, config))
-    for real, c in parts:
+    length: torch.Tensor | float = 0.0
+    for part in parts:
+        real, draws = part.real, part.draws(state, config, "generator")
         with autocast(config.precision, real.device, twice=regularise):
             real_logits = None
             if config.loss == "relativistic":
                 with torch.no_grad():
-                    real_logits = _rate(state, config, real, c)
-        fake = _generate(state, config, real, c) if generated is None else generated
+                    real_logits = _rate(state, config, real, part.c, draws)
+        fake = _generate(state, config, part)[0] if generated is None else generated
         with autocast(config.precision, real.device, twice=regularise):
-            fake_logits = _rate(state, config, fake, c)
+            fake_logits = _rate(state, config, fake, part.c, draws)
         loss = adversarial = generator_loss(config.loss, fake_logits, real_logits)
         if regularise:
-            lengths = _path_lengths(state, config, real, c)
+            lengths = _path_lengths(state, config, part.half())
             loss = adversarial + config.pl_weight * config.pl_interval * path_penalty(lengths, state.path_mean)
+            length = length + lengths.detach().mean() / len(parts)
             means.add(path_length=lengths)
         _check("the generator's loss", loss, state, {"the real images": real})
         state.scaler_G.scale(loss / len(parts)).backward()
         means.add(loss_G=adversarial)
     _update(state, config, "G", means)
+    if regularise:  # after the penalty, which all parts and processes take against the same mean
+        length = distributed.average({"length": float(length)}, real.device)["length"]
+        state.path_mean += 0.01 * (length - state.path_mean)
 
 
-def _parts(real: torch.Tensor, c: torch.Tensor | None, config: TrainingConfig) -> Iterator[tuple]:
-    """What goes through the networks at once; the gradients of all parts are added up."""
+def _parts(real: torch.Tensor, c: torch.Tensor | None, config: TrainingConfig) -> Iterator[Part]:
+    """Of this process's share of the batch; the gradients of all parts are added up."""
+    rank, world = distributed.place()
     size = config.batch_gpu or len(real)
     for start in range(0, len(real), size):
-        yield real[start : start + size], None if c is None else c[start : start + size]
+        part = slice(start, start + size)
+        yield Part(real[part], None if c is None else c[part], rank * len(real) + start, world * len(real))
 
 
-def _generate(
-    state: TrainingState, config: TrainingConfig, like: torch.Tensor, c: torch.Tensor | None, **options
-) -> torch.Tensor:
-    with autocast(config.precision, like.device):
-        return state.G.synthesis(_styles(state, config, like, c, **options), "random", full_size=False)
+def _generate(state: TrainingState, config: TrainingConfig, part: Part) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images, and the mean w [w_dim] of their first layer."""
+    draws = part.draws(state, config, "images")
+    with autocast(config.precision, part.real.device):
+        ws = _styles(state, config, part, draws)
+        return state.G.synthesis(ws, "random", full_size=False, draws=draws), ws[:, 0].detach().mean(0)
 
 
-def _styles(state: TrainingState, config: TrainingConfig, like: torch.Tensor, c: torch.Tensor | None, **options):
-    """ws [N, num_ws, w_dim] of fresh noise; with `style_mixing`, of two where some layer is crossed."""
-    noise = lambda: torch.randn(len(like), state.G.z_dim, device=like.device)
-    ws = state.G.mapping(noise(), c, **options)
+def _styles(state: TrainingState, config: TrainingConfig, part: Part, draws: BatchDraws) -> torch.Tensor:
+    """ws [N, num_ws, w_dim] of fresh noise; with `style_mixing`, of two where some layer but the first is crossed."""
+    ws = state.G.mapping(draws.normal(part.real, state.G.z_dim), part.c)
     if config.style_mixing > 0 and state.G.num_ws > 1:  # Karras et al. 2019, section 3.1; each image has its own crossover
-        crossover = torch.randint(1, state.G.num_ws, (len(like), 1), device=like.device)
-        mixed = torch.rand(len(like), 1, device=like.device) < config.style_mixing
-        second = mixed & (torch.arange(state.G.num_ws, device=like.device) >= crossover)  # [N, num_ws]
-        ws = torch.where(second[:, :, None], state.G.mapping(noise(), c), ws)
+        crossover = draws.integers(part.real, 1, state.G.num_ws, 1)
+        mixed = draws.uniform(part.real, 1) < config.style_mixing
+        second = mixed & (torch.arange(state.G.num_ws, device=ws.device) >= crossover)  # [N, num_ws]
+        ws = torch.where(second[:, :, None], state.G.mapping(draws.normal(part.real, state.G.z_dim), part.c), ws)
     return ws
 
 
-def _path_lengths(state: TrainingState, config: TrainingConfig, like: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-    """Of half as many images as a part has, as in StyleGAN2; keeps their moving average."""
-    half = slice(0, max(len(like) // 2, 1))
-    ws = _styles(state, config, like[half], None if c is None else c[half])
-    images = state.G.synthesis(ws, "random", full_size=False)
-    lengths = path_lengths(images, ws, torch.randn_like(images) / (images.shape[2] * images.shape[3]) ** 0.5)
-    mean = distributed.average({"length": lengths.mean().item()}, like.device)["length"]
-    state.path_mean += 0.01 * (mean - state.path_mean)
-    return lengths
+def _path_lengths(state: TrainingState, config: TrainingConfig, part: Part) -> torch.Tensor:
+    """Of as many images as the part has."""
+    draws = part.draws(state, config, "lengths")
+    ws = _styles(state, config, part, draws)
+    images = state.G.synthesis(ws, "random", full_size=False, draws=draws)
+    return path_lengths(images, ws, draws.normal(images, *images.shape[1:]) / (images.shape[2] * images.shape[3]) ** 0.5)
 
 
-def _rate(state: TrainingState, config: TrainingConfig, images: torch.Tensor, c: torch.Tensor | None, batches: int = 1):
-    """Logits of `batches` batches behind one another, each with these labels; real and generated images are augmented alike."""
-    images = augment(images, state.strength.p, config.augpipe) if config.aug != "noaug" else images
-    return state.D(images, None if c is None else c.repeat(batches, 1), batches)
+def _rate(
+    state: TrainingState, config: TrainingConfig, images: torch.Tensor, c: torch.Tensor | None, draws: BatchDraws
+) -> torch.Tensor:
+    """Logits of `draws.batches` batches behind one another, each with labels c; real and generated images are augmented
+    alike."""
+    images = augment(images, state.strength.p, config.augpipe, draws) if config.aug != "noaug" else images
+    return state.D(images, None if c is None else c.repeat(draws.batches, 1), draws.batches)
 
 
 def _check(what: str, value: torch.Tensor, state: TrainingState, inputs: dict[str, torch.Tensor]) -> None:

@@ -34,6 +34,7 @@ def run_steps(
         stack.enter_context(readers_watched())
         for source in data:
             stack.enter_context(contextlib.closing(source))
+        distributed.check_equal(state.shared_values(), device)
         reporter = None
         if make_reporter:
             reporter = stack.enter_context(contextlib.closing(make_reporter(stop)))
@@ -77,12 +78,17 @@ def _run(
                 if tick // config.snap > before // config.snap or last:
                     reporter.snapshot()
                     saved_at = time.monotonic()
-            distributed.wait_for_all()
-        if distributed.any_process(stop.requested, device):
+            distributed.check_equal(state.shared_values(), device)
+        due = reporter is not None and time.monotonic() - saved_at > 60 * config.save_every
+        stopping, saving = distributed.any_process(device, stop.requested, due)
+        if stopping or saving:
+            state.means.share(device)
+        if stopping:
             if reporter:
                 reporter.stop()
             return False
-        if reporter and time.monotonic() - saved_at > 60 * config.save_every:
-            state.save(run_dir)
+        if saving:
+            if reporter:
+                state.save(run_dir)
             saved_at = time.monotonic()
     return True

@@ -41,7 +41,7 @@ def time_steps(step: Callable[[], None], config: RunConfig, state: SavedState, c
     while more:
         for _ in range(cycle):
             advance(step, config, state)
-        more = distributed.any_process(state.seconds - seconds < TIMED, device)
+        (more,) = distributed.any_process(device, state.seconds - seconds < TIMED)
     return (state.seconds - seconds) / (state.nimg - nimg) * 1000
 
 

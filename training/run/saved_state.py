@@ -73,6 +73,13 @@ class SavedState:
                 if not tensor.isfinite().all():
                     raise ValueError(f"{name}.{key} is not finite")
 
+    def shared_values(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whatever is the same in all processes of a run, by name."""
+        for name in self.NETWORKS:
+            for key, tensor in getattr(self, name).state_dict().items():
+                yield f"{name}.{key}", tensor
+        yield "nimg", torch.tensor(self.nimg)
+
     def save(self, run_dir: Path) -> None:
         """Write `training-state.pt`; the one before stays as `training-state.previous.pt`."""
         path, previous = run_dir / STATE, run_dir / PREVIOUS_STATE

@@ -30,8 +30,8 @@ from training.run.health import Diverged
 from training.run.options import RunConfig
 from training.run.saved_state import SavedState
 
-# How long, how chatty and how greedy a run is.
-FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "track", "run"}
+# How long, how chatty and how greedy a run is, and how many processes share it.
+FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "gpus", "batch_gpu", "track", "run"}
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named
 Config = TypeVar("Config", bound=RunConfig)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from tests.ranks import run_ranks
 from torch_utils import distributed
 from torch_utils.files import InputError
 from torch_utils.stats import Means
@@ -52,6 +53,22 @@ def training_worker(rank, world, device, path):
 
 def test_weights_stay_equal(tmp_path):
     distributed.launch(training_worker, 2, CPU, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def apart_worker(rank, world, device, out):
+    weights = {"G.a": torch.ones(3, 2).t(), "D.b": torch.ones(4, dtype=torch.bfloat16), "D.on": torch.tensor(True)}
+    distributed.check_equal(weights.items(), device)
+    if rank == 1:
+        weights["D.b"][2] = 1 + 2**-7  # the next number
+        weights["D.on"].fill_(False)
+    with pytest.raises(InputError, match="D.b of process 1 is not that of process 0, and 2 in all differ"):
+        distributed.check_equal(weights.items(), device)
+    (out / str(rank)).touch()
+
+
+def test_processes_that_have_come_apart_are_noticed(tmp_path):
+    run_ranks(apart_worker, 2, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -149,25 +149,21 @@ def test_freezed_blocks_do_not_learn():
     assert not torch.equal(state.D.state_dict()["blocks.1.conv0.weight"], make()[1].D.state_dict()["blocks.1.conv0.weight"])
 
 
-def test_accumulated_gradients_are_the_whole_batch():
-    """Two parts of four images, and eight at once. The minibatch standard deviation looks at groups of four within a part, so
-    the batch is arranged to have the same groups both times."""
-    gradients = {}
-    for part in (None, 4):
-        config, state = make(batch=8, batch_gpu=part)
-        state.D.mbstd_group_size = 1
-        noise = torch.randn(8, 8, generator=torch.Generator().manual_seed(3))
-        draws = iter(noise.split(part or 8))
-        state.G.mapping.register_forward_pre_hook(lambda module, inputs, draws=draws: (next(draws), *inputs[1:]))
-        state.G.synthesis.forward = fixed_noise(state.G.synthesis)
-        state.opt_G.step = lambda *a, **k: None
-        generator_step(state, config, real_images(8), None, Means())
-        gradients[part] = torch.cat([p.grad.flatten() for p in state.G.parameters() if p.grad is not None])
-    assert torch.allclose(gradients[None], gradients[4], rtol=1e-3, atol=1e-7)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_accumulated_gradients_are_the_whole_batch(loss):
+    """Two parts of four images, and eight at once: the same latents, noise, augmentations and groups."""
+    options = dict(batch=8, loss=loss, aug="ada", p=0.5, pl_weight=2.0, style_mixing=0.9, glr=1e-9, dlr=1e-9)
+    whole, parts = (after(steps=1, batch_gpu=part, **options)[2] for part in (None, 4))
+    for name in "GD":
+        one, other = (torch.cat([p.grad.flatten() for p in getattr(state, name).parameters()]) for state in (whole, parts))
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5 * one.abs().max())
+    assert torch.allclose(whole.G.mapping.w_avg, parts.G.mapping.w_avg, rtol=1e-4, atol=1e-8)
+    assert whole.path_mean == pytest.approx(parts.path_mean, rel=1e-5) and whole.path_mean > 0
+    assert whole.strength.state_dict() == parts.strength.state_dict()
 
 
 def test_both_updates_see_the_same_generated_images():
-    """Drawn once a step; with batch_gpu, to save memory, each update draws its own, a part at a time."""
+    """Drawn once a step; with batch_gpu, to save memory, each update draws them anew, a part at a time."""
     drawn = {}
     for part in (None, 2):
         config, state = make(batch=4, batch_gpu=part)
@@ -180,11 +176,6 @@ def test_both_updates_see_the_same_generated_images():
         assert any(not torch.equal(a, b) for a, b in zip(before, state.G.parameters()))
         drawn[part] = calls
     assert drawn == {None: [4], 2: [2, 2, 2, 2]}
-
-
-def fixed_noise(synthesis):
-    forward = synthesis.forward
-    return lambda ws, noise_mode, **options: forward(ws, "const", **options)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
