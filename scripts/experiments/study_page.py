@@ -39,7 +39,7 @@ def read_record(run: Run, records: Path) -> dict | None:
     record = read_json(path) if path.exists() else None
     if not record or record["settings"] != settings(run.config.to_json()):
         return None
-    points = [point for point in record["points"] if point["kimg"] <= run.config.kimg]
+    points = [point for point in record["points"] if int(point["kimg"]) <= run.config.kimg]  # a last batch goes beyond
     return record | dict(points=points) if record["points"][-1]["kimg"] >= run.config.kimg else None
 
 

@@ -77,7 +77,7 @@ def small_study(image_folder, tmp_path, monkeypatch):
     """study(*words) runs two rows with two seeds at 16 pixels for a kimg, with scores that are made up."""
     pytest.importorskip("matplotlib", reason="needs the dev extra")
     preset, made = PRESETS["small"], itertools.count()
-    narrow = dict(channel_base=64, channel_max=8, d_channel_base=64, z_dim=8, style_depth=2, batch=50, aug="noaug")
+    narrow = dict(channel_base=64, channel_max=8, d_channel_base=64, z_dim=8, style_depth=2, batch=48, aug="noaug")
 
     def scores(fakes):
         numbers = dict(floor=1.0, floor_counts=[4, 4], precision=0.5, recall=0.25)
@@ -116,7 +116,7 @@ def test_from_the_command_to_the_page(small_study, tmp_path):
     records = sorted((tmp_path / "docs" / "study").glob("*.json"))
     assert len(records) == 4
     record = json.loads(records[0].read_text())
-    assert [point["kimg"] for point in record["points"]] == [0, 1] and set(record["points"][0]["scores"]) == set(METRICS)
+    assert [point["kimg"] for point in record["points"]] == [0, 1.008] and set(record["points"][0]["scores"]) == set(METRICS)
     assert record["points"][1]["seconds"] > 0 and record["parameters"] > 0
     page = (tmp_path / "docs" / "study.md").read_text()
     assert page.startswith("# Modulations compared\n") and page.count("| none |") == page.count("| bank |") == 1
