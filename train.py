@@ -16,7 +16,6 @@ import torch
 
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.metric_name import parse_metric
-from networks.discriminator import GROUP
 from torch_utils import distributed, torchrun
 from torch_utils.cli import GroupedOption, Progress, command, counted, run
 from torch_utils.cores import use_threads
@@ -27,7 +26,7 @@ from torch_utils.run_dir import CHECKED, only_trainer
 from training.dataset import ImageDataset, evaluation_batches
 from training.gan.budget import check_networks
 from training.gan.config import TrainingConfig, resolve
-from training.gan.contradictions import check_given, check_size
+from training.gan.contradictions import check_given, check_size, group_notes
 from training.gan.estimate import print_costs
 from training.gan.loop import train
 from training.gan.names_elsewhere import HINTS
@@ -185,14 +184,6 @@ def check_processes(config: TrainingConfig, device: torch.device) -> None:
     if device.type == "cpu" and torchrun.on_this_machine(config.gpus) > (cores := os.cpu_count() or 1):
         there_are = f"this machine has no GPU to use and {counted(cores, 'core')}"
         print(f"warning: --gpus {config.gpus}: {there_are}; more processes than that make it slower", file=sys.stderr)
-
-
-def group_notes(config: TrainingConfig) -> list[str]:
-    """Where the minibatch standard deviation depends on how the batch is shared out."""
-    share = config.batch_gpu or config.batch // config.gpus
-    if share % GROUP == 0 or share == config.batch:
-        return []
-    return [f"Groups:        of {share} images, not of {GROUP}, in the minibatch standard deviation: other --gpus, another run"]
 
 
 def build_evaluator(

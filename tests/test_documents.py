@@ -192,7 +192,7 @@ def test_files_and_tests_that_are_named_exist(path):
 
 
 def all_options():
-    found, waiting = {"--help", "--force-reinstall"}, []
+    found, waiting = {"--help", "--force-reinstall", "--max-restarts"}, []  # the latter two of pip and torchrun
     for path in [*ROOT.glob("*.py"), *ROOT.glob("scripts/**/*.py")]:
         if "main" in (source := path.read_text(encoding="utf-8")) and "click" in source:
             module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

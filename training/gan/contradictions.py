@@ -1,5 +1,6 @@
 """Options that contradict one another, or the images: an option that does nothing is a mistake, so it is refused."""
 
+from networks.discriminator import GROUP
 from networks.modulation import STYLED_ONCE
 from networks.resolutions import resolutions
 from torch_utils.cli import counted
@@ -37,3 +38,11 @@ def check_size(dataset: ImageDataset) -> None:
         resolutions(dataset.resolution)
     except ValueError as error:
         raise InputError(f"{dataset.name}: {error}") from None
+
+
+def group_notes(config: TrainingConfig) -> list[str]:
+    """Where the minibatch standard deviation depends on how the batch is shared out."""
+    share = config.batch_gpu or config.batch // config.gpus
+    if share % GROUP == 0 or share == config.batch:
+        return []
+    return [f"Groups:        of {share} images, not of {GROUP}, in the minibatch standard deviation: other --gpus, another run"]

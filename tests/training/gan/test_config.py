@@ -9,6 +9,7 @@ import pytest
 from torch_utils.cli import NAMED_VALUES
 from torch_utils.files import InputError, read_json, write_json
 from training.gan.config import TrainingConfig, resolve
+from training.gan.contradictions import group_notes
 from training.run.options import GROUPS, options_of
 from training.run.start import restore
 from training.style_transfer.config import StyleConfig
@@ -168,3 +169,9 @@ def test_a_resumed_run_has_its_other_options_still(tmp_path):
 def test_errors_are_one_line_that_a_terminal_can_show():
     error = InputError("a\nb\x1b[2J\udcff" + "x" * 10_000)
     assert str(error).startswith("a b\\x1b[2J\\udcffxxx") and str(error).isprintable() and len(str(error)) < 3000
+
+
+def test_groups_that_depend_on_the_number_of_processes_are_named():
+    notes = lambda **options: group_notes(TrainingConfig(data="", **options))
+    assert not notes(batch=16) and not notes(batch=6) and not notes(batch=16, gpus=4) and not notes(batch=16, batch_gpu=8)
+    assert "of 3 images, not of 4" in notes(batch=6, gpus=2)[0] and "of 2 images" in notes(batch=16, gpus=2, batch_gpu=2)[0]
