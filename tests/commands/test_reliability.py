@@ -29,7 +29,7 @@ SHORT = dict(batch=4, channel_base=128, channel_max=16, z_dim=8, style_depth=2, 
 RECIPES = {
     "relativistic": dict(workers=2),
     "logistic, ada, labels": dict(
-        loss="logistic", pl_weight=1.0, style_mixing=0.9, aug="ada", target=-0.5, ada_kimg=0.1, cond=True
+        loss="logistic", pl_weight=1.0, style_mixing=0.9, aug="ada", target=-1.0, ada_kimg=0.1, cond=True
     ),
     "growing": dict(grow=True, grow_kimg=0.007),
     "bf16": dict(precision="bf16", reg_interval=2),
@@ -657,7 +657,7 @@ def test_second_sigterm_ends_a_training_at_once_and_damages_nothing(run_command,
     assert values.pop("checksum") == checksum(values) and values["step"] == 2  # of the last snapshot
 
 
-ALL_ON = "--aug ada --ada-kimg 0.1 --target -0.5 --grow 1 --grow-kimg 0.007 --cond 1 --workers 2".split()
+ALL_ON = "--aug ada --ada-kimg 0.1 --target -0.9 --grow 1 --grow-kimg 0.007 --cond 1 --workers 2".split()
 
 
 @needs_posix
