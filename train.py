@@ -57,9 +57,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     """Train a generator on a folder or zip of images.
 
     Makes OUTDIR/00000-<data>-<cfg>-…/ with snapshots, pictures, statistics and scores. To go on after an interruption,
-    run the same command with --resume auto.
-
-    On several GPUs of this machine: --gpus N. With torchrun, which knows of other machines, too, leave --gpus out.
+    run the same command with --resume auto. On several GPUs: --gpus N; on several machines: torchrun, and no --gpus.
 
     Example: train.py --outdir runs --data images.zip --cfg tiny
     """
@@ -131,12 +129,11 @@ def work(
     """One process of the run; whether it came to its end. The first one writes, and so holds the lock."""
     keep_freed_memory()
     use_threads(config.threads, torchrun.on_this_machine(world))
-    evaluator = None
     with only_trainer(run_dir) if rank == 0 else contextlib.nullcontext():
         if rank == 0:
             write_start(run_dir, config, header)
             write_json(run_dir / CHECKED, dataset.findings())
-            evaluator = build_evaluator(config, dataset, device, inception)
+        evaluator = build_evaluator(config, dataset, device, inception) if rank == 0 else None
         state = build_state(config, dataset, device, run_dir if resumed else None)
         return train(config, dataset, state, run_dir, evaluator, device, rank, world)
 

@@ -211,6 +211,7 @@ def test_every_option_has_a_test():
     """An option that is new must be added to one of these lists, and to a test that sees its effect."""
     arriving = {mark.args[1][i][0] for mark in test_options_arrive.pytestmark for i in range(len(mark.args[1]))}
     elsewhere = "--outdir --data --cfg --desc --gpus --device --batch --kimg --hours --metrics --inception --cond --resume"
+    elsewhere += " --modulation-options"  # tests/training/gan/test_config.py
     known = arriving | {*elsewhere.split(), "--dry-run", "--help"}
     assert {option.opts[-1] for option in train.main.params} <= known
 

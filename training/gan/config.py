@@ -65,7 +65,7 @@ class TrainingConfig(RunConfig):
     style_depth: int = option(64, None, "s_d of the descriptor [s_d, 3, 3]", **_within("style_depth"))
     mapping_layers: int = option(2, None, "layers of the mapping network", **_within("mapping_layers"))
     modulation_options: dict | None = option(
-        None, NETWORKS, "further arguments of the modulation, such as kernel_size=1,parts=spatial", shown="by preset, if any"
+        None, NETWORKS, "further arguments of the modulation, such as kernel_size=1,parts=spatial", shown="the preset's, if any"
     )
     padding: str = option("zeros", None, "beyond the borders of maps that predicted kernels act on", choices=PADDINGS)
     noise: bool = option(True, None, "noise in every layer of the generator")
