@@ -457,6 +457,7 @@ def altered(values: dict, *path, value) -> None:
         (("opt_G", "state", 0, "exp_avg"), torch.full((1,), float("nan")), "exp_avg"),
         (("opt_G", "state", 0, "step"), torch.tensor(float("nan")), "step that is not finite"),
         (("opt_G", "state", 0), {"step": torch.tensor(1.0)}, "wanted those of Adam"),
+        (("opt_G", "state", 999), {"step": torch.tensor(1.0)}, "of '999', which is no parameter"),
         (("opt_D", "state", 0, "exp_avg_sq"), torch.zeros(1).expand(2**33), "that is not there in full"),
         (("means", "sums"), {"loss_D": "much"}, "means that are none"),
         (("first_scores",), {"fid1k": float("inf")}, "first_scores"),

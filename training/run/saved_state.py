@@ -133,6 +133,9 @@ def load_optimiser(optimiser: torch.optim.Optimizer, values: dict) -> None:
     """What it has accumulated, but not its settings: the learning rate is an option, not a state."""
     own = [{key: value for key, value in group.items() if key != "params"} for group in optimiser.param_groups]
     optimiser.load_state_dict(values)
+    known = {parameter for group in optimiser.param_groups for parameter in group["params"]}
+    if strangers := [key for key in optimiser.state if key not in known]:
+        raise ValueError(f"found what an optimiser has of {str(strangers[0])[:40]!r}, which is no parameter")
     for group, settings in zip(optimiser.param_groups, own):
         group.update(settings)
         for parameter in group["params"]:
