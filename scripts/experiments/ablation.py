@@ -11,6 +11,7 @@ import json
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -34,6 +35,14 @@ from training.run.saved_state import states
 
 PATH = click.Path(path_type=Path)
 EMOJI = Path(__file__).resolve().parents[2] / "datasets" / "emoji32.zip"
+DATA = click.option(
+    "--data",
+    type=PATH,
+    multiple=True,
+    default=[EMOJI],
+    show_default="datasets/emoji32.zip",
+    help="folder or zip; may be repeated",
+)
 
 
 def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None:
@@ -59,15 +68,13 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
         sys.exit(STATUS)
 
 
+def data_words(data: Iterable[Path]) -> list[str]:
+    """`--data` as a page shows it: without folders of this machine."""
+    return [f"--data {shlex.quote(path.name if path.resolve() != EMOJI else 'datasets/emoji32.zip')}" for path in data]
+
+
 @command()
-@click.option(
-    "--data",
-    type=PATH,
-    multiple=True,
-    default=[EMOJI],
-    show_default="datasets/emoji32.zip",
-    help="folder or zip; may be repeated",
-)
+@DATA
 @click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
 @click.option("--docs", type=PATH, default=Path("out/study-docs"), help="for ablation.md, its pictures and the records of runs")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")
@@ -97,7 +104,7 @@ def main(data, outdir, docs, tables, kimg, seeds, snap, write_only, device):
             execute(config, outdir / name, chosen)
             write_record(config, outdir / name, docs / "ablation")
     for table in tables:
-        names = [f"--data {shlex.quote(path.name if path.resolve() != EMOJI else 'datasets/emoji32.zip')}" for path in data]
+        names = data_words(data)
         words = [f"--table {shlex.quote(table)} --kimg {kimg} --seeds {seeds} --snap {snap} --docs docs"]
         lines = [f"`python -m scripts.experiments.ablation {' '.join(names + words)}`", ""]
         for path in data:

@@ -15,7 +15,7 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.experiments.ablation import EMOJI, PATH, execute
+from scripts.experiments.ablation import DATA, PATH, data_words, execute
 from scripts.experiments.ablation_page import insert
 from scripts.experiments.study_page import read_record, section, write_record
 from scripts.experiments.study_plan import STAGES, Run, planned
@@ -29,14 +29,7 @@ RECORDS, PAGE = "study", "study.md"
 
 
 @command()
-@click.option(
-    "--data",
-    type=PATH,
-    multiple=True,
-    default=[EMOJI],
-    show_default="datasets/emoji32.zip",
-    help="folder or zip; may be repeated",
-)
+@DATA
 @click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
 @click.option("--docs", type=PATH, default=Path("out/study-docs"), help=f"for {PAGE}, its pictures and the records of runs")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="may be repeated  [default: all]")
@@ -68,7 +61,7 @@ def main(data, outdir, docs, stages, chosen, kimg, seeds, snap, precision, hours
         print_plan(plan, docs)
         return
     make_folders(docs, docs / RECORDS, docs / "images")
-    words = [f"--data {shlex.quote(path.name if path.resolve() != EMOJI else 'datasets/emoji32.zip')}" for path in data]
+    words = data_words(data)
     for stage, runs in plan.items():
         write = lambda stage=stage, runs=runs: write_page(stage, runs, docs, words)
         for i, one in enumerate(runs, 1):
