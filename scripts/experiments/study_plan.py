@@ -1,7 +1,8 @@
 """The study of modulations as it is planned, before it is run: its stages in order, their rows, what each is to answer.
 
-Every row is the `small` preset with these changes: the same images in the same order, discriminator, loss and augmentation.
-Within a stage all rows come with seed 0, then all with seed 1, and so on: wherever it stops, rows have equally many seeds.
+Every row is the `small` preset with the changes of `recipe` and its own: the same images in the same order, discriminator, loss
+and augmentation. Within a stage all rows come with seed 0, then all with seed 1, and so on: wherever it stops, rows have
+equally many seeds.
 """
 
 import bisect
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 
 from networks.generator import Generator
-from scripts.experiments.ablation_tables import adaconv, configure, run_name, with_lr
+from scripts.experiments.ablation_tables import configure
 from training.gan.config import TrainingConfig, resolve
 
 CFG = "small"
@@ -26,11 +27,22 @@ NETWORK = ("z_dim", "style_depth", "mapping_layers", "channel_base", "channel_ma
 BASE = "adaconv"  # whose parameters the others get, and which reaches others' ends
 MAX_WIDTH = 512  # channels at the images' own size
 OTHERS = ("adain", "demod", "bank")  # modulations with a style path in every layer
+EQUAL = dict(lr_multiplier=1.0)  # of the style path: as fast as all other weights
 
 
-def of(modulation: str) -> dict:
-    """With its own defaults: of AdaConv those of the preset."""
-    return {} if modulation == BASE else dict(modulation=modulation)
+def recipe(side: int) -> dict:
+    """Of all rows: half the widths of `small`, and learning rates that are equal by construction.
+
+    With --forced-norm each step turns the weights of every layer by an angle that the rate alone sets, whatever the modulation; the
+    rates fall as 1 / √images (EDM2: Karras et al. 2024), which needs no end of the run: a run of 64 kimg is the beginning of one of 128.
+    """
+    widths = dict(channel_base=16 * side, d_channel_base=16 * side)
+    return widths | dict(forced_norm=True, glr=0.003, dlr=0.004, lr_decay_kimg=10.0)
+
+
+def row(modulation: str = BASE, changes: dict | None = None, **options) -> dict:
+    """A modulation with `options` of its own, and other changes of the recipe."""
+    return dict(modulation=modulation, modulation_options=EQUAL | options) | (changes or {})
 
 
 @dataclass(frozen=True)
@@ -42,29 +54,26 @@ class Stage:
     same_parameters: bool = False  # the others are widened until they have as many parameters as AdaConv
 
 
+MODULATIONS = {name: row(name) for name in (BASE, *OTHERS, "none")}
 STAGES = {
-    "modulations": Stage("Which modulation learns most from equally many images, at equal widths?", {
-        name: of(name) for name in (BASE, *OTHERS, "none")
-    }),
+    "modulations": Stage("Which modulation learns most from equally many images, at equal widths?", MODULATIONS),
+    "rates": Stage("Does the order depend on the learning rates?", {
+        **{f"{name}, style ×{lr}": row(name, lr_multiplier=float(lr)) for name in (BASE, *OTHERS) for lr in (4, 16)},
+        **{f"{name}, all ×½": row(name, dict(glr=0.0015, dlr=0.002)) for name in (BASE, "demod")},
+    }, seeds=3),
     "parts": Stage("Which part of AdaConv's kernels has to depend on the style, and how large have they to be?", {
-        BASE: {},
-        **{f"{part} alone": adaconv(demodulate=True, parts=part) for part in ("spatial", "pointwise", "bias")},
-        **{f"k = {k}": adaconv(demodulate=True, kernel_size=k) for k in (1, 5)},
+        BASE: row(),
+        **{f"{part} alone": row(parts=part) for part in ("spatial", "pointwise", "bias")},
+        **{f"k = {k}": row(kernel_size=k) for k in (1, 5)},
     }),
-    "rates": Stage("Does the order depend on how fast the style path learns?", {
-        BASE: {},
-        **{f"adaconv, style lr ×{lr}": adaconv(demodulate=True, lr_multiplier=float(lr)) for lr in (1, 16)},
-        **{f"{name}, style lr ×{lr}": with_lr(float(lr), name) for name in OTHERS for lr in (4, 16, 64)},
-    }),
-    "same parameters": Stage("And at equal parameters?", {
-        name: of(name) for name in (BASE, *OTHERS, "none")
-    }, same_parameters=True),
+    "same parameters": Stage("And at equal parameters?", MODULATIONS, same_parameters=True),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
     row: str
+    changes: dict  # of the recipe
     config: TrainingConfig
     side: int
     channels: int
@@ -72,8 +81,9 @@ class Run:
     @property
     def name(self) -> str:
         """Of its folder and its record: equal runs of several stages are run once."""
-        own = self.config.channel_base != resolve(CFG, self.side, {})["channel_base"]
-        return run_name(self.config) + f"-cbase={self.config.channel_base}" * own
+        traits = self.changes | {k: v for k, v in self.changes["modulation_options"].items() if (k, v) not in EQUAL.items()}
+        shown = [f"{k}={v}" for k, v in sorted(traits.items()) if k not in ("modulation", "modulation_options")]
+        return "-".join([Path(self.config.data).stem, self.config.modulation, *shown, f"seed{self.config.seed}"])
 
     @property
     def parameters(self) -> int:
@@ -87,11 +97,12 @@ def planned(
 ) -> list[Run]:
     """In the order in which they are to be run; `sizes`: data -> side and channels of its images."""
     found = []
-    for seed, row, (data, (side, channels)) in itertools.product(range(seeds), rows, sizes.items()):
-        changes = stage.rows[row] | dict(metrics=METRICS, precision=precision)
-        if stage.same_parameters:
-            changes |= widened(stage.rows[row], side, channels)
-        found.append(Run(row, configure(changes, data, side, kimg, snap, seed, CFG), side, channels))
+    for seed, name, (data, (side, channels)) in itertools.product(range(seeds), rows, sizes.items()):
+        changes = stage.rows[name]
+        if stage.same_parameters and name != BASE:
+            changes = changes | dict(channel_base=widened(changes, side, channels))
+        settings = recipe(side) | changes | dict(metrics=METRICS, precision=precision)
+        found.append(Run(name, changes, configure(settings, data, side, kimg, snap, seed, CFG), side, channels))
     return found
 
 
@@ -103,12 +114,10 @@ def parameters(changes: dict, side: int, channels: int) -> int:
     return sum(p.numel() for p in G.parameters())
 
 
-def widened(changes: dict, side: int, channels: int) -> dict[str, int]:
-    """The generator's width that comes nearest to AdaConv's number of parameters; the discriminator keeps its own."""
-    if not changes:
-        return {}
-    wanted = parameters({}, side, channels)
-    count = lambda channel_base: parameters(changes | dict(channel_base=channel_base), side, channels)
+def widened(changes: dict, side: int, channels: int) -> int:
+    """The generator's `channel_base` that comes nearest to AdaConv's number of parameters; the discriminator keeps its own."""
+    count = lambda channel_base: parameters(recipe(side) | changes | dict(channel_base=channel_base), side, channels)
+    wanted = parameters(recipe(side) | row(), side, channels)
     bases = range(side, MAX_WIDTH * side, max(side // 8, 1))
     above = bisect.bisect_left(bases, wanted, lo=1, key=count)
-    return dict(channel_base=min(bases[above - 1 : above + 1], key=lambda channel_base: abs(count(channel_base) - wanted)))
+    return min(bases[above - 1 : above + 1], key=lambda channel_base: abs(count(channel_base) - wanted))
