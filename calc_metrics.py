@@ -22,7 +22,7 @@ from metrics.evaluation.session import Session
 from metrics.evaluation.shards import Shards
 from metrics.evaluation.table import print_table
 from torch_utils import distributed, torchrun
-from torch_utils.cli import BOOL, NAMES, command, run
+from torch_utils.cli import BOOL, IMAGES, NAMES, command, run
 from torch_utils.files import InputError, append_jsonl
 from torch_utils.images import save_grid
 from torch_utils.interrupt import STATUS
@@ -45,7 +45,7 @@ NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compa
 @click.option("--metrics", type=NAMES, help=f"NAME,… such as kid50k_full, pr50k_full, is50k  [default: {DEFAULT_METRIC}]")
 @click.option("--network", type=PATH, help="name in pretrained/, snapshot, run directory, or --outdir of runs")
 @click.option("--images", type=PATH, help="folder or zip of generated images, instead of a network")
-@click.option("--data", type=PATH, help="real images  [default: those the network was trained on]")
+@click.option("--data", type=IMAGES, help="real images  [default: those the network was trained on]")
 @click.option("--reference", type=PATH, help="FILE that --save-reference wrote, instead of real images")
 @click.option("--save-reference", type=PATH, help="FILE.safetensors: write one that replaces the real images")
 @click.option("--mirror", type=BOOL, help="also compare with the real images flipped  [default: as the network was trained]")

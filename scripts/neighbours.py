@@ -17,7 +17,7 @@ from metrics.evaluation.session import Session
 from metrics.evaluation.shards import ALONE
 from networks.sampling import class_vector, draw_seed
 from torch_utils.checkpoint import read_snapshot
-from torch_utils.cli import PNG, PSI, SEEDS, command, run
+from torch_utils.cli import IMAGES, PNG, PSI, SEEDS, command, run
 from torch_utils.files import make_folders
 from torch_utils.images import save_png
 from torch_utils.labelled_grid import labelled_grid
@@ -39,7 +39,7 @@ def picture(images: torch.Tensor, names: list[str], found: Neighbours, real: Ima
 @click.option("--seeds", required=True, type=SEEDS, help="that are drawn, as 0-7")
 @click.option("--output", required=True, type=PNG, help=".png")
 @click.option("--count", type=click.IntRange(1, 64), default=6, show_default=True, help="real images beside each")
-@click.option("--data", type=click.Path(path_type=Path), help="real images  [default: those the network was trained on]")
+@click.option("--data", type=IMAGES, help="real images  [default: those the network was trained on]")
 @click.option("--detector", type=click.Choice(DETECTORS), default=DEFAULT_DETECTOR, show_default=True, help="whose features")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
 @click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")

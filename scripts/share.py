@@ -89,7 +89,7 @@ def require_hub() -> dict[str, Any]:
 def read_single(picture: Path) -> Path:
     """The file of an image; `InputError` for anything else."""
     archive = open_images(picture)
-    if len(archive.names) != 1 or archive.path / archive.names[0] != picture:
+    if len(archive.names) != 1 or Path(archive.path) / archive.names[0] != picture:
         raise InputError(f"--picture {picture}: wanted one image")
     archive.image(archive.names[0])
     return picture

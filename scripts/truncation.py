@@ -18,7 +18,7 @@ from networks.generator import Generator
 from networks.sampling import check_cutoff, class_vector, draw_seed, sample
 from scripts.output import markdown
 from torch_utils.checkpoint import load_generator, read_snapshot
-from torch_utils.cli import NAMES, PNG, SEEDS, command, run
+from torch_utils.cli import IMAGES, NAMES, PNG, SEEDS, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
 from torch_utils.labelled_grid import labelled_grid
@@ -73,7 +73,7 @@ def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
 @click.option("--class", "label", help="of the pictures: number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", show_default=True)
 @click.option("--metrics", type=NAMES, help="also score each psi: names of calc_metrics.py, as pr1k_full-efficientnet_lite0")
-@click.option("--data", type=click.Path(path_type=Path), help="real images to score against  [default: those trained on]")
+@click.option("--data", type=IMAGES, help="real images to score against  [default: those trained on]")
 @click.option(
     "--detector", default=DEFAULT_DETECTOR, show_default=True, help="for an fd that names none: a name, or a TorchScript file"
 )

@@ -7,19 +7,21 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
+from torch_utils.attempts import Attempts
 from torch_utils.file_source import METADATA as METADATA  # callers find it beside the images
 from torch_utils.file_source import Folder, Source, Zip
-from torch_utils.files import InputError, parse_json, read_all
+from torch_utils.files import InputError, is_url, name_of_url, parse_json, read_all
 from torch_utils.image_header import FORMATS as FORMATS
 from torch_utils.image_header import SUFFIXES, TURNS, Shape, read_header
 from torch_utils.image_labels import MAX_CLASSES, labels_of_tables
 from torch_utils.name_list import NameList
+from torch_utils.remote import open_remote
 from torch_utils.shards import open_folder
 
 MAX_ENTRY_BYTES = 1 << 28  # of one file, unpacked; more is a mistake or an attack
@@ -29,7 +31,7 @@ MAX_PIXEL_BYTES = 16  # of each pixel beyond that
 
 class Archive:
     """The images of a folder (with its subfolders), of a zip file or of a folder of zip files, and the labels in its
-    `dataset.json`, if it has one.
+    `dataset.json`, if it has one. A zip file, or a folder of them, may lie behind a URL.
 
     Hidden files are left out. Images are turned upright as their EXIF data say, in a PNG where those stand before the pixels;
     of an animation the first frame is the image. May be pickled and may be used after a fork: every process opens the zip
@@ -37,16 +39,28 @@ class Archive:
     """
 
     def __init__(self, path: str | Path, skip_bad: bool = False):
-        self.path = Path(path)
-        if not os.path.exists(self.path):  # unlike Path.exists, without an error of its own for a name that is too long
+        self.path: Path | str = str(path) if is_url(path) else Path(path)
+        if not is_url(path) and not os.path.exists(
+            self.path
+        ):  # unlike Path.exists, without an error of its own for a name that is too long
             raise InputError(f"{self.path}: does not exist; wanted a folder or a zip file of images")
         self._source = self._open_source(skip_bad)
+        self._attempts: dict[Path, Attempts] = {}  # at each zip file
+        self.remote = self._source.remote
         self.zipped = self._source.zipped
         self.left_out: dict[str, str] = getattr(self._source, "left_out", {})  # with `skip_bad`: shard -> why
         if not self.names:
             raise InputError(f"{self.path}: found no images among {self._source.count} files; wanted {', '.join(SUFFIXES)}")
         self.has_metadata = bool(self._source.metadata)  # then nothing else is asked for labels
         self.label_names: list[str] | None = self._find_label_names()
+
+    @property
+    def name(self) -> str:
+        """Of the whole, for people."""
+        if isinstance(self.path, str):
+            return name_of_url(self.path)
+        path = self.path.resolve()
+        return path.stem if path.is_file() else path.name
 
     @property
     def names(self) -> NameList:
@@ -60,17 +74,18 @@ class Archive:
             return Shape(len(mode), height, width)
 
     def image(self, name: str) -> Image.Image:
-        """The decoded image in mode L, LA, RGB or RGBA."""
+        """The decoded image in mode L, LA, RGB or RGBA. Where the system fails to read it, that is tried again."""
         with self._decoding(name):
-            with self._open(name) as file:
-                data = file.read(SPARE_BYTES)
-                if more := file.read(1):  # seldom: then what there is must have something to do with the picture
-                    with read_header(io.BytesIO(data)) as (image, _, _):
-                        most = SPARE_BYTES + MAX_PIXEL_BYTES * image.width * image.height
-                    data = data + more + read_all(file, most, "far more than its pixels can need")
+            holder = self._source.holder(name)
+            attempts = Attempts() if holder == self.path and not self.zipped else self._attempts.setdefault(holder, Attempts())
+            data = attempts(lambda: self._image_file(name), lambda: self._source.reopen(name))
             with read_header(io.BytesIO(data)) as (image, mode, orientation):
                 image = image.convert(mode)
                 return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+    def fetch(self, names: Sequence[str]) -> None:
+        """These images are read next: those behind a URL are fetched, all at once."""
+        self._source.fetch(names)
 
     def read(self, name: str) -> bytes:
         with self._decoding(name), self._open(name) as file:
@@ -122,7 +137,19 @@ class Archive:
         return digest.hexdigest()
 
     def _open_source(self, skip_bad: bool) -> Source:
+        if isinstance(self.path, str):
+            return open_remote(self.path, skip_bad)
         return Zip(self.path) if os.path.isfile(self.path) else open_folder(self.path, skip_bad)
+
+    def _image_file(self, name: str) -> bytes:
+        with self._open(name) as file:
+            data = file.read(SPARE_BYTES)
+            if not (more := file.read(1)):
+                return data
+            # Seldom: then what there is must have something to do with the picture.
+            with read_header(io.BytesIO(data)) as (image, _, _):
+                most = SPARE_BYTES + MAX_PIXEL_BYTES * image.width * image.height
+            return data + more + read_all(file, most, "far more than its pixels can need")
 
     def _add_labels(self, labels: dict[str, int], entries: dict | list, where: str) -> None:
         classes = min(len(self.label_names or ()) or MAX_CLASSES, MAX_CLASSES)
@@ -191,11 +218,13 @@ class SingleImage(Archive):
         super().__init__(Path(path).parent)
 
     def _open_source(self, skip_bad: bool) -> Source:
-        return Folder(self.path, {self._file})
+        return Folder(Path(self.path), {self._file})
 
 
 def open_images(path: str | Path) -> Archive:
     """An image file, a folder or a zip file of images; `InputError` for anything else."""
+    if is_url(path):
+        return Archive(path)
     if not os.path.exists(path):
         raise InputError(f"{path}: does not exist; wanted an image, or a folder or a zip file of images")
     single = Path(path).suffix.lower() in SUFFIXES and os.path.isfile(path)

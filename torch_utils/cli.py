@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Protocol
 import click
 from tqdm import tqdm
 
-from torch_utils.files import InputError, check_target, disk_trouble, first_line
+from torch_utils.files import InputError, check_target, disk_trouble, first_line, is_url
 from torch_utils.interrupt import prepare_streams
 
 SCARCE = 1 << 28  # bytes of memory
@@ -84,6 +84,14 @@ class _Png(click.Path):
         return path
 
 
+class _Images(click.Path):
+    """A path of images, which may be a URL: that stays a string, as a Path would fold its //."""
+
+    def convert(self, value, param, ctx):
+        found = super().convert(value, param, ctx)
+        return found if is_url(str(found)) else Path(str(found))
+
+
 class _NamedValues(click.ParamType):
     """`a=1,b=true,c=word` -> {"a": 1, "b": True, "c": "word"}: values as in JSON, and words."""
 
@@ -105,6 +113,7 @@ class _NamedValues(click.ParamType):
 
 
 BOOL, SEEDS, NAMES, NAMED_VALUES = _Bool(), _Seeds(), _Names(), _NamedValues()
+IMAGES = _Images()
 PNG = _Png(dir_okay=False, path_type=Path)
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 

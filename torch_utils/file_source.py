@@ -4,12 +4,13 @@ import io
 import os
 import stat
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
 
-from torch_utils.files import InputError, first_line, sha256
+from torch_utils.files import InputError, first_line, open_file, sha256
 from torch_utils.image_header import SUFFIXES
 from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
@@ -19,6 +20,7 @@ from torch_utils.zip_index import open_index
 METADATA = "dataset.json"
 OTHER, IMAGE, TABLE = range(3)  # kinds of files; a table has labels
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
+RULES = f"{SUFFIXES} {TABLES}"  # of `kind_of`
 NOTHING = b"PK\5\6" + bytes(18)  # a zip file without entries
 
 
@@ -45,6 +47,7 @@ class Source:
 
     path: Path
     zipped: bool
+    remote = False  # then `path` is a URL
     images: NameList
     metadata: list[str]  # a dataset.json, or one for each shard: then nothing else is asked for labels
     tables: list[str]  # others with labels
@@ -53,6 +56,12 @@ class Source:
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
         """`InputError` for what is no ordinary file or has more than `max_bytes`."""
         raise NotImplementedError
+
+    def fetch(self, names: Sequence[str]) -> None:
+        """These will be opened next: a remote source fetches them all at once."""
+
+    def reopen(self, name: str) -> None:
+        """Let go of what is open of it: reading has failed, and is going to be tried again."""
 
     def times(self, name: str | None) -> bytes:
         """Size and time of change of a file or, for None, of what holds them all; empty where that says nothing."""
@@ -117,7 +126,8 @@ class Zip(Source):
         self._handle: zipfile.ZipFile | None = None
         self._owner = 0
         try:
-            self._index = open_index(path, kind_of, f"{SUFFIXES} {TABLES}")
+            with open_file(path) as file:
+                self._index = open_index(path, file, kind_of, RULES)
         except InputError as error:
             reason = str(error).removeprefix(f"{path}: ")
             raise InputError(f"{path}: {reason}; wanted a folder or a zip file of images") from None
@@ -127,6 +137,10 @@ class Zip(Source):
         self._list()
 
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
+        return self.unpack(self.handle(), self.entry(name, max_bytes))
+
+    def entry(self, name: str, max_bytes: int | None = None) -> zipfile.ZipInfo:
+        """`InputError` for what should not be unpacked."""
         row = self._index.names.row(name)
         entry = {key: int(column[row]) for key, column in self._index.columns.items()}
         if entry["flags"] & ENCRYPTED or entry["method"] not in PACKINGS:
@@ -134,16 +148,23 @@ class Zip(Source):
             raise InputError(f"found it {how}, wanted it stored or deflated")
         if entry["flags"] & STRAY:
             raise InputError("found it damaged: its bytes are outside of the zip file, or those of another entry, too")
-        if entry["size"] > max_bytes:
+        if max_bytes is not None and entry["size"] > max_bytes:
             raise InputError(f"found {entry['size']} bytes unpacked, wanted {max_bytes} at most")
         info = zipfile.ZipInfo(name)
         info.orig_filename = name
         info.header_offset, info.compress_size, info.file_size = entry["offset"], entry["packed"], entry["size"]
         info.CRC, info.flag_bits, info.compress_type = entry["crc"], entry["flags"], entry["method"]
-        file = self.handle().open(info)
+        return info
+
+    @staticmethod
+    def unpack(handle: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+        file = handle.open(entry)
         # At once: else read() unpacks an entry that lies about its size up to 2 GB, and cuts it then.
         file.MAX_N = 1 << 20  # type: ignore[attr-defined]  # private to ZipExtFile
         return file
+
+    def reopen(self, name: str) -> None:
+        self._handle = None
 
     def times(self, name: str | None) -> bytes:
         return b"" if name else times(self.path)

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
 MAX_STEM = 200  # characters of a name that a temporary name keeps: file systems end at 255 bytes
@@ -27,6 +28,15 @@ class InputError(ValueError):
             message = f"{message[: MAX_MESSAGE // 2]} … {message[-MAX_MESSAGE // 2 :]}"
         line = " ".join(message.splitlines())
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+def is_url(path: str | Path) -> bool:
+    return "://" in str(path)
+
+
+def name_of_url(url: str) -> str:
+    """Of what lies there, without `.zip`."""
+    return urlsplit(url).path.rstrip("/").rpartition("/")[2].removesuffix(".zip") or "images"
 
 
 def disk_trouble(error: OSError) -> InputError | None:

@@ -15,7 +15,7 @@ SPLITS = {"train", "test", "validation", "val", "valid", "dev"}
 Labels = tuple[dict[str, int], list[str] | None]  # class of every image, and names of the classes
 
 
-def labels_of_folders(names: Sequence[str], where: Path) -> Labels:
+def labels_of_folders(names: Sequence[str], where: Path | str) -> Labels:
     """Classes are the sorted names of the outermost folders, below folders that hold all of the images."""
     parts = [name.split("/") for name in names]
     for name, folders in zip(names, parts):
@@ -33,7 +33,7 @@ def labels_of_folders(names: Sequence[str], where: Path) -> Labels:
     return {name: numbers[folders[depth]] for name, folders in zip(names, parts)}, classes
 
 
-def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path) -> Labels | None:
+def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path | str) -> Labels | None:
     """From the tables, by their names; None where no table has a column of labels. Names of files are relative to the table's.
 
     Labels are whole numbers, which are classes, or words, whose sorted list is the names of classes.
@@ -61,7 +61,7 @@ def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path
     return _numbered({name: found[name] for name in names}, where)
 
 
-def _numbered(words: dict[str, int | str], where: Path) -> Labels:
+def _numbered(words: dict[str, int | str], where: Path | str) -> Labels:
     if all(isinstance(word, int) or (word.isascii() and word.isdecimal() and len(word) < 10) for word in words.values()):
         labels = {name: int(word) for name, word in words.items()}
         if not 0 <= min(labels.values()) <= max(labels.values()) < MAX_CLASSES:

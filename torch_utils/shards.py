@@ -44,8 +44,7 @@ class Shards(Source):
     def __init__(self, path: Path, skip_bad: bool):
         self.path = path
         self.left_out: dict[str, str] = {}
-        wanted = self._read_table() if os.path.lexists(path / SHARDS) else dict.fromkeys(_zips(path))
-        shards = {}
+        wanted, shards = self._wanted(), {}
         for name, images in wanted.items():
             try:
                 shards[name] = self._open_shard(name, images)
@@ -64,7 +63,15 @@ class Shards(Source):
         if name in self._tables:
             shard, _, name = name.partition("/")
             return self._shards[shard].open(name, max_bytes)
-        return self._opened[self._shard_of[self.images.row(name)]].open(name, max_bytes)
+        return self.shard(name).open(name, max_bytes)
+
+    def shard(self, name: str) -> Zip:
+        """The one that an image is in."""
+        return self._opened[self._shard_of[self.images.row(name)]]
+
+    def reopen(self, name: str) -> None:
+        if name not in self._tables:
+            self.shard(name).reopen(name)
 
     def times(self, name: str | None) -> bytes:
         return b"" if name else b"".join(shard.times(None) for shard in self._shards.values())
@@ -74,7 +81,7 @@ class Shards(Source):
         return hashlib.sha256("".join(shard.whole_hash() or "" for shard in self._shards.values()).encode()).hexdigest()
 
     def holder(self, name: str) -> Path:
-        return self.path if name in self._tables else self._opened[self._shard_of[self.images.row(name)]].path
+        return self.path if name in self._tables else self.shard(name).path
 
     def __getstate__(self):
         return {"path": self.path, "left_out": self.left_out, "_shards": self._shards}
@@ -83,12 +90,22 @@ class Shards(Source):
         self.__dict__.update(state)
         self._join()
 
+    def _wanted(self) -> dict[str, int | None]:
+        """The files, and how many images each is to have."""
+        where = self.path / SHARDS
+        if not os.path.lexists(where):
+            return dict.fromkeys(_zips(self.path))
+        return self.read_table(read_json(where, 1 << 24), where)
+
     def _open_shard(self, name: str, images: int | None) -> Zip:
         if not os.path.isfile(self.path / name):
             raise InputError(f"{self.path / name}: this shard is missing")
-        shard = Zip(self.path / name)
+        return self.counted(Zip(self.path / name), images)
+
+    @staticmethod
+    def counted(shard: Zip, images: int | None) -> Zip:
         if images is not None and len(shard.images) != images:
-            raise InputError(f"{self.path / name}: found {len(shard.images)} images in this shard, wanted {images}")
+            raise InputError(f"{shard.path}: found {len(shard.images)} images in this shard, wanted {images}")
         return shard
 
     def _join(self) -> None:
@@ -117,9 +134,9 @@ class Shards(Source):
                 raise InputError(f"{self.path}: found {name} in {first} and in {second}; wanted every name once")
             last = name
 
-    def _read_table(self) -> dict[str, int | None]:
-        where = self.path / SHARDS
-        table = read_json(where, 1 << 24)
+    @staticmethod
+    def read_table(table, where: Path | str) -> dict[str, int | None]:
+        """Of what a `shards.json` holds."""
         entries = table.get("shards") if isinstance(table, dict) else None
         if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_SHARDS:
             raise InputError(f'{where}: wanted {{"shards": …}}, a list of 1 to {MAX_SHARDS} files')

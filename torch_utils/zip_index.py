@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class ZipIndex:
     A kept one is pickled as the name of its file: a process that unpickles it maps the same memory.
     """
 
-    def __init__(self, path: Path, key: bytes, kept: Path | None, directory: Directory, kinds: np.ndarray):
+    def __init__(self, path: Path | str, key: bytes, kept: Path | None, directory: Directory, kinds: np.ndarray):
         self.path, self.key, self._kept = path, key, kept
         self.names, self.columns = directory
         self.kinds = kinds  # uint8
@@ -33,19 +34,19 @@ class ZipIndex:
         return ZipIndex, (self.path, self.key, None, Directory(self.names, self.columns), self.kinds)
 
 
-def open_index(path: Path, kind, rules: str) -> ZipIndex:
-    """Of the zip file at `path`; `kind(name)` is a number below 256, and `rules` changes whenever that does.
+def open_index(path: Path | str, file: IO[bytes], kind, rules: str) -> ZipIndex:
+    """Of the zip file at `path`, of which `file` has at least the directory and what follows.
 
-    `InputError`, without the name of the file, for one that is damaged. Read from the cache by the digest of the file's
-    directory, so that a file that has changed never finds what was kept of it.
+    `kind(name)` is a number below 256, and `rules` changes whenever that does. `InputError`, without the name of the file, for
+    one that is damaged. Read from the cache by the digest of the file's directory, so that a file that has changed never finds
+    what was kept of it.
     """
-    with open_file(path) as file:
-        place = find_directory(file)
-        key = hashlib.blake2b(f"{VERSION} {rules} ".encode() + digest(file, place), digest_size=KEY).digest()
-        kept = cache_dir() / "zip-indices" / f"{key.hex()}.npy" if place.size >= KEPT_FROM else None
-        if kept and (index := _load(path, key, kept)):
-            return index
-        directory = read_directory(file, place)
+    place = find_directory(file)
+    key = hashlib.blake2b(f"{VERSION} {rules} ".encode() + digest(file, place), digest_size=KEY).digest()
+    kept = cache_dir() / "zip-indices" / f"{key.hex()}.npy" if place.size >= KEPT_FROM else None
+    if kept and (index := _load(path, key, kept)):
+        return index
+    directory = read_directory(file, place)
     kinds = np.fromiter(map(kind, directory.names), np.uint8, len(directory.names))
     own = ZipIndex(path, key, None, directory, kinds)
     if kept and _save(own, kept) and (shared := _load(path, key, kept, checked=True)):
@@ -53,7 +54,7 @@ def open_index(path: Path, kind, rules: str) -> ZipIndex:
     return own
 
 
-def _again(path: Path, key: bytes, kept: Path) -> ZipIndex:
+def _again(path: Path | str, key: bytes, kept: Path) -> ZipIndex:
     """In another process, which trusts what the first one has checked."""
     index = _load(path, key, kept, checked=True)
     if index is None:
@@ -92,7 +93,7 @@ def _save(index: ZipIndex, kept: Path) -> bool:
     return True
 
 
-def _load(path: Path, key: bytes, kept: Path, checked: bool = False) -> ZipIndex | None:
+def _load(path: Path | str, key: bytes, kept: Path, checked: bool = False) -> ZipIndex | None:
     """None where there is none or, with a note, a damaged one."""
     try:
         if not os.path.lexists(kept):

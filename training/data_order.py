@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from torch_utils.files import InputError, first_line
 from torch_utils.interrupt import SIGNALS
+from training.image_stream import ImageStream
 
 PATIENCE = 60  # seconds
 SILENCE = f"note: no images have come for {PATIENCE} seconds; the disk is slow, or a process that reads them has been stopped"
@@ -33,7 +34,7 @@ def batches(
     workers: int = 0,  # spawned processes; 0 reads in this one, as does a data set that is kept in memory
     pin_memory: bool = False,
     positions: bool = False,  # ask for item (i, p), for datasets that draw something from an image by p
-) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+) -> ImageStream:
     """Endless (uint8 [B, C, H, W], int64 [B]), in an order that depends on nothing but `seed` and the images seen.
 
     Image number p of a training run is `permutation(p // n)[p % n]`, with a new permutation of all n images for every epoch.
@@ -57,7 +58,7 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_init_worker,
     )
-    return _iterate(loader)
+    return ImageStream(_iterate(loader))
 
 
 def _order(n: int, batch_size: int, seed: int, first: int, step: int, positions: bool) -> Iterator[list]:
@@ -83,14 +84,14 @@ class _Batches(Dataset):
 
     def __getitem__(self, indices: list):
         try:
-            if hasattr(self.dataset, "batch"):
-                return self.dataset.batch(indices)
+            if hasattr(self.dataset, "training_batch"):
+                return self.dataset.training_batch(indices)
             return default_collate([self.dataset[i] for i in indices])
         except InputError as error:
             return error
 
 
-def _iterate(loader: DataLoader) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+def _iterate(loader: DataLoader) -> Generator[tuple, None, None]:
     iterator = iter(loader)
     patience = Patience(PATIENCE, SILENCE) if loader.num_workers else None
     try:
@@ -99,8 +100,7 @@ def _iterate(loader: DataLoader) -> Generator[tuple[torch.Tensor, torch.Tensor],
                 item = next(iterator)
             if isinstance(item, InputError):
                 raise item
-            images, labels = item
-            yield images, labels
+            yield item
     finally:
         if patience:
             patience.close()

@@ -15,15 +15,14 @@ from torch_utils.archive import Archive, Shape
 from torch_utils.files import InputError
 from torch_utils.image_labels import COLUMNS, labels_of_folders
 from torch_utils.images import from_pil
-from training import data_order
+from training.data_order import batches as batches  # callers find it beside the images
 from training.data_order import permutation
 from training.data_order import readers_watched as readers_watched
 from training.image_memory import KeptImages, fits
-from training.waiting import timed
 
 DECODING_BYTES, DECODED_PIXEL_BYTES = 1 << 29, 12  # of all images that are decoded at once, and about what a pixel takes
+MAX_OTHERS = 100  # that are tried in place of an image that cannot be read
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
-batches = timed(data_order.batches)  # callers find it beside the images
 
 
 class ImageDataset(Dataset):
@@ -33,7 +32,8 @@ class ImageDataset(Dataset):
     Images are in the order of their names. Workers may be spawned or forked.
 
     With `skip_bad`, images that cannot be read are no error: `check()` leaves them out, as if they were not there, and
-    `skipped` says which and why. Images of another size or kind are never left out: they are not damaged.
+    `skipped` says which and why; what fails later is replaced in `training_batch`. Images of another size or kind are never
+    left out: they are not damaged.
 
     `c_dim` is the number of classes: that of `label_names`, else the largest label in the file + 1, whatever the subset.
     It is 0 without `use_labels`.
@@ -41,7 +41,7 @@ class ImageDataset(Dataset):
 
     def __init__(
         self,
-        path: str | Path,  # folder or zip file
+        path: str | Path,  # folder, zip file or folder of zip files; or the URL of zip files
         mirror: bool = False,  # twice as many images: i + n is i, flipped from left to right
         use_labels: bool = False,  # classes from dataset.json, metadata.csv or .jsonl, or folders
         subset: int | None = None,  # this many images, drawn by `seed`; a larger subset contains a smaller one
@@ -50,8 +50,7 @@ class ImageDataset(Dataset):
         keep: bool = False,  # decoded images in memory, where all of them fit into KEPT_BYTES; for reading more than once
     ):
         self._archive = Archive(path, skip_bad)
-        path = Path(path).resolve()
-        self.name = path.stem if path.is_file() else path.name
+        self.name = self._archive.name
         self.mirror = mirror
         names = self._archive.names
 
@@ -102,20 +101,23 @@ class ImageDataset(Dataset):
 
     def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """These items together: uint8 [B, C, H, W], int64 [B]."""
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise IndexError(f"image {index} of {len(self)}")
-        flip, i = np.divmod(indices, len(self._names))
-        images = self._kept.take(i, self._decode) if self._kept else torch.stack([self._decode(j) for j in i])
-        for k in flip.nonzero()[0]:
-            images[k] = images[k].flip(2)
-        return images, torch.tensor([self._labels[j] if self._labels else NO_LABEL for j in i])
+        images, rows = self._read(indices, replace=False)
+        return images, self._labels_of(rows)
+
+    def training_batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """As `batch`; and how many images were replaced by others, as they could not be read: none without `skip_bad`."""
+        images, rows = self._read(indices, replace=self.skip_bad)
+        return images, self._labels_of(rows), int((rows != np.asarray(indices) % len(self._names)).sum())
 
     def check(self, report: Callable[[int], None] = lambda done: None) -> None:
         """Decode every image: `InputError` at the first that cannot be read, or is of another size or kind than the first one.
 
         `report` is called with the number of images that are done, e.g. `Progress.update`; mirrored copies do not count.
+        Images behind a URL are left for when they are needed.
         """
+        if self._archive.remote:
+            self._leave_out({}, self._fingerprint())
+            return
         bad, done, files = {}, 0, self._fingerprint()
         together = max(DECODING_BYTES // (DECODED_PIXEL_BYTES * self.height * self.width), 1)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16, together)) as pool:  # Pillow and zlib let go of Python's lock
@@ -204,6 +206,43 @@ class ImageDataset(Dataset):
 
     def _room(self) -> KeptImages | None:
         return KeptImages(len(self._names), self._shape) if self._keep and fits(self.nbytes) else None
+
+    def _labels_of(self, rows: np.ndarray) -> torch.Tensor:
+        return torch.tensor([self._labels[row] if self._labels else NO_LABEL for row in rows])
+
+    def _read(self, indices: Sequence[int], replace: bool) -> tuple[torch.Tensor, np.ndarray]:
+        """Pixels uint8 [B, C, H, W], and which image of the archive each is of: with `replace`, another one where it fails."""
+        for index in indices:
+            if not 0 <= index < len(self):
+                raise IndexError(f"image {index} of {len(self)}")
+        flip, rows = np.divmod(indices, len(self._names))
+        missing = self._kept.missing(rows) if self._kept else list(dict.fromkeys(rows.tolist()))
+        self._archive.fetch([self._names[row] for row in missing])
+        found, others = {}, {}
+        for row in missing:
+            other, pixels = self._decode_or_another(row) if replace else (row, self._decode(row))
+            found[row] = pixels
+            if other != row:
+                others[row] = other
+            elif self._kept:
+                self._kept.put(row, pixels)
+        if self._kept and not others:
+            images = self._kept.take(rows)
+        else:
+            images = torch.stack([found[row] if row in found else self._kept.take(np.array([row]))[0] for row in rows.tolist()])
+        for k in flip.nonzero()[0]:
+            images[k] = images[k].flip(2)
+        return images, np.array([others.get(row, row) for row in rows.tolist()])
+
+    def _decode_or_another(self, row: int) -> tuple[int, torch.Tensor]:
+        """An image or, where it cannot be read, one that `row` draws; `InputError` where MAX_OTHERS cannot be read, either."""
+        draws = np.random.RandomState(row).randint(len(self._names), size=MAX_OTHERS).tolist()
+        for other in [row, *draws]:
+            try:
+                return other, self._decode(other)
+            except InputError as error:
+                last = error
+        raise last
 
     def _decode(self, i: int) -> torch.Tensor:
         """uint8 [C, H, W]"""

@@ -37,10 +37,12 @@ class KeptImages:
         self._pixels[index] = pixels
         self._there[index] = True
 
-    def take(self, indices: np.ndarray, decode: Callable[[int], torch.Tensor]) -> torch.Tensor:
-        """A copy of these images, uint8 [B, C, H, W]; those that are missing are decoded."""
-        for index in dict.fromkeys(indices[~self._there[indices]].tolist()):  # an image and its mirrored copy are one
-            self.put(index, decode(index))
+    def missing(self, indices: np.ndarray) -> list[int]:
+        """Which of them have not been put yet, each once."""
+        return list(dict.fromkeys(indices[~self._there[indices]].tolist()))
+
+    def take(self, indices: np.ndarray) -> torch.Tensor:
+        """A copy of these images, uint8 [B, C, H, W], all of which have been put."""
         return self._pixels.index_select(0, torch.from_numpy(indices))
 
 

@@ -1,7 +1,7 @@
 """One step of a generator's training run: discriminator, generator, moving average."""
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from training.gan.report import Evaluate, GeneratorReporter
 from training.gan.schedule import scheduled
 from training.gan.state import TrainingState
 from training.gan.steps import discriminator_step, generate, generator_step
+from training.image_stream import ImageStream
 from training.run.loop import run_steps
 
 
@@ -28,7 +29,7 @@ def make_step(
     device: torch.device,
     rank: int = 0,
     world: int = 1,
-) -> tuple[Callable[[], None], Generator]:
+) -> tuple[Callable[[], None], ImageStream]:
     """A function that updates everything in `state` but its counters by one batch; and what it reads, to be closed.
 
     Sets number formats and cuDNN's search for this process.

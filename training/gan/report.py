@@ -108,7 +108,7 @@ class GeneratorReporter(Reporter):
             full = [c for c in chunks if chunks[c]]
             picked = [chunks[full[row % len(full)]].pop() for row in range(rows) if full and chunks[full[row % len(full)]]]
             indices = [i for row in picked for i in row] or indices
-        return columns, torch.stack([self.dataset[i][0] for i in indices[: columns * rows]])
+        return columns, self.dataset.training_batch(indices[: columns * rows])[0]
 
     @torch.inference_mode()
     def _fakes(self) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,15 +10,15 @@ import torch
 from torch_utils import distributed
 from torch_utils.interrupt import StopRequest
 from training.data_order import readers_watched
+from training.image_stream import ImageStream
 from training.run.options import RunConfig
 from training.run.report import Reporter
 from training.run.saved_state import SavedState
-from training.waiting import Timed
 
 
 def run_steps(
     step: Callable[[], None],
-    data: Sequence[Generator],  # what `step` reads; closed at the end
+    data: Sequence[ImageStream],  # what `step` reads; closed at the end
     config: RunConfig,
     state: SavedState,
     run_dir: Path,
@@ -53,7 +53,7 @@ def advance(step: Callable[[], None], config: RunConfig, state: SavedState) -> N
 
 def _run(
     step,
-    data: Sequence[Generator],
+    data: Sequence[ImageStream],
     config: RunConfig,
     state: SavedState,
     run_dir: Path,
@@ -72,9 +72,11 @@ def _run(
         if reporter:
             reporter.progress()
         if tick > before or last:
-            values = distributed.average(state.means.take(), device)
+            replaced = dict(replaced=float(sum(source.replaced for source in data)))
+            values = distributed.average(state.means.take() | replaced, device)
             if reporter:
-                reporter.tick(values, sum(source.waited for source in data if isinstance(source, Timed)))
+                everywhere = round(values.pop("replaced") * distributed.place()[1])
+                reporter.tick(values, sum(source.waited for source in data), everywhere)
                 if tick // config.snap > before // config.snap or last:
                     reporter.snapshot()
                     saved_at = time.monotonic()

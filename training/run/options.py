@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, get_args, get_type_hints
 import click
 
 from torch_utils.cli import BOOL, MAX_NUMBER, NAMED_VALUES, NAMES, GroupedOption
-from torch_utils.files import InputError
+from torch_utils.files import InputError, is_url
 from torch_utils.precision import AUTO
 from torch_utils.tracking import NOWHERE, TRACKERS
 
@@ -73,6 +73,7 @@ class RunConfig:
     batch: int
     precision: str
     threads: int | None
+    skip_bad: bool
     kimg: float
     tick: float
     snap: int
@@ -218,7 +219,8 @@ class _WholeNumber(click.Choice):
 
 class _AbsolutePath(click.Path):
     def convert(self, value, param, ctx):
-        return str(Path(os.fsdecode(super().convert(value, param, ctx))).absolute())
+        path = os.fsdecode(super().convert(value, param, ctx))
+        return path if is_url(path) else str(Path(path).absolute())
 
 
 def _default_in_words(field: dataclasses.Field, declared: Option, resolve: Callable, presets: Collection[str]) -> Callable:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from networks.normalized_distance import normalized_distance
-from torch_utils.cli import Progress, duration
+from torch_utils.cli import Progress, counted, duration
 from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
@@ -32,7 +32,7 @@ class Reporter:
         self.records = Records(run_dir, state.nimg if state.nimg or state.first_scores else -1)
         self.records.tracker = start_tracking(config.track, run_dir, config.without_paths())
         self.warned: list[str] = []
-        self.last_nimg, self.last_seconds, self.last_waited = state.nimg, state.seconds, 0.0
+        self.last_nimg, self.last_seconds, self.last_waited, self.last_replaced = state.nimg, state.seconds, 0.0, 0
         self.warm: tuple[int, int, float] | None = None  # step, images and seconds after the first step of this process
 
     # What each kind of training run implements
@@ -79,12 +79,17 @@ class Reporter:
                 self.bar.close()
                 self.log(line)
 
-    def tick(self, means: dict[str, float], waited: float) -> None:
-        """One line for people, one record for programs. `waited`: seconds that this process has waited for images so far."""
+    def tick(self, means: dict[str, float], waited: float, replaced: int) -> None:
+        """One line for people, one record for programs.
+
+        `waited`: seconds that this process has waited for images so far; `replaced`: images of all processes so far that
+        could not be read, and in whose place others were seen.
+        """
         state = self.state
         kimg = (state.nimg - self.last_nimg) / 1000
         sec_per_kimg = (state.seconds - self.last_seconds) / max(kimg, 1e-9)
         data_share = min((waited - self.last_waited) / max(state.seconds - self.last_seconds, 1e-9), 1.0)
+        now_replaced, self.last_replaced = replaced - self.last_replaced, replaced
         self.last_nimg, self.last_seconds, self.last_waited = state.nimg, state.seconds, waited
         memory = dict(resident_mb=round(resident_bytes() / 2**20, 1))
         if self.device.type == "cuda":
@@ -96,6 +101,8 @@ class Reporter:
             f"left {duration(left):<12} data {data_share:<5.0%} memory {memory['resident_mb']:.0f} MB  "
             + "  ".join(f"{name} {means[name]:.3f}" for name in self.LOGGED if name in means)
         )
+        if now_replaced:
+            self.log(f"warning: {counted(now_replaced, 'image')} could not be read, and others were seen instead")
         lines = warnings(means)
         for line in lines:
             if line.split("(")[0] not in self.warned:  # once, until it is over
@@ -103,7 +110,8 @@ class Reporter:
         self.warned = [line.split("(")[0] for line in lines]
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
         pace = dict(sec_per_kimg=sec_per_kimg, data_share=round(data_share, 4), timestamp=time.time())
-        self.records.write(STATS, record | pace | memory | means)
+        left_out = dict(images_replaced=now_replaced) if self.config.skip_bad else {}
+        self.records.write(STATS, record | pace | left_out | memory | means)
 
     @float32()
     def snapshot(self) -> None:

@@ -47,7 +47,7 @@ class Crops(Dataset):
         self._names, self.held_out = hold_out(archive.names, held_out, held_out_folders, archive.path)
         self._renumber()
         self.nbytes: int | None = None  # of all that squares are cut from; `check()` finds it
-        self.name = archive.path.stem if archive.zipped else archive.path.resolve().name
+        self.name = archive.name
 
     def __len__(self) -> int:
         return len(self._names)

@@ -19,7 +19,7 @@ def by_source(names: Sequence[str]) -> dict[str, list[int]]:
     return groups
 
 
-def hold_out(names: Sequence[str], last: int, folders: Sequence[str], path: Path) -> tuple[list[str], list[str]]:
+def hold_out(names: Sequence[str], last: int, folders: Sequence[str], path: Path | str) -> tuple[list[str], list[str]]:
     """Names to train on, and those held out: all in these folders, and the `last` ones of the others. `InputError` for a folder
     without images, and where nothing is left."""
     inside = within(names, folders, path)
@@ -30,7 +30,7 @@ def hold_out(names: Sequence[str], last: int, folders: Sequence[str], path: Path
     return kept, sorted(set(names) - set(kept))
 
 
-def within(names: Sequence[str], folders: Sequence[str], path: Path) -> set[str]:
+def within(names: Sequence[str], folders: Sequence[str], path: Path | str) -> set[str]:
     """Names in these folders of the archive at `path`, or below them; `InputError` for a folder without any."""
     found: set[str] = set()
     for folder in folders:

@@ -3,30 +3,27 @@ import time
 import pytest
 
 from torch_utils.stats import read_jsonl
-from training.waiting import timed
+from training.image_stream import ImageStream
 
 
-def test_waiting_is_counted_and_nothing_else_changes():
+def test_waiting_and_replaced_images_are_counted_and_nothing_else_changes():
     closed = []
 
-    @timed
     def numbers(count: int):
-        """Some numbers."""
         try:
             for number in range(count):
                 time.sleep(0.02)
-                yield number
+                yield (number, -number) if number else (number, -number, 3)
         finally:
             closed.append(count)
 
-    assert numbers.__doc__ == "Some numbers."
-    source = numbers(3)
-    assert source.waited == 0
-    assert next(source) == 0
+    source = ImageStream(numbers(3))
+    assert source.waited == source.replaced == 0
+    assert next(source) == (0, 0) and source.replaced == 3
     time.sleep(0.1)  # of the caller
-    assert list(source) == [1, 2] and 0.06 <= source.waited < 0.1 and closed == [3]
-    source = numbers(5)
-    assert next(source) == 0
+    assert list(source) == [(1, -1), (2, -2)] and 0.06 <= source.waited < 0.1 and closed == [3] and source.replaced == 3
+    source = ImageStream(numbers(5))
+    assert next(source) == (0, 0)
     source.close()
     source.close()
     assert closed == [3, 5]
@@ -40,6 +37,6 @@ def test_a_run_says_how_long_it_waits_for_images(image_folder, tmp_path, run_com
     assert done.returncode == 0, done.stderr
     (stats,) = (tmp_path / "runs").glob("*/stats.jsonl")
     shares = [record["data_share"] for record in read_jsonl(stats)]
-    assert len(shares) == 2 and all(0 < share < 1 for share in shares)
+    assert len(shares) == 2 and all(0 <= share < 1 for share in shares)
     lines = [line for line in stats.with_name("log.txt").read_text().splitlines() if line.startswith("kimg")]
     assert len(lines) == 2 and all(f"data {share:<5.0%}" in line for line, share in zip(lines, shares))
