@@ -30,6 +30,12 @@ def ranks(values: dict[str, list[float]]) -> dict[str, int]:
     return {row: 1 + sum(better(other, own) for other in values.values()) for row, own in values.items()}
 
 
+def aligned(records: list[dict]) -> list[dict]:
+    """With only those snapshots that all have: runs may have been scored more often or less."""
+    shared = set.intersection(*({point["kimg"] for point in record["points"]} for record in records))
+    return [record | dict(points=[point for point in record["points"] if point["kimg"] in shared]) for record in records]
+
+
 def reached(records: list[dict], metric: str, level: float) -> float | None:
     """Kimg at which the mean over seeds comes down to a level, along lines between snapshots. None: never."""
     before = None

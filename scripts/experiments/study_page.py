@@ -8,7 +8,7 @@ import numpy as np
 from scripts.experiments.ablation_page import seconds_of
 from scripts.experiments.ablation_tables import settings
 from scripts.experiments.record_file import append_record
-from scripts.experiments.study_numbers import ENOUGH, interval, pace, ranks, reached, timed_on
+from scripts.experiments.study_numbers import ENOUGH, aligned, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, DETECTORS, METRICS, Run
 from scripts.output import markdown, save_figure
 from torch_utils.stats import read_jsonl
@@ -57,7 +57,7 @@ def compared(options: dict) -> dict:
 
 def section(stage: str, data: Path, runs: dict[str, list[tuple[Run, dict]]], docs: Path) -> list[str]:
     """Markdown of one stage on one set of images; `runs`: row -> runs that have records. Nothing where there are none."""
-    records = {row: [record for _, record in found] for row, found in runs.items() if found}
+    records = {row: aligned([record for _, record in found]) for row, found in runs.items() if found}
     if not records:
         return []
     place = timed_on(record for found in records.values() for record in found)
@@ -112,9 +112,9 @@ def notes(records: dict[str, list[dict]], place: tuple[str, str] | None) -> list
 
 
 def in_words(values: list[float]) -> str:
-    """The mean, and its interval where there is one; a decimal below 1,000."""
+    """The mean, and its interval where there is one; a decimal below 100."""
     found = interval(values)
-    number = lambda value: f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+    number = lambda value: f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
     return number(statistics.mean(values)) + (f" ({number(found[0])} to {number(found[1])})" if found else "")
 
 

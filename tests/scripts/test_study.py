@@ -9,7 +9,7 @@ import pytest
 
 from scripts.experiments import ablation, study, study_page
 from scripts.experiments.record_file import append_record, read_records
-from scripts.experiments.study_numbers import better, interval, pace, ranks, reached, timed_on
+from scripts.experiments.study_numbers import aligned, better, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, METRICS, STAGES, planned
 from tests.training.run.test_start import call
 from torch_utils.files import InputError
@@ -69,6 +69,12 @@ def test_where_a_level_is_reached():
     assert reached(found, metric, 20) == 0
     assert reached(found, metric, 12.5) == pytest.approx(6)
     assert reached(found, metric, 9) is None
+
+
+def test_only_what_all_seeds_have_is_averaged():
+    often, seldom = ([dict(kimg=kimg) for kimg in range(0, 65, step)] for step in (8, 16))
+    found = aligned([dict(points=often, parameters=1), dict(points=seldom, parameters=2)])
+    assert found == [dict(points=seldom, parameters=1), dict(points=seldom, parameters=2)]
 
 
 def made_up(value: float, seconds: float, machine: str | None, precision: str = "fp32") -> dict:
