@@ -51,7 +51,7 @@ LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=")(?P<target>[^)"\s]+)(?P<a
 NAMED = re.compile(
     r"\[(?:[\w/-]+/)?(?P<name>[\w-]+\.(?:md|ipynb))\]\((?P<target>[^)#]+)(?P<rest>[^)]*)\)"
 )  # [data.md](data.md)
-RECORDS = re.compile(r"\[([^\]]+)\]\((?:ablation/|performance/\w+\.json)\)")  # data behind tables: not in the site
+RECORDS = re.compile(r"\[([^\]]+)\]\(performance/\w+\.json\)")  # data behind tables: not in the site
 CODE = re.compile(r"^```.*?^```|^    .*?$|`[^`\n]+`", re.M | re.S)
 LANGUAGES = {"": "docker", ".py": "python", ".yml": "yaml", ".cff": "yaml", ".toml": "toml"}
 

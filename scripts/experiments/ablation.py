@@ -1,8 +1,8 @@
 """Train a table of configurations, one after the other, and write their results: `python -m scripts.experiments.ablation`.
 
 Resumable: run the same command again and it goes on where it stopped. Nothing but the named settings differs between the rows
-of a table: the same images in the same order, the same discriminator and loss, equally many images. The result of a run is
-kept as a record of a few kilobytes beside the page, so that tables can grow later, on another machine, without the runs.
+of a table: the same images in the same order, the same discriminator and loss, equally many images. The numbers of a run are
+kept as a line of JSON, so that tables can grow later, on another machine, without the runs; only samples need the runs.
 Several of these may run at once on different `--data`; a last one, with all of the data, then only writes.
 """
 
@@ -23,8 +23,9 @@ if __name__ == "__main__":
 from metrics.evaluation.evaluator import Evaluator
 from scripts.experiments.ablation_page import insert, read_record, section, write_record
 from scripts.experiments.ablation_tables import TABLES, configure, run_name, settings
+from scripts.experiments.record_file import read_records, records_option
 from torch_utils.cli import command, run
-from torch_utils.files import InputError, write_json
+from torch_utils.files import InputError, make_folders, write_json
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.dataset import ImageDataset, evaluation_batches
@@ -34,6 +35,7 @@ from training.gan.state import TrainingState
 from training.run.saved_state import states
 
 PATH = click.Path(path_type=Path)
+PAGE = "ablation-appendix.md"
 EMOJI = Path(__file__).resolve().parents[2] / "datasets" / "emoji32.zip"
 DATA = click.option(
     "--data",
@@ -45,8 +47,8 @@ DATA = click.option(
 )
 
 
-def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None:
-    """Train to the end; a run that has begun goes on from its last saved state."""
+def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> bool:
+    """Train to the end; a run that has begun goes on from its last saved state. False: it had come to its end before."""
     options = run_dir / "training_options.json"
     if options.exists() and settings(json.loads(options.read_text(encoding="utf-8"))) != settings(config.to_json()):
         raise InputError(f"{run_dir}: was trained with other settings; move it away, or give another --outdir")
@@ -55,7 +57,7 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
     if states(run_dir):
         state.load(run_dir, device)
         if state.nimg >= config.kimg * 1000:
-            return
+            return False
     elif run_dir.exists():  # stopped before anything was saved
         shutil.rmtree(run_dir)
     dataset.check()
@@ -66,6 +68,7 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> None
     write_json(options, config.to_json())
     if not train(config, dataset, state, run_dir, evaluator, device):  # a signal; the same command goes on from here
         sys.exit(STATUS)
+    return True
 
 
 def data_words(data: Iterable[Path]) -> list[str]:
@@ -76,14 +79,15 @@ def data_words(data: Iterable[Path]) -> list[str]:
 @command()
 @DATA
 @click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
-@click.option("--docs", type=PATH, default=Path("out/study-docs"), help="for ablation.md, its pictures and the records of runs")
+@click.option("--docs", type=PATH, default=Path("out/study-docs"), help=f"for {PAGE} and its pictures")
+@records_option("ablation.jsonl")
 @click.option("--table", "tables", multiple=True, type=click.Choice(list(TABLES)), help="may be repeated  [default: all]")
 @click.option("--kimg", type=click.IntRange(1), default=8, help="length of each run")
 @click.option("--seeds", type=click.IntRange(1), default=1, help="runs of each configuration")
 @click.option("--snap", type=click.IntRange(1), default=4, help="kimg between two scores")
 @click.option("--write-only", is_flag=True, help="train nothing: write from the records, and leave out what they lack")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(data, outdir, docs, tables, kimg, seeds, snap, write_only, device):
+def main(data, outdir, docs, records, tables, kimg, seeds, snap, write_only, device):
     """Train a table of configurations unattended, and write tables, curves and sample grids."""
     chosen = choose_device(device)
     keep_freed_memory()
@@ -96,20 +100,20 @@ def main(data, outdir, docs, tables, kimg, seeds, snap, write_only, device):
         for changes in TABLES[table].values():
             config = configure(changes, path, sides[path], kimg, snap, seed)
             runs[run_name(config)] = config
-    for folder in ("ablation", "images"):
-        (docs / folder).mkdir(parents=True, exist_ok=True)
+    make_folders(docs, docs / "images")
     for i, (name, config) in enumerate(runs.items(), 1):
-        if not write_only and read_record(config, docs / "ablation") is None:
+        if not write_only and read_record(config, read_records(records)) is None:
             print(f"[{i}/{len(runs)}] {name}", flush=True)
             execute(config, outdir / name, chosen)
-            write_record(config, outdir / name, docs / "ablation")
+            write_record(config, outdir / name, records)
+    numbers = read_records(records)
     for table in tables:
         names = data_words(data)
         words = [f"--table {shlex.quote(table)} --kimg {kimg} --seeds {seeds} --snap {snap} --docs docs"]
         lines = [f"`python -m scripts.experiments.ablation {' '.join(names + words)}`", ""]
         for path in data:
-            lines += section(table, TABLES[table], path, kimg, seeds, docs)
-        insert(docs / "ablation.md", table, lines)
+            lines += section(table, TABLES[table], path, kimg, seeds, docs, numbers, outdir)
+        insert(docs / PAGE, table, lines)
 
 
 if __name__ == "__main__":

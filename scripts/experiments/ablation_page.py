@@ -1,6 +1,5 @@
-"""What the ablation keeps of each run, a record of a few kilobytes, and the page that is made from the records."""
+"""What the ablation keeps of each run, and the page that is made from these records."""
 
-import json
 import math
 import statistics
 from pathlib import Path
@@ -8,15 +7,17 @@ from pathlib import Path
 from PIL import Image
 
 from scripts.experiments.ablation_tables import configure, parameters, run_name, settings
+from scripts.experiments.record_file import append_record
 from scripts.output import markdown, save_figure
-from torch_utils.files import atomic_write, write_json
+from torch_utils.files import atomic_write
+from torch_utils.run_dir import fakes_name
 from torch_utils.stats import read_jsonl
 from training.dataset import ImageDataset
 from training.gan.config import TrainingConfig
 
 
 def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
-    """Settings, scores, seconds and one row of samples."""
+    """Settings, scores and seconds."""
     (metric,) = config.metrics
     seconds = seconds_of(read_jsonl(run_dir / "stats.jsonl"))
     scores = [s for s in read_jsonl(run_dir / f"metric-{metric}.jsonl") if "command" not in s]
@@ -26,11 +27,7 @@ def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
         for s in scores
     ]
     record = dict(settings=settings(config.to_json()), metric=metric, points=points)
-    write_json(records / f"{run_name(config)}.json", record)
-    kimg = int(points[-1]["kimg"])
-    with Image.open(run_dir / f"fakes{kimg:06d}.png") as picture, atomic_write(strip_of(config, kimg, records)) as file:
-        side = picture.width // 16
-        picture.convert("RGB").crop((0, 0, picture.width, side)).save(file, format="PNG", optimize=True)
+    append_record(records, run_name(config), record)
 
 
 def seconds_of(ticks: list[dict]) -> dict[int, float]:
@@ -54,28 +51,28 @@ def seconds_at(record: dict, point: dict) -> float:
     return point["seconds"] if "seconds" in point else point["kimg"] * record["sec_per_kimg"]
 
 
-def strip_of(config: TrainingConfig, kimg: int, records: Path) -> Path:
-    return records / f"{run_name(config)}-{kimg:03d}.png"
-
-
-def read_record(config: TrainingConfig, records: Path) -> dict | None:
-    """The record of a run with these settings and up to `config.kimg`, if there is one."""
-    path = records / f"{run_name(config)}.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def read_record(config: TrainingConfig, records: dict[str, dict]) -> dict | None:
+    """The record of a run with these settings and up to `config.kimg`, if there is one; `records`: by name."""
+    record = records.get(run_name(config))
     if not record or record["settings"] != settings(config.to_json()) or record["points"][-1]["kimg"] < config.kimg:
         return None
     return record | dict(points=[point for point in record["points"] if point["kimg"] <= config.kimg])
 
 
-def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int, docs: Path) -> list[str]:
-    """Markdown of one table on one set of images: numbers, curves, samples. Rows without a record are left out."""
+def section(
+    table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int, docs: Path, records: dict[str, dict], outdir: Path
+) -> list[str]:
+    """Markdown of one table on one set of images: numbers, curves, samples. Rows without a record are left out.
+
+    Samples are in no record: where the runs of all rows are in `outdir` their picture is made anew, else it stays as it is.
+    """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    dataset, records = ImageDataset(data), docs / "ablation"
+    dataset = ImageDataset(data)
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    lines, strips = [], []
+    lines, samples = [], []
     for i, (row, changes) in enumerate(rows.items()):
         configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
         runs = [record for config in configs if (record := read_record(config, records))]
@@ -91,8 +88,8 @@ def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int
                 x, y = zip(*((progress(record, point), point["value"]) for point in record["points"]))
                 axis.plot(x, y, "o-", ms=3, lw=1.2, color=colormaps["tab20"](i % 20), label=None if j else row)
             axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
-        strips.append(strip_of(configs[0], kimg, records))
-    if not strips:
+        samples.append(outdir / run_name(configs[0]) / fakes_name(1000 * kimg))
+    if not lines:
         return []
     axes[0].set(xlabel="thousand images seen", ylabel=configs[0].metrics[0])
     axes[1].set(xlabel="seconds of training")
@@ -100,22 +97,28 @@ def section(table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int
     axes[0].legend(fontsize=8)
     stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
     save_figure(figure, docs / "images" / f"{stem}.png")
-    save_sheet([path for path in strips if path.exists()], docs / "images" / f"{stem}-samples.png")
+    sheet = docs / "images" / f"{stem}-samples.png"
+    if all(path.exists() for path in samples):
+        save_sheet(samples, sheet)
     paragraphs = [
         f"#### {data.name}, {kimg} kimg",
         markdown(["setting", "G, parameters", "distance by seed", "mean", "normalized distance", "sec/kimg"], lines),
         f"Floor (dashed below): {ends[0]['floor']:.1f}.",
         f"![curves](images/{stem}.png)",
-        f"Samples of seed 0 from the same latents, a strip for each row of the table: ![samples](images/{stem}-samples.png)",
     ]
+    if sheet.exists():
+        paragraphs.append(
+            f"Samples of seed 0 from the same latents, a strip for each row of the table: ![samples](images/{sheet.name})"
+        )
     return [line for paragraph in paragraphs for line in (paragraph, "")]
 
 
 def save_sheet(paths: list[Path], picture: Path) -> None:
-    """Strips of samples one under the other, twice as large."""
+    """The first row of 16 of each picture of samples, one under the other, twice as large."""
     strips = []
     for path in paths:
-        with Image.open(path) as strip:
+        with Image.open(path) as samples:
+            strip = samples.convert("RGB").crop((0, 0, samples.width, samples.width // 16))
             strips.append(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST))
     height = strips[0].height + 4
     sheet = Image.new("RGB", (strips[0].width, height * len(strips) - 4), "white")

@@ -1,9 +1,11 @@
 """Run the study of modulations, stage by stage, and write its page: `python -m scripts.experiments.study`.
 
 Resumable: run the same command again and it goes on where it stopped, in the middle of a run, too. Each run leaves a record
-of a few kilobytes, from which the page is made again after every run; so it can stop early, and says what it has.
+of a few kilobytes, from which the page is made again after every run; so it can stop early, and says what it has. A run that
+was trained elsewhere counts once its folder is in --outdir: what is complete is recorded, and not trained.
 """
 
+import dataclasses
 import shlex
 import sys
 import time
@@ -17,32 +19,38 @@ if __name__ == "__main__":
 
 from scripts.experiments.ablation import DATA, PATH, data_words, execute
 from scripts.experiments.ablation_page import insert
+from scripts.experiments.record_file import read_records, records_option
 from scripts.experiments.study_page import read_record, section, write_record
 from scripts.experiments.study_plan import STAGES, Run, planned
 from torch_utils.cli import command, counted, run
 from torch_utils.files import InputError, make_folders
-from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.platform import choose_device, keep_freed_memory, machine_in_words
 from torch_utils.precision import AUTO, PRECISIONS, resolve_precision
+from torch_utils.run_dir import read_options
 from training.dataset import ImageDataset
 
-RECORDS, PAGE = "study", "study.md"
+PAGE, APPENDIX = "ablation.md", "ablation-appendix.md"
+FIRST = "modulations"  # the stage that is on PAGE; the others are in APPENDIX
 
 
 @command()
 @DATA
 @click.option("--outdir", type=PATH, default=Path("out/study"), help="where the runs go")
-@click.option("--docs", type=PATH, default=Path("out/study-docs"), help=f"for {PAGE}, its pictures and the records of runs")
+@click.option("--docs", type=PATH, default=Path("out/study-docs"), help=f"for {PAGE}, {APPENDIX} and their pictures")
+@records_option("study.jsonl")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="may be repeated  [default: all]")
 @click.option("--row", "chosen", multiple=True, metavar="NAME", help="only this row; may be repeated  [default: all]")
 @click.option("--kimg", type=click.IntRange(1), help="length of each run  [default: as planned]")
 @click.option("--seeds", type=click.IntRange(1), help="runs of each row  [default: as planned]")
 @click.option("--snap", type=click.IntRange(1), default=8, show_default=True, help="kimg between two scores")
-@click.option("--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, show_default=True, help="as of train.py")
+@click.option(
+    "--precision", type=click.Choice([AUTO, *PRECISIONS]), default=AUTO, show_default=True, help="of runs that begin now"
+)
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="begin no run after so many")
 @click.option("-n", "--dry-run", is_flag=True, help="print what is planned and what is done, and stop")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(data, outdir, docs, stages, chosen, kimg, seeds, snap, precision, hours, dry_run, device):
-    """Train the study's rows unattended, and write one page of what came out.
+def main(data, outdir, docs, records, stages, chosen, kimg, seeds, snap, precision, hours, dry_run, device):
+    """Train the study's rows unattended, and write what came out.
 
     Rows come with seed 0, then all with seed 1, …, so that it can stop anywhere. Several may run at once on different --data;
     a last one, with all of it, then only writes.
@@ -58,24 +66,24 @@ def main(data, outdir, docs, stages, chosen, kimg, seeds, snap, precision, hours
     precision, _ = resolve_precision(precision, device)
     plan = plan_of(data, stages or tuple(STAGES), chosen, kimg, seeds, snap, precision)
     if dry_run:
-        print_plan(plan, docs)
+        print_plan(plan, read_records(records))
         return
-    make_folders(docs, docs / RECORDS, docs / "images")
+    make_folders(docs, docs / "images")
     words = data_words(data)
     for stage, runs in plan.items():
-        write = lambda stage=stage, runs=runs: write_page(stage, runs, docs, words)
+        write = lambda stage=stage, runs=runs: write_page(stage, runs, read_records(records), docs, words)
         for i, one in enumerate(runs, 1):
-            if read_record(one, docs / RECORDS) is not None:
+            if read_record(one, read_records(records)) is not None:
                 continue
             if hours and time.monotonic() - began > hours * 3600:
                 write()
                 print(f"Stopped after {hours:g} hours; the same command goes on.")
                 return
             print(f"[{stage}, {i}/{len(runs)}] {one.name}", flush=True)
-            train(one, outdir, docs, device)
+            train(one, outdir / one.name, records, device)
             write()
         write()
-    print(f"Done: {docs / PAGE}")
+    print(f"Done: {', '.join(dict.fromkeys(str(page_of(stage, docs)) for stage in plan))}")
 
 
 def plan_of(data, stages, chosen, kimg, seeds, snap, precision) -> dict[str, list[Run]]:
@@ -98,21 +106,31 @@ def plan_of(data, stages, chosen, kimg, seeds, snap, precision) -> dict[str, lis
     return {name: runs for name, runs in found.items() if runs}
 
 
-def train(one: Run, outdir: Path, docs: Path, device: torch.device) -> None:
-    execute(one.config, outdir / one.name, device)
-    write_record(one, outdir / one.name, docs / RECORDS)
+def train(one: Run, run_dir: Path, records: Path, device: torch.device) -> None:
+    """To the end, in the number format in which the run was begun, and record it.
+
+    Where a run was trained that is complete already, nobody knows: its record has no machine.
+    """
+    config = dataclasses.replace(one.config, precision=read_options(run_dir).get("precision", one.config.precision))
+    trained = execute(config, run_dir, device)
+    machine = f"{machine_in_words(device)}, {counted(torch.get_num_threads(), 'thread')}" if trained else None
+    write_record(dataclasses.replace(one, config=config), run_dir, records, machine)
 
 
-def print_plan(plan: dict[str, list[Run]], docs: Path) -> None:
+def print_plan(plan: dict[str, list[Run]], records: dict[str, dict]) -> None:
     for stage, runs in plan.items():
-        done = sum(read_record(one, docs / RECORDS) is not None for one in runs)
+        done = sum(read_record(one, records) is not None for one in runs)
         length = sum(one.config.kimg for one in runs)
         print(f"{stage}: {STAGES[stage].question}\n  {counted(len(runs), 'run')}, {length:g} kimg in all, {done} done")
         for one in runs:
-            print(f"  {'done' if read_record(one, docs / RECORDS) else '    '}  {one.parameters:>10,}  {one.name}")
+            print(f"  {'done' if read_record(one, records) else '    '}  {one.parameters:>10,}  {one.name}")
 
 
-def write_page(stage: str, runs: list[Run], docs: Path, words: list[str]) -> None:
+def page_of(stage: str, docs: Path) -> Path:
+    return docs / (PAGE if stage == FIRST else APPENDIX)
+
+
+def write_page(stage: str, runs: list[Run], records: dict[str, dict], docs: Path, words: list[str]) -> None:
     """What the records have; the words around it on the page are written by hand."""
     lines = [
         STAGES[stage].question,
@@ -123,10 +141,10 @@ def write_page(stage: str, runs: list[Run], docs: Path, words: list[str]) -> Non
     for data in dict.fromkeys(Path(one.config.data) for one in runs):
         rows: dict[str, list] = {}
         for one in runs:
-            if Path(one.config.data) == data and (record := read_record(one, docs / RECORDS)):
+            if Path(one.config.data) == data and (record := read_record(one, records)):
                 rows.setdefault(one.row, []).append((one, record))
         lines += section(stage, data, rows, docs)
-    insert(docs / PAGE, stage, lines, title="Modulations compared")
+    insert(page_of(stage, docs), f"study: {stage}", lines)
 
 
 def options_of(stage: str, runs: list[Run]) -> str:
@@ -134,8 +152,8 @@ def options_of(stage: str, runs: list[Run]) -> str:
     kimg, seeds = max(one.config.kimg for one in runs), 1 + max(one.config.seed for one in runs)
     rows = list(dict.fromkeys(one.row for one in runs))
     chosen = [f"--row {shlex.quote(row)}" for row in rows if len(rows) < len(STAGES[stage].rows)]
-    snap = f"--snap {runs[0].config.snap} --precision {runs[0].config.precision}"
-    return " ".join([f"--stage {shlex.quote(stage)}", *chosen, f"--kimg {kimg:g} --seeds {seeds} {snap} --docs docs"])
+    snap = runs[0].config.snap
+    return " ".join([f"--stage {shlex.quote(stage)}", *chosen, f"--kimg {kimg:g} --seeds {seeds} --snap {snap} --docs docs"])
 
 
 if __name__ == "__main__":

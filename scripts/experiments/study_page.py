@@ -7,19 +7,23 @@ import numpy as np
 
 from scripts.experiments.ablation_page import seconds_of
 from scripts.experiments.ablation_tables import settings
-from scripts.experiments.study_plan import BASE, METRICS, Run
+from scripts.experiments.record_file import append_record
+from scripts.experiments.study_numbers import ENOUGH, aligned, interval, pace, ranks, reached, timed_on
+from scripts.experiments.study_plan import BASE, DETECTORS, METRICS, Run
 from scripts.output import markdown, save_figure
-from torch_utils.files import read_json, write_json
 from torch_utils.stats import read_jsonl
 
 KEPT = ("value", "floor", "way_left", "precision", "recall")  # of a score
-ENOUGH = 3  # seeds, from which on there are intervals
-RESAMPLES = 10_000
 END_OF = "demod"  # whose end the others are held against
+NO_SECONDS = "No record says on which machine its run was trained, so there are no seconds."
+NETWORKS = dict(efficientnet_lite0="EfficientNet-Lite0", vgg16="VGG-16")  # detectors, in words
 
 
-def write_record(run: Run, run_dir: Path, records: Path) -> None:
-    """Settings, parameters, and at each snapshot seconds and all scores: a few kilobytes, enough for the page."""
+def write_record(run: Run, run_dir: Path, records: Path, machine: str | None) -> None:
+    """Settings, parameters, number format, machine, and at each snapshot seconds and all scores: a few kilobytes.
+
+    `machine`: where the run ended, which its seconds belong to; None where that is not known.
+    """
     seconds = seconds_of(read_jsonl(run_dir / "stats.jsonl"))
     points: dict[int, dict] = {}
     for metric in METRICS:
@@ -29,124 +33,119 @@ def write_record(run: Run, run_dir: Path, records: Path) -> None:
             nimg = score["nimg"]
             point = points.setdefault(nimg, dict(kimg=nimg / 1000, seconds=round(seconds[nimg], 1), scores={}))
             point["scores"][metric] = {key: round(score[key], 4) for key in KEPT if score.get(key) is not None}
-    record = dict(settings=settings(run.config.to_json()), parameters=run.parameters)
-    write_json(records / f"{run.name}.json", record | dict(points=[points[nimg] for nimg in sorted(points)]))
+    facts = dict(parameters=run.parameters, precision=run.config.precision, machine=machine)
+    record = dict(settings=compared(settings(run.config.to_json())), **facts)
+    append_record(records, run.name, record | dict(points=[points[nimg] for nimg in sorted(points)]))
 
 
-def read_record(run: Run, records: Path) -> dict | None:
-    """That of a run with these settings, up to its `kimg`; None where it is not there, or not long enough."""
-    path = records / f"{run.name}.json"
-    record = read_json(path) if path.exists() else None
-    if not record or record["settings"] != settings(run.config.to_json()):
+def read_record(run: Run, records: dict[str, dict]) -> dict | None:
+    """That of a run with these settings, up to its `kimg`; None where it is not there, or not long enough.
+
+    `records`: by name. Any number format will do: the record says which it was.
+    """
+    record = records.get(run.name)
+    if not record or compared(record["settings"]) != compared(settings(run.config.to_json())):
         return None
     points = [point for point in record["points"] if int(point["kimg"]) <= run.config.kimg]  # a last batch goes beyond
     return record | dict(points=points) if record["points"][-1]["kimg"] >= run.config.kimg else None
 
 
-# ---------------------------------------------------------------- numbers
-
-
-def interval(values: list[float]) -> tuple[float, float] | None:
-    """95 %, of the mean over seeds, by bootstrap (percentiles); None of fewer than ENOUGH seeds."""
-    if len(values) < ENOUGH:
-        return None
-    low, high = np.percentile(_resampled(values, 0), (2.5, 97.5))
-    return float(low), float(high)
-
-
-def better(one: list[float], other: list[float]) -> bool:
-    """Whether the bootstrap separates the means, and the first is the smaller one."""
-    if min(len(one), len(other)) < ENOUGH:
-        return False
-    return bool(np.percentile(_resampled(one, 0) - _resampled(other, 1), 97.5) < 0)
-
-
-def ranks(values: dict[str, list[float]]) -> dict[str, int]:
-    """Of each row 1 and the number of rows that are better: what is not separated is not ranked."""
-    return {row: 1 + sum(better(other, own) for other in values.values()) for row, own in values.items()}
-
-
-def reached(records: list[dict], metric: str, level: float) -> tuple[float, float] | None:
-    """Kimg and seconds at which the mean over seeds comes down to a level, along lines between snapshots. None: never."""
-    before = None
-    for points in zip(*(record["points"] for record in records)):
-        mean = lambda of: statistics.mean(of(point) for point in points)  # noqa: B023  called at once
-        now = np.array([mean(lambda p: p["scores"][metric]["value"]), mean(lambda p: p["kimg"]), mean(lambda p: p["seconds"])])
-        if now[0] <= level:
-            share = 0.0 if before is None else (before[0] - level) / (before[0] - now[0])
-            _, kimg, seconds = now if before is None else before + share * (now - before)
-            return float(kimg), float(seconds)
-        before = now
-    return None
-
-
-def _resampled(values: list[float], seed: int) -> np.ndarray:
-    """Means of RESAMPLES draws of as many values, with replacement."""
-    picks = np.random.RandomState(seed).randint(len(values), size=(RESAMPLES, len(values)))
-    return np.asarray(values)[picks].mean(axis=1)
-
-
-# ---------------------------------------------------------------- page
+def compared(options: dict) -> dict:
+    """Of settings, what must be equal in all runs of a row."""
+    return {name: value for name, value in options.items() if name != "precision"}
 
 
 def section(stage: str, data: Path, runs: dict[str, list[tuple[Run, dict]]], docs: Path) -> list[str]:
     """Markdown of one stage on one set of images; `runs`: row -> runs that have records. Nothing where there are none."""
-    records = {row: [record for _, record in found] for row, found in runs.items() if found}
+    records = {row: aligned([record for _, record in found]) for row, found in runs.items() if found}
     if not records:
         return []
+    place = timed_on(record for found in records.values() for record in found)
+    paces = {row: pace(found, place) for row, found in records.items()}
+    kimg = max(found[0][0].config.kimg for found in runs.values() if found)
+    picture = f"study-{data.stem}-{stage.replace(' ', '-')}.png"
+    draw(records, paces, docs / "images" / picture)
+    paragraphs = [
+        f"#### {data.name}, {kimg:g} kimg",
+        f"![{stage}](images/{picture})",
+        "Means over seeds; bands from the best seed to the worst.",
+        table(records, paces),
+        *notes(records, place),
+    ]
+    return [line for paragraph in paragraphs for line in (paragraph, "")]
+
+
+def table(records: dict[str, list[dict]], paces: dict[str, float | None]) -> str:
+    """Markdown; the best row first. A cell of distances has a line for each detector."""
     first = METRICS[0]
     last = lambda row, metric, key="value": [record["points"][-1]["scores"][metric][key] for record in records[row]]
     order = ranks({row: last(row, first) for row in records})
     end = statistics.mean(last(END_OF, first)) if END_OF in records else None
     lines = []
     for row in sorted(records, key=lambda row: (order[row], statistics.mean(last(row, first)))):
-        cells = [row, f"{records[row][0]['parameters']:,}", str(len(records[row])), str(order[row])]
-        cells += [in_words(last(row, metric)) for metric in METRICS[:-1]]
-        cells += [f"{statistics.mean(last(row, METRICS[-1], key)):.2f}" for key in ("precision", "recall")]
-        cells.append(f"{min(r['points'][-1]['seconds'] / r['points'][-1]['kimg'] for r in records[row]):.1f}")
+        cells = [row, f"{records[row][0]['parameters'] / 1e6:.2f} M", len(records[row]), order[row]]
+        for kind in ("fd", "mind"):
+            cells.append("<br>".join(in_words(last(row, metric)) for metric in METRICS if metric.startswith(kind)))
+        cells.append(", ".join(f"{statistics.mean(last(row, METRICS[-1], key)):.2f}" for key in ("precision", "recall")))
+        cells.append("–" if paces[row] is None else f"{paces[row]:.1f}")
         if end is not None:
             found = reached(records[row], first, end)
-            cells.append("–" if found is None else f"{found[0]:.1f} kimg, {found[1]:.0f} s")
+            seconds = "" if found is None or paces[row] is None else f"<br>{found * paces[row]:,.0f} s"
+            cells.append("–" if found is None else f"{found:.1f} kimg{seconds}")
         lines.append(cells)
-    heads = ["setting", "G, parameters", "seeds", "rank", *METRICS[:-1], "precision", "recall", "s/kimg"]
-    heads += [f"reaches the end of {END_OF} at"] * (end is not None)
-    picture = f"study-{data.stem}-{stage.replace(' ', '-')}.png"
-    draw(records, docs / "images" / picture)
-    floors = [records[next(iter(records))][0]["points"][-1]["scores"][metric]["floor"] for metric in METRICS[:-1]]
-    notes = [
-        f"Real against real: {', '.join(f'{floor:.4g}' for floor in floors)}, in the order of the columns.",
+    heads = ["setting", "G", "seeds", "rank", "fd", "mind", "precision, recall", "s/kimg", f"reaches {END_OF}'s end at"]
+    return markdown(heads if end is not None else heads[:-1], lines)
+
+
+def notes(records: dict[str, list[dict]], place: tuple[str, str] | None) -> list[str]:
+    """What the table's numbers are."""
+    scores = records[next(iter(records))][0]["points"][-1]["scores"]
+    floors = [in_words([scores[metric]["floor"]]) for metric in METRICS[:-1]]
+    return [
+        "*G*: parameters of the generator. *fd*: Fréchet distance, *mind*: Monge distance ([metrics.md](metrics.md)), of 1,000 "
+        f"samples, first on {', then on '.join(NETWORKS[detector] for detector in DETECTORS)}; of real images to other real "
+        f"images they are {floors[0]} and {floors[1]} (fd), {floors[2]} and {floors[3]} (mind).",
         "In parentheses: 95 % of the mean over seeds, by bootstrap. Rows that it does not separate in the first distance "
         f"share a rank; with fewer than {ENOUGH} seeds it separates none.",
+        f"Seconds are at the pace of the fastest run of a row on {place[0]}, in {place[1]}." if place else NO_SECONDS,
     ]
-    kimg = max(found[0][0].config.kimg for found in runs.values() if found)
-    paragraphs = [f"#### {data.name}, {kimg:g} kimg", markdown(heads, lines), *notes, f"![{stage}](images/{picture})"]
-    return [line for paragraph in paragraphs for line in (paragraph, "")]
 
 
 def in_words(values: list[float]) -> str:
+    """The mean, and its interval where there is one; a decimal below 100."""
     found = interval(values)
-    return f"{statistics.mean(values):.4g}" + (f" ({found[0]:.4g} to {found[1]:.4g})" if found else "")
+    number = lambda value: f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    return number(statistics.mean(values)) + (f" ({number(found[0])} to {number(found[1])})" if found else "")
 
 
-def draw(records: dict[str, list[dict]], path: Path) -> None:
-    """The first distance over images, and over seconds: means over seeds, bands from the best seed to the worst."""
+def draw(records: dict[str, list[dict]], paces: dict[str, float | None], path: Path) -> None:
+    """The first distance over images, and over seconds: means over seeds, bands from the best seed to the worst.
+
+    The frame holds what was scored after the start; untrained networks are above it, real images below.
+    """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes, colours = figure.subplots(1, 2, sharey=True), colormaps["tab10" if len(records) <= 10 else "tab20"]
+    first, timed = METRICS[0], any(paces.values())
+    figure = Figure(figsize=(10 if timed else 6, 4.2), layout="constrained")
+    axes, colours = figure.subplots(1, 1 + timed, sharey=True, squeeze=False)[0], colormaps["tab10"]
+    trained = []
     for i, (row, found) in enumerate(records.items()):
         steps = list(zip(*(record["points"] for record in found)))
-        values = np.array(
-            [[point["scores"][METRICS[0]]["value"] for point in points] for points in steps]
-        )  # [snapshots, seeds]
-        colour = "black" if row == BASE else colours(i % 20)
-        for axis, key in zip(axes, ("kimg", "seconds")):
-            x = [statistics.mean(point[key] for point in points) for points in steps]
-            axis.plot(x, values.mean(axis=1), lw=1.5, color=colour, label=row)
-            axis.fill_between(x, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.12, lw=0)
-            axis.axhline(found[0]["points"][-1]["scores"][METRICS[0]]["floor"], color="grey", lw=0.8, ls="--")
-    axes[0].set(xlabel="thousand images seen", ylabel=METRICS[0], ylim=(0, 1.05 * axes[0].dataLim.ymax))
-    axes[1].set(xlabel="seconds of training")
-    axes[1].legend(fontsize=8)
-    save_figure(figure, path)
+        values = np.array([[point["scores"][first]["value"] for point in points] for points in steps])  # [snapshots, seeds]
+        kimg = np.array([statistics.mean(point["kimg"] for point in points) for points in steps])
+        trained += values[1:].flatten().tolist()
+        colour = "black" if row == BASE else colours((i - 1) % 10)
+        for axis, scale in zip(axes, (1, paces[row])):
+            if scale is not None:
+                axis.plot(scale * kimg, values.mean(axis=1), lw=1.8, color=colour, label=row)
+                axis.fill_between(scale * kimg, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.15, lw=0)
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.set_xlim(left=0)
+    axes[0].set(xlabel="thousand images seen", ylim=(0.95 * min(trained), 1.02 * max(trained)))
+    axes[0].set_ylabel(f"Fréchet distance, {NETWORKS[DETECTORS[0]]}, 1,000 samples")
+    if timed:
+        axes[1].set_xlabel("seconds of training")
+    axes[0].legend(fontsize=9)
+    save_figure(figure, path, dpi=120)

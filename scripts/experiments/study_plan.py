@@ -33,9 +33,9 @@ EQUAL = dict(lr_multiplier=1.0)  # of the style path: as fast as all other weigh
 def recipe(side: int) -> dict:
     """Of all rows: half the widths of `small`, and learning rates that are equal by construction.
 
-    With --forced-norm each step turns the weights of every layer by an angle that the rate alone sets, whatever the
-    modulation. The rates fall as 1 / √images (EDM2: Karras et al. 2024), which needs no end: a run of 64 kimg is the
-    beginning of one of 128.
+    With --forced-norm each step turns the weights of every layer by an angle that the rate alone sets, whatever the modulation.
+    The rates fall as 1 / √images (EDM2: Karras et al. 2024), which needs no end of the run: a run of 64 kimg is the beginning
+    of one of 128.
     """
     widths = dict(channel_base=16 * side, d_channel_base=16 * side)
     return widths | dict(forced_norm=True, glr=0.003, dlr=0.004, lr_decay_kimg=10.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from scripts.benchmarks import modulation
 from scripts.benchmarks.demodulation import Demodulation, FusedDemodulation
@@ -80,29 +81,39 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "Evaluator", lambda *_: lambda fakes: [dict(score)])
     monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small)
     monkeypatch.setattr(study, "TABLES", {"noise": study.TABLES["noise"]})
+    records = tmp_path / "ablation.jsonl"
     arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
+    arguments += ["--records", records]
     again = lambda *more: study.main([str(a) for a in [*arguments, "--kimg", 1, "--snap", 1, *more]], standalone_mode=False)
 
     again()
     runs = sorted((tmp_path / "runs").iterdir())
     assert [path.name for path in runs] == ["images-adaconv-noise=False-seed0", "images-adaconv-seed0"]
-    page = tmp_path / "docs" / "ablation.md"
+    page = tmp_path / "docs" / "ablation-appendix.md"
     page.write_text(page.read_text().replace("# Ablation", "# Written by hand"))
     assert page.read_text().count("| no noise |") == 1
-    assert len(list((tmp_path / "docs" / "images").glob("ablation-images-noise*.png"))) == 2
+    names = [f"ablation-images-noise{end}.png" for end in ("", "-samples")]
+    assert sorted(path.name for path in (tmp_path / "docs" / "images").iterdir()) == sorted(names)
+    samples = tmp_path / "docs" / "images" / names[1]
+    with Image.open(samples) as sheet:
+        assert sheet.size == (2 * 16 * 16, 2 * 2 * 16 + 4)
 
-    shutil.rmtree(tmp_path / "runs")  # the records are enough for the report
+    shutil.rmtree(tmp_path / "runs")  # the records are enough for the numbers; the picture of samples stays
+    drawn = samples.read_bytes()
     again()
     assert not (tmp_path / "runs").exists()
-    (tmp_path / "docs" / "ablation" / "images-adaconv-noise=False-seed0.json").unlink()  # as if it had not been run
+    assert samples.read_bytes() == drawn and f"](images/{samples.name})" in page.read_text()
+    samples.unlink()
+    again()
+    assert not samples.exists() and samples.name not in page.read_text()
+    records.write_text("".join(line for line in records.open() if "noise=False" not in line))  # as if it had not been run
     again("--write-only")
     assert not (tmp_path / "runs").exists() and "| no noise |" not in page.read_text()
     again()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["images-adaconv-noise=False-seed0"]
     assert page.read_text().startswith("# Written by hand") and page.read_text().count("| no noise |") == 1
 
-    for path in (tmp_path / "docs" / "ablation").glob("*.json"):
-        path.unlink()
+    records.unlink()
     monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small | dict(gamma=7.0))
     with pytest.raises(InputError, match="other settings"):
         again()
@@ -118,10 +129,11 @@ def test_a_study_that_is_stopped_writes_no_record(image_folder, tmp_path, monkey
     monkeypatch.setattr(study, "Evaluator", lambda *_: None)
     monkeypatch.setattr(study, "train", lambda *_: False)  # as after SIGTERM
     arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
+    arguments += ["--records", tmp_path / "ablation.jsonl"]
     with pytest.raises(SystemExit) as stopped:
         study.main([str(a) for a in [*arguments, "--table", "noise"]], standalone_mode=False)
     assert stopped.value.code == 3
-    assert not list((tmp_path / "docs").rglob("*.json")) and not (tmp_path / "docs" / "ablation.md").exists()
+    assert not (tmp_path / "ablation.jsonl").exists() and not list((tmp_path / "docs").rglob("*.md"))
 
 
 def test_fused_demodulation_is_the_same_layer():

@@ -1,7 +1,6 @@
 """The study of modulations: its plan, its numbers, and a small one from its command to its page."""
 
 import itertools
-import json
 import shutil
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import numpy as np
 import pytest
 
 from scripts.experiments import ablation, study, study_page
-from scripts.experiments.study_page import better, interval, ranks, reached
-from scripts.experiments.study_plan import METRICS, STAGES, planned
+from scripts.experiments.record_file import append_record, read_records
+from scripts.experiments.study_numbers import aligned, better, interval, pace, ranks, reached, timed_on
+from scripts.experiments.study_plan import BASE, METRICS, STAGES, planned
 from tests.training.run.test_start import call
 from torch_utils.files import InputError
 from training.gan.config import PRESETS
@@ -36,7 +36,8 @@ def test_what_stages_share_is_run_once():
     stages = [{one.name: one for one in plan(stage)} for stage in STAGES]
     for one, other in itertools.combinations(stages, 2):
         shared = one.keys() & other.keys()
-        assert shared == {one_name for one_name in one if one[one_name].row == "adaconv"}
+        has_base = {name for name in one if one[name].row == BASE}, {name for name in other if other[name].row == BASE}
+        assert shared == has_base[0] & has_base[1] and (shared or not all(has_base))
         assert all(one[name].config == other[name].config for name in shared)
 
 
@@ -63,13 +64,68 @@ def test_intervals_and_ranks():
 
 def test_where_a_level_is_reached():
     metric = METRICS[0]
-    record = lambda *values: dict(
-        points=[dict(kimg=4 * i, seconds=40 * i, scores={metric: dict(value=v)}) for i, v in enumerate(values)]
-    )
+    record = lambda *values: dict(points=[dict(kimg=4 * i, scores={metric: dict(value=v)}) for i, v in enumerate(values)])
     found = [record(30, 20, 10), record(10, 10, 10)]  # means 20, 15, 10
-    assert reached(found, metric, 20) == (0, 0)
-    assert reached(found, metric, 12.5) == pytest.approx((6, 60))
+    assert reached(found, metric, 20) == 0
+    assert reached(found, metric, 12.5) == pytest.approx(6)
     assert reached(found, metric, 9) is None
+
+
+def test_only_what_all_seeds_have_is_averaged():
+    often, seldom = ([dict(kimg=kimg) for kimg in range(0, 65, step)] for step in (8, 16))
+    found = aligned([dict(points=often, parameters=1), dict(points=seldom, parameters=2)])
+    assert found == [dict(points=seldom, parameters=1), dict(points=seldom, parameters=2)]
+
+
+def made_up(value: float, seconds: float, machine: str | None, precision: str = "fp32") -> dict:
+    """A record of a run of 8 kimg that takes so many seconds."""
+    score = lambda value: dict(value=value, floor=1.0, precision=0.5, recall=0.25)
+    points = [
+        dict(kimg=kimg, seconds=seconds * kimg / 8, scores={metric: score(value + 8 - kimg) for metric in METRICS})
+        for kimg in (0.0, 4.0, 8.0)
+    ]
+    return dict(parameters=1_000_000, precision=precision, machine=machine, points=points)
+
+
+def test_seconds_are_of_one_machine():
+    records = [made_up(1, 80, "a"), made_up(1, 64, "a"), made_up(1, 8, "b"), made_up(1, 8, "a", "bf16"), made_up(1, 8, None)]
+    assert timed_on(records) == ("a", "fp32") and timed_on(records[4:]) is None
+    assert pace(records, ("a", "fp32")) == 8 and pace(records[2:], ("a", "fp32")) is None
+    assert pace(records, None) is None
+
+
+def shown(tmp_path, **records: list[dict]) -> list[str]:
+    """The page's lines on runs with these records, by row."""
+    pytest.importorskip("matplotlib", reason="needs the dev extra")
+    (tmp_path / "images").mkdir()
+    runs = {one.row: one for one in plan("modulations", 1)}
+    return study_page.section(
+        "modulations",
+        Path("emoji32.zip"),
+        {row: [(runs[row], one) for one in found] for row, found in records.items()},
+        tmp_path,
+    )
+
+
+def test_a_table_of_several_machines(tmp_path):
+    rows = dict(
+        adaconv=[made_up(2000, 80, "a")], demod=[made_up(3, 40, "a"), made_up(5, 64, "a")], none=[made_up(1, 8, "b", "bf16")]
+    )
+    lines = shown(tmp_path, **rows)
+    heads, _, *cells = [line.split(" | ") for line in next(line for line in lines if line.startswith("| setting")).split("\n")]
+    assert [row[0] for row in cells] == ["| none", "| demod", "| adaconv"] and len(heads) == len(cells[0]) == 9
+    assert [row[4] for row in cells] == ["1.0<br>1.0", "4.0<br>4.0", "2,000<br>2,000"]
+    assert [row[6] for row in cells] == ["0.50, 0.25"] * 3
+    assert [row[7] for row in cells] == ["–", "5.0", "10.0"]
+    assert [row[8] for row in cells] == ["5.0 kimg |", "8.0 kimg<br>40 s |", "– |"]
+    assert "Seconds are at the pace of the fastest run of a row on a, in fp32." in lines
+
+
+def test_a_table_of_unknown_machines_has_no_seconds(tmp_path):
+    lines = shown(tmp_path, demod=[made_up(3, 40, None)])
+    (table,) = (line for line in lines if line.startswith("| setting"))
+    assert table.endswith("| – | 8.0 kimg |") and study_page.NO_SECONDS in lines
+    assert (tmp_path / "images" / "study-emoji32-modulations.png").stat().st_size > 1000
 
 
 @pytest.fixture
@@ -87,6 +143,8 @@ def small_study(image_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "small", lambda side: preset(side) | narrow)
     fixed = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
     fixed += [
+        "--records",
+        tmp_path / "records" / "study.jsonl",
         "--stage",
         "modulations",
         "--row",
@@ -105,7 +163,7 @@ def small_study(image_folder, tmp_path, monkeypatch):
     return lambda *words: call(study.main, *fixed, *words)
 
 
-def test_from_the_command_to_the_page(small_study, tmp_path):
+def test_from_the_command_to_the_page(small_study, tmp_path, monkeypatch):
     names = [f"images-{modulation}-seed{seed}" for seed in (0, 1) for modulation in ("bank", "none")]
     assert small_study("--dry-run").count("\n          ") == 4 and not (tmp_path / "docs").exists()
 
@@ -113,25 +171,47 @@ def test_from_the_command_to_the_page(small_study, tmp_path):
     assert not (tmp_path / "runs").exists()
     said = small_study()
     assert [line.split("] ")[1] for line in said.splitlines() if line.startswith("[")] == names
-    records = sorted((tmp_path / "docs" / "study").glob("*.json"))
-    assert len(records) == 4
-    record = json.loads(records[0].read_text())
+    file = tmp_path / "records" / "study.jsonl"
+    records = read_records(file)
+    assert list(records) == names
+    record = records[names[0]]
     assert [point["kimg"] for point in record["points"]] == [0, 1.008] and set(record["points"][0]["scores"]) == set(METRICS)
     assert record["points"][1]["seconds"] > 0 and record["parameters"] > 0
-    page = (tmp_path / "docs" / "study.md").read_text()
-    assert page.startswith("# Modulations compared\n") and page.count("| none |") == page.count("| bank |") == 1
-    assert "--stage modulations --row bank --row none --kimg 1 --seeds 2" in page
+    assert record["precision"] == "fp32" and "thread" in record["machine"]
+    pages = list((tmp_path / "docs").glob("*.md"))
+    assert pages == [tmp_path / "docs" / "ablation.md"]
+    page = pages[0].read_text()
+    assert page.count("| none |") == page.count("| bank |") == 1
+    assert "--stage modulations --row bank --row none --kimg 1 --seeds 2 --snap 1 --docs" in page
     (picture,) = (tmp_path / "docs" / "images").iterdir()
     assert picture.name == "study-images-modulations.png" and f"](images/{picture.name})" in page
 
+    monkeypatch.setattr(ablation, "train", lambda *_: pytest.fail("nothing is left to train"))
+    pages[0].write_text(page.replace("# Ablation", "# Written by hand"))
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[1:]))  # as if names[0] were a run from elsewhere, in another number format
+    options = tmp_path / "runs" / names[0] / "training_options.json"
+    options.write_text(options.read_text().replace('"fp32"', '"bf16"'))
+    assert f"[modulations, 1/4] {names[0]}" in small_study()
+    elsewhere = read_records(file)[names[0]]
+    assert elsewhere == record | dict(precision="bf16", machine=None)
+    assert pages[0].read_text() != page and file.read_text().splitlines(keepends=True)[:3] == lines[1:]
+
+    file.write_text("".join(lines))
     shutil.rmtree(tmp_path / "runs")  # the records are enough for the page
-    (tmp_path / "docs" / "study.md").write_text(page.replace("# Modulations compared", "# Written by hand"))
     again = small_study()
     assert "[" not in again and not (tmp_path / "runs").exists()
-    assert (tmp_path / "docs" / "study.md").read_text() == page.replace("# Modulations compared", "# Written by hand")
-    records[0].unlink()
-    assert small_study().count("[modulations") == 1  # what is missing, and no more
+    assert pages[0].read_text() == page.replace("# Ablation", "# Written by hand")
     assert small_study("--dry-run").count("  done  ") == 4
+
+
+def test_stages_after_the_first_are_in_the_appendix(tmp_path):
+    for stage in STAGES:
+        study.write_page(stage, plan(stage, 1), {}, tmp_path, [])
+    stages = {
+        path.name: [name for name in STAGES if f"<!-- study: {name} -->" in path.read_text()] for path in tmp_path.iterdir()
+    }
+    assert stages == {"ablation.md": ["modulations"], "ablation-appendix.md": ["rates", "parts", "same parameters"]}
 
 
 def test_rows_and_data_that_there_are_not(tmp_path):
@@ -142,13 +222,25 @@ def test_rows_and_data_that_there_are_not(tmp_path):
 
 
 def test_a_record_of_other_settings_is_none(tmp_path):
-    one = plan("modulations")[0]
+    one, file = plan("modulations")[0], tmp_path / "study.jsonl"
     settings = study_page.settings(one.config.to_json())
     points = [dict(kimg=8.0, seconds=1.0, scores={})]
-    write = lambda **changes: (tmp_path / f"{one.name}.json").write_text(
-        json.dumps(dict(settings=settings | changes, parameters=1, points=points))
-    )
+    write = lambda **changes: append_record(file, one.name, dict(settings=settings | changes, parameters=1, points=points))
+    find = lambda: study_page.read_record(one, read_records(file))
+    assert find() is None
     write()
-    assert study_page.read_record(one, tmp_path)["points"] == points
+    assert find()["points"] == points
     write(glr=0.5)
-    assert study_page.read_record(one, tmp_path) is None
+    assert find() is None
+    write(precision="bf16")  # any number format will do
+    assert find()["points"] == points
+
+
+def test_of_several_records_the_last_counts(tmp_path):
+    file = tmp_path / "made" / "records.jsonl"
+    assert read_records(file) == {}
+    for name, value in (("one", 1), ("other", 2), ("one", 3)):
+        append_record(file, name, dict(value=value))
+    with open(file, "a") as unfinished:
+        unfinished.write('{"name": "third", "val')
+    assert read_records(file) == dict(one=dict(name="one", value=3), other=dict(name="other", value=2))

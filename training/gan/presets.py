@@ -38,7 +38,7 @@ def auto_preset(side: int) -> dict[str, Any]:
 
 
 def tiny_preset(side: int) -> dict[str, Any]:
-    """Narrow networks that learn something visible in minutes on two CPU cores. The numbers are from docs/ablation.md."""
+    """Narrow networks that learn something visible in minutes on two CPU cores: docs/ablation-appendix.md has the numbers."""
     return dict(
         batch=8,  # steps count for more than images so early in a training run
         z_dim=128,
@@ -49,7 +49,7 @@ def tiny_preset(side: int) -> dict[str, Any]:
         glr=0.001,
         dlr=0.0016,
         gamma=1.0,
-        pl_weight=0.0,  # with the logistic loss, too, as in StyleGAN2-ADA's CIFAR-10: docs/ablation.md
+        pl_weight=0.0,  # with the logistic loss, too, as in StyleGAN2-ADA's CIFAR-10: docs/ablation-appendix.md
         style_mixing=0.0,
         reg_interval=4,
         ema_kimg=1,
@@ -89,7 +89,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 
 def demo_preset(side: int) -> dict[str, Any]:
-    """`small` for ten minutes: rates twice as high, which fall to a tenth. docs/ablation.md has what that gains."""
+    """`small` for ten minutes: rates twice as high, which fall to a tenth. docs/ablation-appendix.md has what that gains."""
     return small_preset(side) | dict(glr=0.003, dlr=0.004, lr_end=0.1, ramp_kimg=30, kimg=30, snap=10)
 
 
