@@ -141,7 +141,7 @@ def work(
 def resolve_config(options: dict, device: torch.device) -> TrainingConfig:
     """Options given, over the preset for this device and this data's resolution, over the defaults of `TrainingConfig`."""
     if not options["data"]:
-        raise InputError("--data is missing: a folder or zip of images")
+        raise InputError("--data is missing: a folder, zip or URL of images")
     side = max(ImageDataset(options["data"], skip_bad=bool(options["skip_bad"])).resolution)
     cfg = options["cfg"] or auto_choice(device)
     values = resolve(cfg, side, options) | dict(cfg=cfg)

@@ -26,7 +26,7 @@ def labels_of_folders(names: Sequence[str], where: Path | str) -> Labels:
         depth += 1
     classes = sorted({folders[depth] for folders in parts})
     if set(classes) <= SPLITS and len(classes) > 1:
-        raise InputError(f"{where}: found the splits {', '.join(classes)}, wanted one of them, such as {where / classes[0]}")
+        raise InputError(f"{where}: found the splits {', '.join(classes)}, wanted one of them, such as {where}/{classes[0]}")
     if len(classes) > MAX_CLASSES:
         raise InputError(f"{where}: found {len(classes)} folders, wanted {MAX_CLASSES} at most where they are classes")
     numbers = {name: number for number, name in enumerate(classes)}

@@ -50,7 +50,7 @@ def check_options(modulation: str, options: dict[str, Any]) -> None:
 class TrainingConfig(RunConfig):
     """Options after presets and defaults have been resolved. Plain values only: it is written as JSON."""
 
-    data: str = option(REQUIRED, DATA, "folder or zip of images; needed unless --resume RUN_DIR has it", path=True)
+    data: str = option(REQUIRED, DATA, "folder, zip or URL of images; needed unless --resume RUN_DIR has it", path=True)
     cond: bool = option(False, DATA, "condition on labels: of dataset.json, metadata.csv, or a folder for each class")
     mirror: bool = option(False, DATA, "add the images flipped left to right")
     subset: int | None = option(None, DATA, "train on this many of the images", min=1, shown="all")
