@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from metrics.style_transfer.structure import structure_score
 from networks.style_transfer.mask import Mask
 from networks.style_transfer.regions import Regions
 from networks.style_transfer.style_kernels import MOMENTS, PARTS, with_parts
-from scripts.experiments.style_parts import drawings, moved
+from scripts.experiments.style_parts import NEARER, PAINTED, drawings, moved
 from tests.networks.style_transfer.test_regions import halves
 from tests.style_fixtures import random_network, random_stylizer, smooth
 from torch_utils.images import to_uint8
@@ -61,10 +62,18 @@ def test_three_styles_at_once_and_statistics():
 
 def test_what_is_measured():
     stylizer = random_stylizer(statistics="exact")
-    one, other = (stylizer.encode_style(smooth(48, 48, seed=seed)) for seed in (3, 4))
-    found = drawings(stylizer, to_uint8(smooth(32, 32))[0], one, other)
-    assert list(found) == ["", *PARTS, "--statistics", "all"]
-    table = moved([found, found])
-    assert set(table) == {*PARTS, "--statistics"} and all(0 < row["pixels"] < 3 for row in table.values())
-    same = moved([found | {part: found["all"] for part in PARTS}])
-    assert all(value == 1 for part in PARTS for value in same[part].values())
+    pictures = [smooth(128, 128, seed=seed) for seed in (3, 4)]
+    one, other = map(stylizer.encode_style, pictures)
+    found = drawings(stylizer, to_uint8(smooth(128, 128))[0], one, other) | {PAINTED: pictures[1]}
+    assert list(found) == ["", *PARTS, "--statistics", "all", PAINTED]
+    table = moved([found, found], stylizer.encoder)
+    assert list(table) == [*PARTS, "--statistics", "all"] and all(0 < row["pixels"] < 3 for row in table.values())
+    assert all(0 < row["strokes"] < 3 and 0 < row["channel statistics"] < 3 for row in table.values())
+    (score,) = structure_score(found["bias"], found[""], pictures[1])
+    assert table["bias"]["structure score"] == pytest.approx(score.score, abs=1e-5)
+
+    known = found | dict(spatial=found["all"], pointwise=found[""], bias=found[PAINTED])
+    table = moved([known], stylizer.encoder)
+    assert table["spatial"] == table["all"] and {table["all"][measure] for measure in ("pixels", "strokes")} == {1.0}
+    assert set(table["pointwise"].values()) == {0.0}
+    assert {table["bias"][score] for score in NEARER.values()} == {1.0}
