@@ -220,19 +220,18 @@ class ImageDataset(Dataset):
         self._archive.fetch([self._names[row] for row in missing])
         found, others = {}, {}
         for row in missing:
-            other, pixels = self._decode_or_another(row) if replace else (row, self._decode(row))
-            found[row] = pixels
+            other, found[row] = self._decode_or_another(row) if replace else (row, self._decode(row))
             if other != row:
                 others[row] = other
             elif self._kept:
-                self._kept.put(row, pixels)
+                self._kept.put(row, found[row])
         if self._kept and not others:
             images = self._kept.take(rows)
         else:
             images = torch.stack([found[row] if row in found else self._kept.take(np.array([row]))[0] for row in rows.tolist()])
         for k in flip.nonzero()[0]:
             images[k] = images[k].flip(2)
-        return images, np.array([others.get(row, row) for row in rows.tolist()])
+        return images, np.array([others.get(row, row) for row in rows.tolist()]) if others else rows
 
     def _decode_or_another(self, row: int) -> tuple[int, torch.Tensor]:
         """An image or, where it cannot be read, one that `row` draws; `InputError` where MAX_OTHERS cannot be read, either."""

@@ -19,7 +19,7 @@ from networks.sampling import sample
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress
-from torch_utils.files import InputError, sha256
+from torch_utils.files import InputError, is_url, sha256
 from torch_utils.prefetch import prefetch
 from torch_utils.pretrained import find_network
 from torch_utils.run_dir import read_options
@@ -65,6 +65,8 @@ class Session:
         path = data or training.get("data")
         if path is None:
             raise InputError("--data is missing: which real images are the generated ones to be compared with?")
+        if not data and is_url(path):  # a stranger's network must not make us ask a stranger's server
+            raise InputError(f"--data is missing: this network was trained on {path}; name it, and it is read from there")
         subset, seed = (None, 0) if data else (training.get("subset"), training.get("seed", 0))
         mirror = bool(training.get("mirror")) if self.request.mirror is None else self.request.mirror
         real = self.open_images(path, mirror, use_labels=bool(self.G and self.G.c_dim), subset=subset, seed=seed)

@@ -65,6 +65,7 @@ STAGES = {
     "parts": Stage("Which part of AdaConv's kernels has to depend on the style, and how large have they to be?", {
         BASE: row(),
         **{f"{part} alone": row(parts=part) for part in ("spatial", "pointwise", "bias")},
+        "all but spatial": row(parts="pointwise+bias"),  # they hardly depend on the style: docs/structure.md
         **{f"k = {k}": row(kernel_size=k) for k in (1, 5)},
     }),
     "same parameters": Stage("And at equal parameters?", MODULATIONS, same_parameters=True),

@@ -10,6 +10,7 @@ import generate
 from scripts import neighbours
 from tests.scripts.test_style_mixing import make_network, pixels  # noqa: F401  a fixture
 from tests.training.run.test_start import call
+from torch_utils import attempts
 from torch_utils.files import InputError
 from torch_utils.labelled_grid import CELL, GAP, LINE
 
@@ -40,11 +41,17 @@ def test_copies_are_found(make_network, tmp_path, monkeypatch):  # noqa: F811
     assert pixels(tmp_path / "all.png").shape[1] == left + 9 * (CELL + GAP) and "perhaps" not in said
 
 
-def test_what_is_missing(make_network, tmp_path):  # noqa: F811
+def test_what_is_missing(make_network, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(attempts, "PAUSES", ())
     network, _ = make_network()
     words = ["--network", network, "--seeds", 0, "--output", tmp_path / "n.png", "--device", "cpu", "--detector", "vgg16"]
     with pytest.raises(InputError, match="--data is missing"):
         call(neighbours.main, *words)
+    (network.parent / "training_options.json").write_text('{"data": "http://127.0.0.1:9/few.zip"}')
+    with pytest.raises(InputError, match="this network was trained on http://127.0.0.1:9/few.zip; name it"):  # and not asked
+        call(neighbours.main, *words)
+    with pytest.raises(InputError, match="few.zip: cannot be read|needs aiohttp"):
+        call(neighbours.main, *words, "--data", "http://127.0.0.1:9/few.zip")
     with pytest.raises(InputError, match="nothing.zip"):
         call(neighbours.main, *words, "--data", tmp_path / "nothing.zip")
     assert not (tmp_path / "n.png").exists()
