@@ -15,7 +15,8 @@ class Web:
     def __init__(self, folder: Path):
         self.folder = folder
         self.parts = True  # whether it understands Range
-        self.faults: dict[str, float] = {}  # end of a path -> how often it answers 503 yet
+        self.faults: dict[str, float] = {}  # end of a path -> how often it answers with a fault yet
+        self.status = 503  # of those answers
         self.hangs: set[str] = set()  # ends of paths that are never answered
         self.sent: list[tuple[str, int]] = []  # path, bytes
         self.closing = threading.Event()
@@ -44,7 +45,7 @@ def serve(folder: Path) -> Iterator[Web]:
             for end, left in web.faults.items():
                 if self.path.endswith(end) and left > 0:
                     web.faults[end] -= 1
-                    return self.send(503, b"", with_body)
+                    return self.send(web.status, b"", with_body)
             path = web.folder / self.path.lstrip("/")
             if not path.is_file():
                 return self.send(404, b"", with_body)

@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -23,10 +23,12 @@ from torch_utils.zip_index import open_index
 
 TAIL = 1 << 17  # bytes at the end, where the directory of a small zip file lies
 MAX_DIRECTORY = 1 << 30
+MAX_PACKED = 1 << 28  # of one image, as it is fetched as a whole
 SPARE = 256  # bytes of a local header beside its name; more are fetched where it has more
 WHOLE = "the server sends whole files only, wanted one that sends parts of them (HTTP Range)"
 TOGETHER = 16  # shards that are opened at once
 SILENCE = 30  # seconds without an answer
+BUSY = (408, 425, 429)  # answers of web servers that ask to come again
 
 
 def open_remote(url: str, skip_bad: bool) -> Source:
@@ -73,7 +75,7 @@ class RemoteFile:
         self._attempts = Attempts(_may_pass)
 
     def size(self) -> int:
-        size = self._attempts(lambda: self._system.size(self._path))
+        size = self._read(lambda: self._system.size(self._path))
         if size is None:
             raise InputError("the server does not say how large it is")
         return size
@@ -81,7 +83,7 @@ class RemoteFile:
     def whole(self, max_bytes: int) -> bytes:
         if (size := self.size()) > max_bytes:
             raise InputError(f"found {size:,} bytes, wanted at most {max_bytes:,}")
-        return self._attempts(lambda: self._system.cat_file(self._path))
+        return self._read(lambda: self._system.cat_file(self._path))
 
     def tail(self, size: int) -> Piece:
         """The last bytes of a file of this size; `InputError` where the server sends whole files only."""
@@ -95,7 +97,7 @@ class RemoteFile:
                 return file.read(size - start)
 
         start = max(size - TAIL, 0)
-        return Piece(self._attempts(read), start)
+        return Piece(self._read(read), start)
 
     def piece(self, start: int, end: int) -> Piece:
         def read() -> bytes:
@@ -106,7 +108,19 @@ class RemoteFile:
                 raise OSError(f"found {len(data)} of {end - start} bytes")
             return data
 
-        return Piece(self._attempts(read), start)
+        return Piece(self._read(read), start)
+
+    def _read(self, read: Callable[[], Any]) -> Any:
+        try:
+            return self._attempts(read)
+        except FileNotFoundError:
+            raise InputError("there is no such file") from None
+        except PermissionError:
+            raise InputError("may not be read") from None
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"cannot be read ({first_line(error.__cause__ or error)})") from None
 
     @staticmethod
     def pieces(spans: Sequence[tuple["RemoteFile", int, int]]) -> list[Piece | None]:
@@ -140,7 +154,7 @@ class RemoteZip(Zip):
             self._size = self.file.size()
             self._index = open_index(url, self._directory(), kind_of, RULES)
         except Exception as error:
-            raise InputError(f"{url}: {_in_words(error)}; wanted a zip file of images") from None
+            raise InputError(f"{url}: {first_line(error)}; wanted a zip file of images") from None
         self._list()
 
     @property
@@ -167,6 +181,8 @@ class RemoteZip(Zip):
     def span(self, name: str) -> tuple[int, int]:
         """Where a file lies, from its local header on, with some bytes to spare."""
         entry = self.entry(name)
+        if entry.compress_size > MAX_PACKED:
+            raise InputError(f"found {entry.compress_size:,} bytes packed, wanted {MAX_PACKED:,} at most")
         end = entry.header_offset + HEADER + len(name.encode("utf-8", "surrogateescape")) + SPARE + entry.compress_size
         return entry.header_offset, min(end, self._size)
 
@@ -224,7 +240,7 @@ class RemoteShards(Shards):
         try:
             wanted = self.read_table(parse_json(RemoteFile(where).whole(1 << 24), where), where)
         except Exception as error:
-            said = _in_words(error).removeprefix(f"{where}: ")
+            said = first_line(error).removeprefix(f"{where}: ")
             reason = f"{where}: {said}; wanted a folder of shards as dataset_tool.py makes it, or a zip file"
             raise InputError(reason) from None
         with ThreadPoolExecutor(TOGETHER) as pool:
@@ -236,14 +252,10 @@ class RemoteShards(Shards):
 
 
 def _may_pass(error: Exception) -> bool:
-    """fsspec calls it a missing file, too, when a web server cannot be reached."""
-    if isinstance(error, FileNotFoundError):
-        cause = error.__cause__
-        return not (cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410))
-    return not isinstance(error, (InputError, PermissionError))
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    return "may not be read" if isinstance(error, PermissionError) else first_line(error)
+    """fsspec calls it a missing file, too, when a web server cannot be reached or asked."""
+    if isinstance(error, FileNotFoundError) and error.__cause__:
+        error = error.__cause__  # type: ignore[assignment]
+    status = getattr(error, "status", None)  # of a web server
+    if status is not None:
+        return status >= 500 or status in BUSY
+    return not isinstance(error, (InputError, FileNotFoundError, PermissionError))

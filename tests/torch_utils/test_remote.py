@@ -129,6 +129,25 @@ def test_what_fails_for_good_ends_a_run(web):
     assert web.gets("shard-00001.zip") == before
 
 
+@pytest.mark.parametrize("status, tries", [(403, 1), (401, 1), (404, 1), (429, 3), (500, 3)])
+def test_what_a_server_refuses_is_not_asked_for_again(web, status, tries):
+    far, web.status = ImageDataset(f"{web.url}/few.zip"), status
+    web.faults, before = {"few.zip": np.inf}, web.gets("few.zip")
+    words = "there is no such file" if status == 404 else f"cannot be read .*{status}"
+    with pytest.raises(InputError, match=rf"few\.zip: 00000/img00000005\.png: {words}"):
+        far.batch([5])
+    assert web.gets("few.zip") - before == 1 + tries  # the first for the whole batch
+
+
+def test_an_image_that_is_packed_into_too_many_bytes(web, monkeypatch):
+    far = ImageDataset(f"{web.url}/few.zip")
+    monkeypatch.setattr(remote, "MAX_PACKED", 100)
+    before = len(web.sent)
+    with pytest.raises(InputError, match="found .* bytes packed, wanted 100 at most"):
+        far.batch([5])
+    assert len(web.sent) == before
+
+
 def test_what_is_lost_is_looked_for_later(web, monkeypatch):
     far = ImageDataset(f"{web.url}/few")
     web.faults = {"shard-00001.zip": np.inf}
@@ -204,10 +223,8 @@ def test_a_server_that_sends_whole_files(web, tmp_path):
     web.folder = tmp_path
     tool("--source", EMOJI, "--dest", tmp_path / "few.zip", "--max-images", 200)
     web.parts = False
-    before = len(web.sent)
-    with pytest.raises(InputError, match="the server sends whole files only"):
+    with pytest.raises(InputError, match="the server sends whole files only"):  # of which one piece would do
         ImageDataset(f"{web.url}/few.zip")
-    assert len(web.sent) == before  # a large one is not read to find that out
 
 
 @pytest.mark.parametrize(
