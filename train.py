@@ -75,7 +75,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
 
     dataset = open_dataset(config)
     check_size(dataset)
-    left_out = check_images(dataset, start.run_dir)
+    left_out = check_images(dataset, start.run_dir, bool(config.metrics))
     if not start.saved:
         config = start.config = dataclasses.replace(config, run=fingerprint(config, dataset.findings()["files"]))
     check_networks(config, dataset, chosen, start.run_dir if start.saved else None)
@@ -161,13 +161,13 @@ def open_dataset(config: TrainingConfig) -> ImageDataset:
     return ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad, keep=True)
 
 
-def check_images(dataset: ImageDataset, run_dir: Path | None) -> str:
+def check_images(dataset: ImageDataset, run_dir: Path | None, scored: bool) -> str:
     """Decode them all; not again for a run that goes on with the same files. -> words on what is left out."""
     with contextlib.suppress(InputError):  # not there, or damaged
         if run_dir and dataset.trust(read_json(run_dir / CHECKED)):
             return warn_of_left_out(dataset.skipped)
     progress = Progress(f"checking {dataset.name}", len(dataset), "img")
-    dataset.check(progress.update)
+    dataset.check(progress.update, remote=scored and dataset.skip_bad)  # scores are of all images: they replace none
     progress.close()
     return warn_of_left_out(dataset.skipped)
 

@@ -10,7 +10,7 @@ import torch
 from scripts.output import markdown
 from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.cli import duration
-from torch_utils.files import InputError, atomic_write, make_folders
+from torch_utils.files import InputError, atomic_write, is_url, make_folders, name_of_url
 from torch_utils.run_dir import SNAPSHOTS
 from training.run.options import RunConfig, options_of
 from training.run.run_records import RunRecords
@@ -64,7 +64,7 @@ def pack(source: Path, target: Path, network: torch.nn.Module) -> str:
 
 
 def without_folders(text: str) -> str:
-    """A command line without the places of the machine that it ran on: of an absolute path only the last part is left."""
+    """A command line without the places that it ran on: of an absolute path or a URL only the last part is left."""
     try:
         words = shlex.split(text)
     except ValueError:
@@ -73,6 +73,8 @@ def without_folders(text: str) -> str:
 
 
 def shorter(word: str) -> str:
+    if is_url(word):  # which may have a password in it, or a signature
+        return name_of_url(word)
     path = Path(word)
     if not path.is_absolute() and not re.match(r"[A-Za-z]:\\", word):
         return word

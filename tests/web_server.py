@@ -61,9 +61,10 @@ def serve(folder: Path) -> Iterator[Web]:
                 self.send_header(name, value)
             self.send_header("Accept-Ranges", "bytes" if web.parts else "none")
             self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
             if with_body:
                 web.sent.append((self.path, len(data)))
+            self.end_headers()
+            if with_body:
                 with contextlib.suppress(ConnectionError):  # who asked has read enough
                     self.wfile.write(data)
 

@@ -34,8 +34,9 @@ class Archive:
     `dataset.json`, if it has one. A zip file, or a folder of them, may lie behind a URL.
 
     Hidden files are left out. Images are turned upright as their EXIF data say, in a PNG where those stand before the pixels;
-    of an animation the first frame is the image. May be pickled and may be used after a fork: every process opens the zip
-    file for itself, at its first read. All methods raise `InputError` with the file's name where a file cannot be used.
+    of an animation the first frame is the image. May be pickled and, unless it is behind a URL, used after a fork: every
+    process opens the zip file for itself, at its first read. All methods raise `InputError` with the file's name where a file
+    cannot be used.
     """
 
     def __init__(self, path: str | Path, skip_bad: bool = False):
@@ -45,7 +46,6 @@ class Archive:
         ):  # unlike Path.exists, without an error of its own for a name that is too long
             raise InputError(f"{self.path}: does not exist; wanted a folder or a zip file of images")
         self._source = self._open_source(skip_bad)
-        self._attempts: dict[Path, Attempts] = {}  # at each zip file
         self.remote = self._source.remote
         self.zipped = self._source.zipped
         self.left_out: dict[str, str] = getattr(self._source, "left_out", {})  # with `skip_bad`: shard -> why
@@ -74,11 +74,9 @@ class Archive:
             return Shape(len(mode), height, width)
 
     def image(self, name: str) -> Image.Image:
-        """The decoded image in mode L, LA, RGB or RGBA. Where the system fails to read it, that is tried again."""
+        """The decoded image in mode L, LA, RGB or RGBA. What the system cannot read is tried again."""
         with self._decoding(name):
-            holder = self._source.holder(name)
-            attempts = Attempts() if holder == self.path and not self.zipped else self._attempts.setdefault(holder, Attempts())
-            data = attempts(lambda: self._image_file(name), lambda: self._source.reopen(name))
+            data = Attempts()(lambda: self._image_file(name), lambda: self._source.reopen(name))
             with read_header(io.BytesIO(data)) as (image, mode, orientation):
                 image = image.convert(mode)
                 return image.transpose(TURNS[orientation]) if orientation in TURNS else image
@@ -102,6 +100,7 @@ class Archive:
                 self.label_names = found[1]
             return found and found[0]
         labels: dict[str, int] = {}
+        self._source.fetch(self._source.metadata)
         for part in self._source.metadata:
             self._add_labels(labels, self._read_metadata(part).get("labels") or [], f"{self.path}: {part}")
         if not labels:
@@ -165,6 +164,7 @@ class Archive:
 
     def _find_label_names(self) -> list[str] | None:
         """Shards all have the same ones."""
+        self._source.fetch(self._source.metadata)
         found = [self._read_metadata(part).get("label_names") for part in self._source.metadata]
         for part, names in zip(self._source.metadata, found):
             if names != found[0]:

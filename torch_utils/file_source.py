@@ -58,7 +58,7 @@ class Source:
         raise NotImplementedError
 
     def fetch(self, names: Sequence[str]) -> None:
-        """These will be opened next: a remote source fetches them all at once."""
+        """These will be opened next, images or tables: a remote source fetches them all at once."""
 
     def reopen(self, name: str) -> None:
         """Let go of what is open of it: reading has failed, and is going to be tried again."""
@@ -174,11 +174,12 @@ class Zip(Source):
 
     def handle(self) -> zipfile.ZipFile:
         """The file of this process, without the directory, which we have."""
-        if self._handle is None or self._owner != os.getpid():  # forked processes would share one file position
+        handle = self._handle  # which another thread may let go of
+        if handle is None or self._owner != os.getpid():  # forked processes would share one file position
             handle = zipfile.ZipFile(io.BytesIO(NOTHING))
             handle.fp = open(self.path, "rb")
             self._handle, self._owner = handle, os.getpid()
-        return self._handle
+        return handle
 
     def __getstate__(self):
         return {"path": self.path, "_index": self._index}

@@ -10,7 +10,6 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 TEMPORARY = ".writing"  # suffix of a file that is not finished yet
 MAX_STEM = 200  # characters of a name that a temporary name keeps: file systems end at 255 bytes
@@ -34,9 +33,14 @@ def is_url(path: str | Path) -> bool:
     return "://" in str(path)
 
 
+def path_of_url(url: str) -> str:
+    """Without the query; an object's name may have any other character."""
+    return url.partition("://")[2].partition("?")[0].partition("/")[2]
+
+
 def name_of_url(url: str) -> str:
     """Of what lies there, without `.zip`."""
-    return urlsplit(url).path.rstrip("/").rpartition("/")[2].removesuffix(".zip") or "images"
+    return path_of_url(url).rstrip("/").rpartition("/")[2].removesuffix(".zip") or "images"
 
 
 def disk_trouble(error: OSError) -> InputError | None:

@@ -10,13 +10,12 @@ import importlib.util
 import io
 import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from torch_utils.attempts import Attempts
 from torch_utils.file_source import NOTHING, RULES, Source, Zip, kind_of
-from torch_utils.files import InputError, first_line, parse_json
+from torch_utils.files import InputError, first_line, parse_json, path_of_url
 from torch_utils.shards import SHARDS, Shards
 from torch_utils.zip_directory import HEADER, find_directory
 from torch_utils.zip_index import open_index
@@ -33,7 +32,7 @@ BUSY = (408, 425, 429)  # answers of web servers that ask to come again
 
 def open_remote(url: str, skip_bad: bool) -> Source:
     """A zip file or, at any other name, a folder of them that has a `shards.json`."""
-    return RemoteZip(url) if urlsplit(url).path.lower().endswith(".zip") else RemoteShards(url, skip_bad)
+    return RemoteZip(RemoteFile(url)) if path_of_url(url).lower().endswith(".zip") else RemoteShards(url, skip_bad)
 
 
 class Piece(io.BytesIO):
@@ -53,25 +52,29 @@ class Piece(io.BytesIO):
 
 
 class RemoteFile:
-    """One file; every read is tried again where it fails. Errors are `InputError` that do not name it."""
+    """One file; every read is tried again where it fails. All but the first error are `InputError` that do not name it.
+
+    fsspec has other connections, and other caches, in each thread: to be made in the one thread of a process that hands it on.
+    """
 
     def __init__(self, url: str):
-        protocol = url.split("://")[0].split("::")[-1]
+        self.url = url
+        protocol = next((p for p in ("http", "https") if f"{p}://" in url), None)
         options: dict[str, Any] = {}
-        if protocol in ("http", "https"):
+        if protocol:
             if importlib.util.find_spec("aiohttp") is None:
-                raise InputError('needs aiohttp: pip install -c constraints.txt -e ".[remote]"')
+                raise InputError(f'{url}: needs aiohttp: pip install -c constraints.txt -e ".[remote]"')
             import aiohttp
 
             options = dict(client_kwargs=dict(timeout=aiohttp.ClientTimeout(sock_connect=SILENCE, sock_read=SILENCE)))
+            if "::" in url:  # of this link of a chain
+                options = {protocol: options}
         from fsspec.core import url_to_fs
 
-        if options and "::" in url:  # the options are those of the last link of a chain
-            options = {protocol: options}
         try:
             self._system, self._path = url_to_fs(url, **options)
         except (ImportError, ValueError) as error:  # s3fs is not installed; or what there is no protocol for
-            raise InputError(first_line(error)) from None
+            raise InputError(f"{url}: {first_line(error)}") from None
         self._attempts = Attempts(_may_pass)
 
     def size(self) -> int:
@@ -83,7 +86,7 @@ class RemoteFile:
     def whole(self, max_bytes: int) -> bytes:
         if (size := self.size()) > max_bytes:
             raise InputError(f"found {size:,} bytes, wanted at most {max_bytes:,}")
-        return self._read(lambda: self._system.cat_file(self._path))
+        return self.piece(0, size).getvalue()
 
     def tail(self, size: int) -> Piece:
         """The last bytes of a file of this size; `InputError` where the server sends whole files only."""
@@ -113,7 +116,9 @@ class RemoteFile:
     def _read(self, read: Callable[[], Any]) -> Any:
         try:
             return self._attempts(read)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if getattr(error.__cause__, "status", 404) not in (404, 410):
+                raise InputError(f"cannot be read ({first_line(error.__cause__)})") from None
             raise InputError("there is no such file") from None
         except PermissionError:
             raise InputError("may not be read") from None
@@ -124,21 +129,20 @@ class RemoteFile:
 
     @staticmethod
     def pieces(spans: Sequence[tuple["RemoteFile", int, int]]) -> list[Piece | None]:
-        """Of several files at once, of one store: [start, end) of each. One attempt; None for what does not come."""
-        spans = [span if span[0]._attempts.hopeful else None for span in spans]
-        asked = [span for span in spans if span]
-        if not asked:
-            return [None] * len(spans)
-        files, starts, ends = zip(*asked)
-        try:
-            found = files[0]._system.cat_ranges([file._path for file in files], starts, ends, on_error="return")
-        except Exception:  # a store that does not know on_error
-            return [None] * len(spans)
-        whole = [
-            Piece(data, start) if isinstance(data, bytes) and len(data) == end - start else None
-            for data, start, end in zip(found, starts, ends)
-        ]
-        return [whole.pop(0) if span else None for span in spans]
+        """Of several files at once: [start, end) of each. One attempt; None for what does not come."""
+        found: list[Piece | None] = [None] * len(spans)
+        together: dict[Any, list[int]] = {}
+        for i, (file, _, _) in enumerate(spans):
+            if file._attempts.hopeful:
+                together.setdefault(id(file._system), []).append(i)
+        for numbers in together.values():
+            files, starts, ends = zip(*(spans[i] for i in numbers))
+            with contextlib.suppress(Exception):  # what does not come is asked for again, alone, and then has its error
+                parts = files[0]._system.cat_ranges([file._path for file in files], starts, ends, on_error="return")
+                for i, data in zip(numbers, parts):
+                    if isinstance(data, bytes) and len(data) == spans[i][2] - spans[i][1]:
+                        found[i] = Piece(data, spans[i][1])
+        return found
 
 
 class RemoteZip(Zip):
@@ -146,15 +150,15 @@ class RemoteZip(Zip):
 
     remote = True
 
-    def __init__(self, url: str):
-        self.path = url  # type: ignore[assignment]  # a Path would fold its //
+    def __init__(self, file: RemoteFile):
+        self.path = file.url  # type: ignore[assignment]  # a Path would fold its //
         self.fetched: dict[str, Piece] = {}
-        self._file: RemoteFile | None = None
+        self._file: RemoteFile | None = file
         try:
-            self._size = self.file.size()
-            self._index = open_index(url, self._directory(), kind_of, RULES)
+            self._size = file.size()
+            self._index = open_index(file.url, self._directory(), kind_of, RULES)
         except Exception as error:
-            raise InputError(f"{url}: {first_line(error)}; wanted a zip file of images") from None
+            raise InputError(f"{file.url}: {first_line(error)}; wanted a zip file of images") from None
         self._list()
 
     @property
@@ -213,9 +217,10 @@ class RemoteZip(Zip):
 
 def fetch(wanted: Sequence[tuple[RemoteZip, str]]) -> None:
     """Read these files, all at once, so that each is there when it is opened; nothing is said of what does not come."""
+    for zipped in {zipped for zipped, _ in wanted}:
+        zipped.fetched.clear()  # what was fetched and never opened
     spans = {}
     for zipped, name in wanted:
-        zipped.fetched.clear()  # what was fetched and never opened
         with contextlib.suppress(InputError):  # what should not be unpacked: `open` says why
             spans[zipped, name] = (zipped.file, *zipped.span(name))
     for (zipped, name), piece in zip(spans, RemoteFile.pieces(list(spans.values()))):
@@ -230,21 +235,29 @@ class RemoteShards(Shards):
 
     def __init__(self, url: str, skip_bad: bool):
         self._opening: dict[str, Future[RemoteZip]] = {}
+        self._skip_bad = skip_bad
         super().__init__(url.rstrip("/"), skip_bad)  # type: ignore[arg-type]
 
     def fetch(self, names: Sequence[str]) -> None:
-        fetch([(self.shard(name), name) for name in names])  # type: ignore[misc]  # all are RemoteZip
+        place = lambda name: self._place(name) if name in self._tables else (self.shard(name), name)
+        fetch([place(name) for name in names])  # type: ignore[misc]  # all are RemoteZip
 
     def _wanted(self) -> dict[str, int | None]:
         where = f"{self.path}/{SHARDS}"
+        file = RemoteFile(where)
         try:
-            wanted = self.read_table(parse_json(RemoteFile(where).whole(1 << 24), where), where)
+            wanted = self.read_table(parse_json(file.whole(1 << 24), where), where)
         except Exception as error:
             said = first_line(error).removeprefix(f"{where}: ")
             reason = f"{where}: {said}; wanted a folder of shards as dataset_tool.py makes it, or a zip file"
             raise InputError(reason) from None
+        files = [RemoteFile(f"{self.path}/{name}") for name in wanted]
         with ThreadPoolExecutor(TOGETHER) as pool:
-            self._opening = {name: pool.submit(RemoteZip, f"{self.path}/{name}") for name in wanted}
+            opening = [pool.submit(RemoteZip, file) for file in files]
+            if not self._skip_bad:
+                wait(opening, return_when=FIRST_EXCEPTION)
+                pool.shutdown(cancel_futures=True)  # those that wait behind one that cannot be opened
+        self._opening = dict(zip(wanted, opening))
         return wanted
 
     def _open_shard(self, name: str, images: int | None) -> Zip:

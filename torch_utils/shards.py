@@ -61,9 +61,13 @@ class Shards(Source):
 
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
         if name in self._tables:
-            shard, _, name = name.partition("/")
-            return self._shards[shard].open(name, max_bytes)
+            shard, name = self._place(name)
+            return shard.open(name, max_bytes)
         return self.shard(name).open(name, max_bytes)
+
+    def _place(self, table: str) -> tuple[Zip, str]:
+        shard, _, name = table.partition("/")
+        return self._shards[shard], name
 
     def shard(self, name: str) -> Zip:
         """The one that an image is in."""

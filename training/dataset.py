@@ -3,12 +3,14 @@
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from torch_utils.archive import Archive, Shape
@@ -22,6 +24,7 @@ from training.image_memory import KeptImages, fits
 
 DECODING_BYTES, DECODED_PIXEL_BYTES = 1 << 29, 12  # of all images that are decoded at once, and about what a pixel takes
 MAX_OTHERS = 100  # that are tried in place of an image that cannot be read
+MAX_SEARCH = 60  # seconds for one of them
 NO_LABEL = -1  # not 0, so that a class made from it by mistake fails loudly
 
 
@@ -29,7 +32,7 @@ class ImageDataset(Dataset):
     """Images of one size in a folder or zip file: item i is (uint8 [C, H, W], class), the class -1 without `use_labels`.
 
     The constructor lists the files and reads `dataset.json` and the first image; `check()` decodes all of them.
-    Images are in the order of their names. Workers may be spawned or forked.
+    Images are in the order of their names. Workers may be spawned or, unless they are behind a URL, forked.
 
     With `skip_bad`, images that cannot be read are no error: `check()` leaves them out, as if they were not there, and
     `skipped` says which and why; what fails later is replaced in `training_batch`. Images of another size or kind are never
@@ -109,13 +112,13 @@ class ImageDataset(Dataset):
         images, rows = self._read(indices, replace=self.skip_bad)
         return images, self._labels_of(rows), int((rows != np.asarray(indices) % len(self._names)).sum())
 
-    def check(self, report: Callable[[int], None] = lambda done: None) -> None:
+    def check(self, report: Callable[[int], None] = lambda done: None, remote: bool = False) -> None:
         """Decode every image: `InputError` at the first that cannot be read, or is of another size or kind than the first one.
 
         `report` is called with the number of images that are done, e.g. `Progress.update`; mirrored copies do not count.
-        Images behind a URL are left for when they are needed.
+        Images behind a URL are left for when they are needed, unless `remote` says otherwise.
         """
-        if self._archive.remote:
+        if self._archive.remote and not remote:
             self._leave_out({}, self._fingerprint())
             return
         bad, done, files = {}, 0, self._fingerprint()
@@ -234,18 +237,28 @@ class ImageDataset(Dataset):
         return images, np.array([others.get(row, row) for row in rows.tolist()]) if others else rows
 
     def _decode_or_another(self, row: int) -> tuple[int, torch.Tensor]:
-        """An image or, where it cannot be read, one that `row` draws; `InputError` where MAX_OTHERS cannot be read, either."""
+        """An image or, where it cannot be read, one that `row` draws.
+
+        `InputError` where MAX_OTHERS cannot be read, either, or it takes more than MAX_SEARCH: then all may have failed.
+        """
         draws = np.random.RandomState(row).randint(len(self._names), size=MAX_OTHERS).tolist()
+        end = time.monotonic() + MAX_SEARCH
         for other in [row, *draws]:
             try:
-                return other, self._decode(other)
+                image = self._archive.image(self._names[other])
             except InputError as error:
                 last = error
+                if time.monotonic() > end:
+                    break
+            else:
+                return other, self._pixels(other, image)
         raise last
 
     def _decode(self, i: int) -> torch.Tensor:
         """uint8 [C, H, W]"""
-        image = self._archive.image(self._names[i])
+        return self._pixels(i, self._archive.image(self._names[i]))
+
+    def _pixels(self, i: int, image: Image.Image) -> torch.Tensor:
         self._compare(self._names[i], Shape(len(image.mode), image.height, image.width))
         return from_pil(image).contiguous()
 

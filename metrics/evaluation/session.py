@@ -67,7 +67,8 @@ class Session:
             raise InputError("--data is missing: which real images are the generated ones to be compared with?")
         if not data and is_url(path):  # a stranger's network must not make us ask a stranger's server
             raise InputError(f"--data is missing: this network was trained on {path}; name it, and it is read from there")
-        subset, seed = (None, 0) if data else (training.get("subset"), training.get("seed", 0))
+        repeated = is_url(path) and str(data) == training.get("data")
+        subset, seed = (None, 0) if data and not repeated else (training.get("subset"), training.get("seed", 0))
         mirror = bool(training.get("mirror")) if self.request.mirror is None else self.request.mirror
         real = self.open_images(path, mirror, use_labels=bool(self.G and self.G.c_dim), subset=subset, seed=seed)
         progress = Progress(f"checking {real.name}", len(real), "img")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from torch_utils.files import append_jsonl, make_folders
+from torch_utils.files import InputError, append_jsonl, make_folders
 from torch_utils.stats import read_jsonl
 
 FOLDER = Path(__file__).resolve().parent / "records"
@@ -32,4 +32,7 @@ def append_record(records: Path, name: str, record: dict) -> None:
 
 def read_records(records: Path) -> dict[str, dict]:
     """Name of a run -> its last record; empty where there is no file. `InputError` for a line that is no table."""
-    return {record["name"]: record for record in read_jsonl(records)}
+    found = read_jsonl(records)
+    if not all(isinstance(record.get("name"), str) for record in found):
+        raise InputError(f"{records}: found a record without a name")
+    return {record["name"]: record for record in found}

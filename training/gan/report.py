@@ -32,6 +32,7 @@ class _AskedToStop(Exception):
 class GeneratorReporter(Reporter):
     config: TrainingConfig
     state: TrainingState
+    COUNTS_REPLACED = True
     LOGGED = ("loss_D", "loss_G", "r1", "r2", "path_length", "p", "growth")
 
     def __init__(

@@ -24,6 +24,7 @@ TIMED_STEPS = 4  # after which it is known how long a run takes
 
 class Reporter:
     LOGGED: Sequence[str] = ()  # means that the log shows
+    COUNTS_REPLACED = False  # images that could not be read
 
     def __init__(self, config: RunConfig, state: SavedState, run_dir: Path, device: torch.device, stop: StopRequest):
         self.stop_request = stop
@@ -110,7 +111,7 @@ class Reporter:
         self.warned = [line.split("(")[0] for line in lines]
         record = dict(nimg=state.nimg, kimg=state.nimg / 1000, step=state.step, seconds=round(state.seconds, 3))
         pace = dict(sec_per_kimg=sec_per_kimg, data_share=round(data_share, 4), timestamp=time.time())
-        left_out = dict(images_replaced=now_replaced) if self.config.skip_bad else {}
+        left_out = dict(images_replaced=now_replaced) if self.config.skip_bad and self.COUNTS_REPLACED else {}
         self.records.write(STATS, record | pace | left_out | memory | means)
 
     @float32()

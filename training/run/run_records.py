@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from networks.normalized_distance import normalized_distance
-from torch_utils.files import InputError, parse_json, read_file
+from torch_utils.files import InputError, is_url, name_of_url, parse_json, read_file
 from torch_utils.run_dir import read_options
 from torch_utils.stats import MAX_RECORDS
 
@@ -47,8 +47,10 @@ class RunRecords:
 
     @property
     def data_name(self) -> str:
-        data = self.options.get("data") or self.options.get("content") or ""
-        return re.split(r"[\\/]", str(data))[-1].removesuffix(".zip") or self.run_dir.absolute().name
+        data = str(self.options.get("data") or self.options.get("content") or "")
+        if is_url(data):
+            return name_of_url(data)
+        return re.split(r"[\\/]", data)[-1].removesuffix(".zip") or self.run_dir.absolute().name
 
     @property
     def planned_kimg(self) -> float | None:

@@ -15,6 +15,7 @@ from training.dataset import NO_LABEL
 from training.image_memory import KeptTensors, fits
 from training.style_transfer.sources import Balance, hold_out
 
+TOGETHER = 64  # headers that are fetched at once
 Another = Callable[[np.random.RandomState], torch.Tensor]
 Augment = Callable[[torch.Tensor, Another, int, np.random.RandomState], torch.Tensor]  # as `augment_style` is
 
@@ -81,7 +82,10 @@ class Crops(Dataset):
     def check(self, report: Callable[[int], None] = lambda done: None) -> dict[str, str]:
         """Look at every header: `InputError` at the first bad one, or with `skip_bad` {name: why}, and those are left out."""
         bad, sizes = {}, {}
-        for done, name in enumerate(self._archive.names, 1):
+        listed = list(self._archive.names)
+        for done, name in enumerate(listed, 1):
+            if done % TOGETHER == 1:
+                self._archive.fetch(listed[done - 1 : done - 1 + TOGETHER])
             try:
                 shape = self._archive.shape(name)
                 sizes[name] = 3 * math.prod(shrunk_size((shape.width, shape.height), self._short))
