@@ -54,8 +54,8 @@ def records(folder):
 @pytest.mark.parametrize("processes", [2, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 4))])
 @pytest.mark.parametrize("what", ["images", "network"])
 def test_several_processes_give_the_scores_of_one(run_command, folders, what, processes):  # noqa: F811
-    """Features and moments, an empty cache, a subset of the reals, baselines, and paths. Shares are uneven: of
-    two batches of real images a third process has none, 32 batches of generated ones are no multiple of 3, the last is not full.
+    """Features and moments, an empty cache, a subset of the reals, baselines, and paths. Shares are uneven:
+    of two batches of real images a third process has none, 32 batches of generated ones are no multiple of 3.
     """
     names = "fd1k_full,fd1k,kid1k_full-cells,pr1k_full-cells"
     arguments = ["--metrics", names, "--images", folders / "fake"]
