@@ -7,7 +7,7 @@ import sys
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
@@ -17,6 +17,7 @@ from torch_utils.archive import Archive
 from torch_utils.files import InputError, parse_json
 from torch_utils.ordered_labels import read_in_order
 
+on_a_busy_core = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = st.lists(st.text('ab[],"\\ {}:1é/', max_size=6), max_size=8)
 
 
@@ -35,6 +36,7 @@ def read(data: bytes, names: list[str]):
     return rest if rest is None else (list(classes), rest)
 
 
+@on_a_busy_core
 @given(NAMES, st.lists(st.integers(0, 70000), min_size=8), st.booleans(), st.sampled_from([None, 1]), st.lists(st.text("[],a")))
 def test_the_same_as_json(names, labels, escaped, indent, label_names):
     table = {"labels": list(zip(names, labels)), "label_names": label_names}
@@ -52,6 +54,7 @@ PIECES = st.sampled_from(
 )
 
 
+@on_a_busy_core
 @given(st.lists(PIECES, max_size=8), st.sampled_from(["]}", ' ], "label_names": ["x"]}', '], "labels": []}', "", "]} x", "]"]))
 def test_what_is_read_is_what_json_says(pieces, ending):
     """Of any text: never anything that `json` would refuse, or read in another way."""
