@@ -1,6 +1,7 @@
 """A zip file of any number of images, written faster than `zipfile` would."""
 
 import io
+import json
 import struct
 import zlib
 from pathlib import Path
@@ -39,17 +40,20 @@ def end(count: int, size: int, offset: int, comment: bytes = b"") -> bytes:
     return wide + locator + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *[0xFFFF] * 2, *[0xFFFFFFFF] * 2, len(comment)) + comment
 
 
-def large_zip(path: Path, count: int) -> Path:
-    """The same small image under `count` names, as `dataset_tool.py` gives them."""
-    data = png()
-    crc, directory, at = zlib.crc32(data), [], 0
+def large_zip(path: Path, count: int, classes: int | None = None, first: int = 0) -> Path:
+    """The same small image under `count` names, as `dataset_tool.py` gives them; with `classes`, beside a dataset.json."""
+    names = [f"{i // 1000:05d}/img{i:08d}.png" for i in range(first, first + count)]
+    files = dict.fromkeys(names, png())
+    if classes:
+        files["dataset.json"] = json.dumps({"labels": [[name, i % classes] for i, name in enumerate(names, first)]}).encode()
+    directory, at, sums = [], 0, {data: zlib.crc32(data) for data in set(files.values())}
     with open(path, "wb") as file:
-        for i in range(count):
-            name = b"%05d/img%08d.png" % (i // 1000, i)
+        for name, data in files.items():
+            name, crc = name.encode(), sums[data]
             header = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 33, crc, len(data), len(data), len(name), 0)
             file.write(header + name + data)
             directory.append(record(name, crc, len(data), at))
             at += len(header) + len(name) + len(data)
         whole = b"".join(directory)
-        file.write(whole + end(count, len(whole), at))
+        file.write(whole + end(len(files), len(whole), at))
     return path

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import os
+from array import array
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ from torch_utils.image_header import FORMATS as FORMATS
 from torch_utils.image_header import SUFFIXES, TURNS, Shape, read_header
 from torch_utils.image_labels import MAX_CLASSES, labels_of_tables
 from torch_utils.name_list import NameList
+from torch_utils.ordered_labels import read_in_order
 from torch_utils.remote import open_remote
 from torch_utils.shards import open_folder
 
@@ -52,6 +54,7 @@ class Archive:
         if not self.names:
             raise InputError(f"{self.path}: found no images among {self._source.count} files; wanted {', '.join(SUFFIXES)}")
         self.has_metadata = bool(self._source.metadata)  # then nothing else is asked for labels
+        self._classes: array | None = None  # of all images in order, where dataset.json lists them so
         self.label_names: list[str] | None = self._find_label_names()
 
     @property
@@ -99,10 +102,14 @@ class Archive:
             if found and found[1]:
                 self.label_names = found[1]
             return found and found[0]
+        if self._classes:
+            return dict(zip(self.names, self._classes))
         labels: dict[str, int] = {}
         self._source.fetch(self._source.metadata)
         for part in self._source.metadata:
-            self._add_labels(labels, self._read_metadata(part).get("labels") or [], f"{self.path}: {part}")
+            self._add_labels(
+                labels, self._parse_metadata(self._read_table(part), part).get("labels") or [], f"{self.path}: {part}"
+            )
         if not labels:
             return None
         for name in self.names:
@@ -151,7 +158,7 @@ class Archive:
             return data + more + read_all(file, most, "far more than its pixels can need")
 
     def _add_labels(self, labels: dict[str, int], entries: dict | list, where: str) -> None:
-        classes = min(len(self.label_names or ()) or MAX_CLASSES, MAX_CLASSES)
+        classes = _max_classes(self.label_names)
         for entry in entries.items() if isinstance(entries, dict) else entries:
             if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[0], str):
                 raise InputError(f"{where}: found label {str(entry)[:80]!r}, wanted [file name, class]")
@@ -163,17 +170,27 @@ class Archive:
             labels[name] = label
 
     def _find_label_names(self) -> list[str] | None:
-        """Shards all have the same ones."""
+        """Shards all have the same ones. Keeps the labels, too, where they are in order."""
         self._source.fetch(self._source.metadata)
-        found = [self._read_metadata(part).get("label_names") for part in self._source.metadata]
-        for part, names in zip(self._source.metadata, found):
-            if names != found[0]:
+        found, names, classes, in_order = [], iter(self.names), array("i"), True
+        for part in self._source.metadata:
+            data = self._read_table(part)
+            rest = read_in_order(data, names, classes) if in_order else None
+            in_order = rest is not None
+            found.append(
+                (self._check_metadata(rest, part) if in_order else self._parse_metadata(data, part)).get("label_names")
+            )
+            if found[-1] != found[0]:
                 raise InputError(f"{self.path}: {part}: found other label_names than in {self._source.metadata[0]}")
+        if in_order and len(classes) == len(self.names) and max(classes) < _max_classes(found[0]):
+            self._classes = classes
         return found[0] if found else None
 
-    def _read_metadata(self, part: str) -> dict:
+    def _parse_metadata(self, data: bytes, part: str) -> dict:
+        return self._check_metadata(parse_json(data, f"{self.path}: {part}"), part)
+
+    def _check_metadata(self, metadata, part: str) -> dict:
         where = f"{self.path}: {part}"
-        metadata = parse_json(self._read_table(part), where)
         if not isinstance(metadata, dict):
             raise InputError(f'{where}: found a {type(metadata).__name__}, wanted an object {{"labels": …}}')
         if not isinstance(metadata.get("labels"), (list, dict, type(None))):
@@ -208,6 +225,10 @@ class Archive:
         else:
             return
         raise InputError(f"{self._source.holder(name)}: {name}: {problem}")
+
+
+def _max_classes(label_names: list[str] | None) -> int:
+    return len(label_names or ()) or MAX_CLASSES
 
 
 class SingleImage(Archive):

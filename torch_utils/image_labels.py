@@ -17,20 +17,20 @@ Labels = tuple[dict[str, int], list[str] | None]  # class of every image, and na
 
 def labels_of_folders(names: Sequence[str], where: Path | str) -> Labels:
     """Classes are the sorted names of the outermost folders, below folders that hold all of the images."""
-    parts = [name.split("/") for name in names]
-    for name, folders in zip(names, parts):
-        if len(folders) < 2:
+    for name in names:
+        if "/" not in name:
             raise InputError(f"{where}: {name}: found outside of a folder, wanted one folder for each class")
-    depth = 0
-    while len({folders[depth] for folders in parts}) == 1 and min(map(len, parts)) > depth + 2:
+    depth, innermost = 0, min(name.count("/") for name in names) - 1
+    folders = lambda: {name.split("/")[depth] for name in names}  # a list of all parts of a million names would be large
+    while len(found := folders()) == 1 and depth < innermost:
         depth += 1
-    classes = sorted({folders[depth] for folders in parts})
+    classes = sorted(found)
     if set(classes) <= SPLITS and len(classes) > 1:
         raise InputError(f"{where}: found the splits {', '.join(classes)}, wanted one of them, such as {where}/{classes[0]}")
     if len(classes) > MAX_CLASSES:
         raise InputError(f"{where}: found {len(classes)} folders, wanted {MAX_CLASSES} at most where they are classes")
     numbers = {name: number for number, name in enumerate(classes)}
-    return {name: numbers[folders[depth]] for name, folders in zip(names, parts)}, classes
+    return {name: numbers[name.split("/")[depth]] for name in names}, classes
 
 
 def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path | str) -> Labels | None:

@@ -8,6 +8,7 @@ import click
 import torch
 
 from scripts.benchmarks.scale_measure import alone, parameters, together
+from scripts.benchmarks.scale_memory import memory_table
 from scripts.benchmarks.scale_model import BYTES, Costs, Link, rows
 from scripts.benchmarks.timing import machine
 from scripts.output import markdown, write_report
@@ -88,6 +89,7 @@ def measured_table(
 )
 @click.option("--latency", type=click.FloatRange(0), default=20, show_default=True, help="of a message, in microseconds")
 @click.option("--price", type=click.FloatRange(0), help="of a GPU for an hour, in any currency")
+@click.option("--memory", is_flag=True, help="also say what a process holds in memory, and with networks 2 to 8 times as wide")
 @click.option("--measure", is_flag=True, help="also run these processes here, and hold the model against them")
 @click.option("--slow", type=click.FloatRange(0, min_open=True), help="with --measure: make links this slow, GB/s")
 @click.option(
@@ -107,6 +109,7 @@ def main(
     between,
     latency,
     price,
+    memory,
     measure,
     slow,
     seconds,
@@ -142,6 +145,8 @@ def main(
         f"A step of one process: {1000 * fixed:.3g} ms and {1000 * per_image:.3g} ms an image.",
         table(costs, worlds, config.batch, config.kimg, price),
     ]
+    if memory:
+        texts.append(memory_table(config, resolution, min(LEAST, config.batch)))
     records = []
     if measure:
         if chosen.type == "cpu" and max(worlds) > 4 * (os.cpu_count() or 1):

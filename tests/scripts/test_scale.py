@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts import bench
+from scripts.benchmarks import scale_measure
 from scripts.benchmarks.scale import counts_of
 from scripts.benchmarks.scale_measure import parameters, together
+from scripts.benchmarks.scale_memory import kept, states, wider
 from scripts.benchmarks.scale_model import Costs, Link, fit, rows
+from tests.ranks import run_ranks
 from tests.training.run.test_start import call
 from torch_utils.files import InputError
+from torch_utils.memory import training_bytes
 from training.gan.config import TrainingConfig
 from training.gan.state import TrainingState
 
@@ -75,6 +79,23 @@ def test_parameters_are_those_of_the_networks():
     assert parameters(config, 16) == tuple(sum(p.numel() for p in n.parameters()) for n in (state.G, state.D))
 
 
+def uneven_worker(rank, world, device, config, out):
+    limit = 0.0 if rank else 60.0  # the second process has no time left after two cycles, the first has
+    cycles = []
+    count = lambda *_: lambda number: cycles.append(number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale_measure, "step_of", count)
+        scale_measure.seconds_of_step(config, 16, 2, device, limit)
+    (out / f"{rank}").write_text(f"{len(cycles)}")
+
+
+def test_processes_measure_as_many_steps(tmp_path):
+    """Else one waits for messages of a step that the other does not do."""
+    run_ranks(uneven_worker, 2, TrainingConfig(**SMALLEST), tmp_path)
+    first, second = (int((tmp_path / f"{rank}").read_text()) for rank in (0, 1))
+    assert first == second == 20 * SMALLEST["reg_interval"]
+
+
 def test_a_slow_link_is_waited_for(torch_threads_of_children):
     """Messages through a link so slow that nothing else counts: the model is nearly all there is."""
     config = TrainingConfig(**SMALLEST)
@@ -98,6 +119,42 @@ def test_the_command(tmp_path):
     assert [line[0] for line in lines] == ["1", "2", "8"]
     assert lines[0][2:] == ["10", "1.0", "100%", "0%", "0.1", "0.1", "0.3"]
     assert "parameters" in (tmp_path / "s.md").read_text() and json.loads((tmp_path / "s.json").read_text())["cfg"] == "tiny"
+
+
+def test_what_is_held_of_each_parameter():
+    """As much as the check before a run counts, and more by what Adam and gradients really are after a step."""
+    state = TrainingState(TrainingConfig(**SMALLEST), 16, 3, 0)
+    assert states(state).together == sum(map(training_bytes, (state.G, state.D, state.ema)))
+    (loss := state.D(state.G(torch.randn(4, 8))).sum()).backward()
+    state.opt_D.step(), state.opt_G.step()
+    size = lambda tensors: sum(tensor.nbytes for tensor in tensors)
+    gradients = [p.grad for network in (state.G, state.D) for p in network.parameters() if p.grad is not None]
+    means = [t for o in (state.opt_G, state.opt_D) for kept in o.state.values() for t in kept.values() if t.ndim]
+    assert loss.isfinite() and 0.95 * states(state).gradients < size(gradients) <= states(state).gradients
+    assert 0.95 * states(state).adam < size(means) <= states(state).adam
+
+
+@pytest.mark.parametrize("changes", [{}, dict(loss="logistic", pl_weight=2.0), dict(gamma=0.0)])
+def test_what_backpropagation_keeps_is_known_without_memory(changes):
+    config = TrainingConfig(**SMALLEST | changes)
+    sketch, state = (TrainingState(config, 16, 3, 0, device) for device in ("meta", "cpu"))
+    four, eight = (kept(sketch, config, images) for images in (4, 8))
+    assert kept(state, config, 4) == pytest.approx(four, rel=0.05)  # number formats of a device may differ
+    assert 4 * 16 * 16 * 4 * 10 < four < eight < 2 * four, "ten numbers and more of each pixel; weights are kept once"
+    config = wider(config, 2)
+    assert kept(TrainingState(config, 16, 3, 0, "meta"), config, 4) > 1.5 * four
+
+
+def test_the_command_says_what_memory_holds(tmp_path):
+    words = ["scale", "--cfg", "tiny", "--gpus", "1", "--sec-per-kimg", 10, "--device", "cpu", "--out", tmp_path / "s"]
+    assert "times as wide" not in call(bench.main, *words)
+    said = call(bench.main, *words, "--memory")
+    rows = [line.strip("| ").split(" | ") for line in said.partition("times as wide")[2].splitlines() if line.startswith("| ")][
+        1:
+    ]
+    assert [row[0] for row in rows] == ["1", "2", "4", "8"]
+    assert float(rows[0][6]) == pytest.approx(sum(map(float, rows[0][2:6])), rel=0.01)
+    assert "they alone fill 24 GB from 1," in said
 
 
 def test_mistakes(tmp_path):

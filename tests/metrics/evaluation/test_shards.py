@@ -1,4 +1,4 @@
-"""Two processes score as one: the same floats, each having measured its share."""
+"""Several processes score as one: the same floats, each having measured its share."""
 
 import json
 
@@ -51,9 +51,12 @@ def records(folder):
     return found
 
 
+@pytest.mark.parametrize("processes", [2, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 4))])
 @pytest.mark.parametrize("what", ["images", "network"])
-def test_two_processes_give_the_scores_of_one(run_command, folders, what):  # noqa: F811
-    """Features and moments, an empty cache, a subset of the reals, baselines, and paths."""
+def test_several_processes_give_the_scores_of_one(run_command, folders, what, processes):  # noqa: F811
+    """Features and moments, an empty cache, a subset of the reals, baselines, and paths. Shares are uneven:
+    of two batches of real images a third process has none, 32 batches of generated ones are no multiple of 3.
+    """
     names = "fd1k_full,fd1k,kid1k_full-cells,pr1k_full-cells"
     arguments = ["--metrics", names, "--images", folders / "fake"]
     if what == "network":
@@ -64,19 +67,19 @@ def test_two_processes_give_the_scores_of_one(run_command, folders, what):  # no
         arguments = ["--metrics", f"{names},ppl1k-mine", "--trust-code", "--vgg", folders / "mine.pt", "--baselines"]
         arguments += ["--network", folders / "network.safetensors"]
     found = []
-    for processes in (1, 2):
-        out = folders / f"{what}-{processes}"
+    for number in (1, processes):
+        out = folders / f"{what}-{number}"
         out.mkdir()
         finished = run_command(
             *("calc_metrics.py", *arguments, "--data", folders / "real", "--trust-code", "--detector", folders / "cells.pt"),
-            *("--device", "cpu", "--gpus", processes, "--outdir", out),
+            *("--device", "cpu", "--gpus", number, "--outdir", out),
             env={"ADACONV_CACHE": str(out / "cache")},
         )
         assert finished.returncode == 0, finished.stderr
         found.append((records(out), [line for line in finished.stdout.splitlines() if line]))
-    (one, shown), (two, shown_by_two) = found
-    assert one == two and len(one) == 4 + (what == "network")
-    assert shown == shown_by_two
+    (one, shown), (several, shown_by_several) = found
+    assert one == several and len(one) == 4 + (what == "network")
+    assert shown == shown_by_several
 
 
 def test_a_mistake_is_one_line_from_two_processes(run_command, folders):  # noqa: F811
