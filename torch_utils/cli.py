@@ -112,8 +112,7 @@ class _NamedValues(click.ParamType):
         return found
 
 
-BOOL, SEEDS, NAMES, NAMED_VALUES = _Bool(), _Seeds(), _Names(), _NamedValues()
-IMAGES = _Images()
+BOOL, SEEDS, NAMES, IMAGES, NAMED_VALUES = _Bool(), _Seeds(), _Names(), _Images(), _NamedValues()
 PNG = _Png(dir_okay=False, path_type=Path)
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 

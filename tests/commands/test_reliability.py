@@ -543,15 +543,15 @@ def test_images_are_decoded_once_a_run(image_folder, tmp_path):
 def test_resumed_run_does_not_decode_again(image_folder, tmp_path):
     folder = image_folder(4)
     first = ImageDataset(folder)
-    check_images(first, None)
+    check_images(first, None, False)
     write_json(tmp_path / CHECKED, first.findings())
     content, status = (folder / "003.png").read_bytes(), (folder / "003.png").stat()
     (folder / "003.png").write_bytes(content[:100].ljust(len(content), b"x"))
     os.utime(folder / "003.png", ns=(status.st_atime_ns, status.st_mtime_ns))  # as if it had not been touched
-    check_images(ImageDataset(folder), tmp_path)
+    check_images(ImageDataset(folder), tmp_path, False)
     os.utime(folder / "003.png")
     with pytest.raises(InputError, match="003.png"):
-        check_images(ImageDataset(folder), tmp_path)
+        check_images(ImageDataset(folder), tmp_path, False)
 
 
 def children(process) -> list[int]:
