@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -167,10 +168,15 @@ def test_what_is_lost_is_looked_for_later(web, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_lost_shard_is_replaced_and_counted(web, sets, workers):
+def test_a_lost_shard_is_replaced_and_counted(web, sets, workers, tmp_path):
     """With --skip-bad 1: each batch has as many images as ever, and those of the other shards are where they have been."""
     far, local = (ImageDataset(place, use_labels=True, skip_bad=True) for place in (f"{web.url}/few", sets / "few"))
-    web.faults = {"shard-00001.zip": np.inf}
+    if workers:  # which would wait between attempts: damage is seen at once
+        web.folder = Path(shutil.copytree(sets, tmp_path / "sets"))
+        shard = web.folder / "few" / "shard-00001.zip"
+        shard.write_bytes(shard.read_bytes().replace(b"PK\3\4", b"PK\3\0"))
+    else:
+        web.faults = {"shard-00001.zip": np.inf}
     stream, whole = batches(far, 10, seed=0, workers=workers), batches(local, 10, seed=0)
     missing, order = 0, batches(Rows(50), 10, seed=0)
     everything = {bytes(local[i][0].numpy().tobytes()): local[i][1] for i in range(50)}
