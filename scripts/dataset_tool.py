@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from scripts.dataset_writer import new_dataset, png
 from scripts.image_fit import FILTERS, TRANSFORMS, ImageFit
 from torch_utils.archive import METADATA, Archive, Shape
-from torch_utils.cli import BOOL, Progress, command, counted, run
+from torch_utils.cli import BOOL, IMAGES, Progress, command, counted, run
 from torch_utils.files import InputError, read_file
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 from torch_utils.image_labels import MAX_CLASSES, labels_of_folders
@@ -65,8 +65,9 @@ class Skipped:
             print("skipped more, which are counted at the end", file=sys.stderr)
 
 
-def open_source(path: Path) -> Archive | IdxImages:
-    return IdxImages(path) if os.path.isfile(path) and looks_like_idx(path) else Archive(path)
+def open_source(path: Path | str) -> Archive | IdxImages:
+    local = Path(path)  # of a URL, no file
+    return IdxImages(local) if os.path.isfile(local) and looks_like_idx(local) else Archive(path)
 
 
 def read_names(text: str) -> list[str]:
@@ -106,6 +107,7 @@ def choose_labels(
 
 
 Read = TypeVar("Read")
+TOGETHER = 64  # images behind a URL that are fetched at once
 
 
 def readable(
@@ -116,6 +118,8 @@ def readable(
     try:
         for done, name in enumerate(names):
             progress.update(done)
+            if done % TOGETHER == 0 and isinstance(source, Archive):
+                source.fetch([names[i] for i in range(done, min(done + TOGETHER, len(names)))])
             try:
                 result = read(name)
             except InputError as error:
@@ -189,7 +193,7 @@ def convert_all(
 
 
 @command(hints=HINTS)
-@click.option("--source", type=click.Path(path_type=Path), required=True, help="Folder, zip or IDX (.gz) file of images.")
+@click.option("--source", type=IMAGES, required=True, help="Folder, zip, URL or IDX (.gz) file of images.")
 @click.option("--dest", type=click.Path(path_type=Path), required=True, help="New folder, or new file that ends in .zip.")
 @click.option("--resolution", type=size_of, metavar="WxH", help="Size of images written, such as 64x64. [default: as they are]")
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")

@@ -352,6 +352,12 @@ def test_other_stores_and_caches(web, sets, tmp_path):
     equal([ImageDataset(f"file://{sets}/few.zip").batch(range(50))], [expected])
 
 
+def test_the_tool_makes_a_set_of_what_lies_elsewhere(web, sets, tmp_path):
+    for name, source in (("far", web.url), ("near", sets)):
+        tool("--source", f"{source}/few", "--dest", tmp_path / f"{name}.zip", "--resolution", "16x16")
+    assert (tmp_path / "far.zip").read_bytes() == (tmp_path / "near.zip").read_bytes()
+
+
 def test_names():
     assert name_of_url("https://a.org/b/faces64.zip?key=1") == "faces64" and name_of_url("s3://bucket/set/") == "set"
     assert name_of_url("https://a.org") == "images" and name_of_url("s3://bucket/a#b.zip") == "a#b"
