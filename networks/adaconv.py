@@ -107,7 +107,8 @@ class KernelPredictor(nn.Module):
         kernel_size: int = 3,  # k, odd
         groups: int | None = None,  # divides both numbers of channels; None: in_channels / channels_per_group(in_channels)
         lr_multiplier: float = 1.0,  # how fast these weights learn, compared with the other equalised layers
-        identity: float = 0.0,  # share of each factor's initial variance in a fixed identity; the rest depends on the style
+        identity: float = 0.0,  # share of each factor's initial variance in a fixed identity; the rest depends on the style.
+        # 1: at first nothing does, and it learns to as fast as at 0
         parts: Collection[str] = PARTS,  # that are predicted, one at least; the others are learned, the same for all styles
     ):
         super().__init__()
@@ -130,7 +131,8 @@ class KernelPredictor(nn.Module):
 
         # Equalised learning rate: weights of variance 1/lr², brought to the variance wanted by a constant factor.
         rows = {"spatial": out_channels * self.in_per_group, "pointwise": out_channels * self.out_per_group}
-        weight = lambda part, *of: nn.Parameter(torch.randn(rows[part], *of) / lr_multiplier) if part in parts else None
+        initial = torch.randn if identity < 1 else torch.zeros
+        weight = lambda part, *of: nn.Parameter(initial(rows[part], *of) / lr_multiplier) if part in parts else None
         self.spatial_weight = weight("spatial", s_d, s_h, s_w)
         shared = F.pad(_eye(out_channels, self.in_per_group)[..., None, None], [kernel_size // 2] * 4)
         self.spatial_bias = nn.Parameter(shared * identity**0.5 / lr_multiplier)
@@ -142,7 +144,7 @@ class KernelPredictor(nn.Module):
         # Zero padding starves the outer taps of `spatial`: in each direction only `reach` of k·s_h products are with W.
         pad = kernel_size // 2
         reach = sum(0 <= i + j - pad < s_h for i in range(kernel_size) for j in range(s_h))
-        style_std = (1 - identity) ** 0.5  # of the part that depends on the style
+        style_std = (1 - identity) ** 0.5 if identity < 1 else 1.0  # of the part that depends on the style
         self.lr_multiplier = lr_multiplier
         self.spatial_gain = style_std * lr_multiplier / (s_d * self.in_per_group) ** 0.5 / reach
         self.pool_gain = (s_h * s_w) ** 0.5  # averaging shrinks the variance of a white W by s_h·s_w
@@ -152,7 +154,7 @@ class KernelPredictor(nn.Module):
             ("spatial", self.spatial_bias, self.in_per_group * kernel_size**2),
             ("pointwise", self.pointwise_bias, self.out_per_group),
         ):
-            if part not in parts:  # then it begins as one style would have it
+            if part not in parts and identity < 1:  # then it begins as one style would have it
                 constant.data += torch.randn_like(constant) * style_std / fan_in**0.5 / lr_multiplier
 
     @in_float32

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from networks.conv import no_autocast
 from networks.style_transfer.moments import moments
 from torch_utils.ops import in_float32, widen
 
 Features = Sequence[torch.Tensor]
+COVARIANCE_WEIGHT = 8  # beside the moments, which are about 3 in training where covariances are about 1.5
 
 
 def content_loss(output: Features, content: Features) -> torch.Tensor:
@@ -56,7 +58,22 @@ def cmd_loss(output: Features, style: Features, order: int = 5) -> torch.Tensor:
     return total.mean()  # type: ignore[union-attr]  # a tensor by now
 
 
-STYLE_LOSSES = {"moments": moments_loss, "gram": gram_loss, "cmd": cmd_loss}
+def structure_loss(output: Features, style: Features) -> torch.Tensor:
+    """`moments_loss`, and what no scale and shift of channels can change at will: which of them go together.
+
+    Of the covariances Σ of a layer's channels, ‖Σ(output) − Σ(style)‖² / (‖Σ(output)‖² + ‖Σ(style)‖²) with Frobenius norms, in
+    [0, 1], averaged over samples, summed over the layers. Divided by the style's norm alone, styles that are nearly flat
+    outweigh all others.
+    """
+    total: torch.Tensor | int = 0
+    for x, y in zip(output, style):
+        x, y = (covariance(f).flatten(1) for f in (x, y))
+        sizes = x.square().sum(dim=1) + y.square().sum(dim=1)
+        total = total + ((x - y).square().sum(dim=1) / sizes.clamp(min=1e-8)).mean()
+    return moments_loss(output, style) + COVARIANCE_WEIGHT * total
+
+
+STYLE_LOSSES = {"moments": moments_loss, "structure": structure_loss, "gram": gram_loss, "cmd": cmd_loss}
 
 
 def gram_distance(output: Features, style: Features) -> torch.Tensor:
@@ -77,6 +94,14 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, C]: f fᵀ averaged over positions, so that images of different sizes compare."""
     flat = widen(features).flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
+
+
+def covariance(features: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W] -> [N, C, C] over positions. The product is in the features' own format, its sums are rounded to it."""
+    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # a view of a channels_last map
+    centred = flat - flat.mean(dim=1, keepdim=True)
+    with no_autocast(features):
+        return widen(centred.transpose(1, 2) @ centred) / centred.shape[1]
 
 
 def _normalized(x: torch.Tensor) -> torch.Tensor:

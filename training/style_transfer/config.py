@@ -36,6 +36,7 @@ def small_preset() -> dict[str, Any]:
         style_width=96,
         adaptive=True,
         statistics="exact",
+        identity=1.0,
         padding="reflect",
         noise=True,
         decoder_start="mirrored",
@@ -48,13 +49,14 @@ def small_preset() -> dict[str, Any]:
         batch=4,
         lr=0.003,
         lr_end=0.05,
-        ramp_kimg=13,
+        ramp_kimg=16,
         content_loss="normalized",
-        content_weight=20.0,
+        content_weight=4.0,
+        style_loss="structure",
         style_weight=2.0,
         style_ramp=1,
         identity_weight=50.0,
-        kimg=13,
+        kimg=16,
         tick=0.2,
         snap=5,
         workers=0,
@@ -112,6 +114,9 @@ class StyleConfig(RunConfig):
         NETWORKS,
         "mean and spread of the map that a style modulates first: what the predictors make of them, or exactly the style's",
         choices=STATISTICS,
+    )
+    identity: float = option(
+        0.9, NETWORKS, "share of the first kernels that no style changes; 1: all begin as the identity", min=0, max=1
     )
     padding: str = option("replicate", NETWORKS, "what lies beyond the borders of the decoder's maps", choices=PADDINGS)
     encoder_padding: str = option("zeros", NETWORKS, "likewise, of the encoder's", choices=PADDINGS)
