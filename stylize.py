@@ -18,8 +18,7 @@ from networks.style_transfer.descriptor_file import save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.mask import BLUR
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
-from networks.style_transfer.peers import PEERS, Method, make_peer
-from networks.style_transfer.peers.gatys import STEPS
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, Method, make_peer
 from networks.style_transfer.style_files import (
     Style,
     flat,
@@ -42,6 +41,7 @@ from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.pretrained import find_network
 from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
+STEPS = " or ".join(f"{name} (default {steps})" for name, steps in DEFAULT_STEPS.items())
 MAX_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
 PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
 
@@ -111,7 +111,7 @@ def weights_of(text: str) -> list[float]:
     type=click.IntRange(0),
     help=f"draw in tiles of this side, 0: never; takes less memory  [default: {TILE} above {WHOLE / 1e6:.0f} megapixel]",
 )
-@click.option("--gatys-steps", type=click.IntRange(1), help=f"of --transfer gatys  [default: {STEPS}]")
+@click.option("--peer-steps", type=click.IntRange(1), help=f"of --transfer {STEPS}")
 @click.option("--save-style", type=FILE, help="write the descriptor of the style (with --mix, of the mixture)")
 @click.option("--show-kernels", type=PNG, help=".png: draw the kernels that are predicted for the style (AdaConv only)")
 @click.option(
@@ -131,7 +131,7 @@ def main(**options):
     outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]
     check_options(o, outputs)
     stylizer = open_stylizer(o)
-    method: Method = make_peer(o.transfer, stylizer, o.gatys_steps) if o.transfer in PEERS else stylizer
+    method: Method = make_peer(o.transfer, stylizer, o.peer_steps) if o.transfer in PEERS else stylizer
     styles = read_all_styles(o, method)
     archive, files = open_contents(o, styles) if o.content else (None, None)
     make_folders(*(path.parent for path in (*outputs, *(files[0] if files else ()))))
@@ -163,8 +163,8 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
             raise InputError(f"--part {part}: comes from --statistics already")
     if o.mask_blur is not None and not o.mask:
         raise InputError("--mask-blur: wants --mask")
-    if o.gatys_steps and o.transfer != "gatys":
-        raise InputError("--gatys-steps: wanted --transfer gatys with it, as nothing else takes steps")
+    if o.peer_steps and o.transfer not in DEFAULT_STEPS:
+        raise InputError(f"--peer-steps: wanted --transfer {' or '.join(DEFAULT_STEPS)} with it, as nothing else takes steps")
     if o.transfer in PEERS:
         check_peer_options(o)
 
@@ -176,7 +176,7 @@ def check_peer_options(o: SimpleNamespace) -> None:
     for option, value in descriptors.items():
         if value:
             raise InputError(
-                f"{option}: --transfer {o.transfer} has no predicted kernels, and no descriptors that mix or are kept"
+                f"{option}: --transfer {o.transfer} has no kernels and descriptors that mix, are kept or are shown"
             )
     if o.mask:
         raise InputError(f"--mask: --transfer {o.transfer} draws a picture in one style")

@@ -23,8 +23,7 @@ from metrics.detectors.base import Detector
 from metrics.detectors.load import load_detector
 from metrics.detectors.names import EFFICIENTNET
 from metrics.style_transfer.structure import PERIODS, smallest_side
-from networks.style_transfer.peers import PEERS, Method, make_peer
-from networks.style_transfer.peers.gatys import STEPS
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, Method, make_peer
 from networks.style_transfer.stylizer import load_stylizer
 from networks.style_transfer.vgg import load_vgg
 from scripts.benchmarks import style_transfer as style_speed
@@ -109,7 +108,7 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @command()
 @click.option("--network", "networks", type=PATH, multiple=True, help="as of stylize.py; may be given several times")
 @click.option("--peers", type=NAMES, default="none", help=f"{','.join(PEERS)}: these methods, too, on the first network")
-@click.option("--gatys-steps", type=click.IntRange(1), help=f"of the peer gatys  [default: {STEPS}]")
+@click.option("--peer-steps", type=click.IntRange(1), help=f"of the peers that search: {', '.join(DEFAULT_STEPS)}")
 @click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]")
 @click.option("--content", type=PATH, help="folder or zip of held-out photographs")
 @click.option("--style", type=PATH, help="folder or zip of held-out styles")
@@ -166,7 +165,7 @@ def main(**options):
 def load_methods(networks: dict[str, Path], o: SimpleNamespace, device: torch.device) -> dict[str, Method]:
     """The rows of all tables: the networks by their paths, and the peers on the first of them."""
     trained = {name: load_stylizer(path, o.encoder_weights, device) for name, path in networks.items()}
-    return {**trained, **{name: make_peer(name, next(iter(trained.values())), o.gatys_steps) for name in o.peers}}
+    return {**trained, **{name: make_peer(name, next(iter(trained.values())), o.peer_steps) for name in o.peers}}
 
 
 def check(o: SimpleNamespace) -> None:
@@ -189,8 +188,8 @@ def check(o: SimpleNamespace) -> None:
         raise click.UsageError(f"--peers {','.join(unknown)}: there are {', '.join(PEERS)}")
     if clash := [name for name in o.peers if name in map(str, o.networks)]:
         raise click.UsageError(f"--peers {clash[0]}: a --network has this name, too, wanted names that differ")
-    if o.gatys_steps and "gatys" not in o.peers:
-        raise click.UsageError("--gatys-steps takes --peers gatys")
+    if o.peer_steps and not set(o.peers) & set(DEFAULT_STEPS):
+        raise click.UsageError(f"--peer-steps takes --peers {' or '.join(DEFAULT_STEPS)}")
     if o.turned:
         turning.require_matplotlib()
 

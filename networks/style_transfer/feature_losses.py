@@ -5,6 +5,7 @@ differ in size. Statistics and results are in float32 or more; results are means
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,14 @@ def cmd_loss(output: Features, style: Features, order: int = 5) -> torch.Tensor:
     return total.mean()  # type: ignore[union-attr]  # a tensor by now
 
 
+class LayerStatistics(NamedTuple):
+    """What `structure_loss` compares of a layer."""
+
+    mean: torch.Tensor  # [N, C]
+    std: torch.Tensor  # [N, C]
+    covariance: torch.Tensor  # [N, C, C]
+
+
 def structure_loss(output: Features, style: Features) -> torch.Tensor:
     """`moments_loss`, and what no scale and shift of channels can change at will: which of them go together.
 
@@ -65,12 +74,21 @@ def structure_loss(output: Features, style: Features) -> torch.Tensor:
     [0, 1], averaged over samples, summed over the layers. Divided by the style's norm alone, styles that are nearly flat
     outweigh all others.
     """
+    return statistics_loss(*([layer_statistics(maps) for maps in features] for features in (output, style)))
+
+
+def layer_statistics(features: torch.Tensor) -> LayerStatistics:
+    return LayerStatistics(*moments(features), covariance(features))
+
+
+def statistics_loss(output: Sequence[LayerStatistics], style: Sequence[LayerStatistics]) -> torch.Tensor:
+    """`structure_loss` from what it needs to know of each layer."""
     total: torch.Tensor | int = 0
-    for x, y in zip(output, style):
-        x, y = (covariance(f).flatten(1) for f in (x, y))
-        sizes = x.square().sum(dim=1) + y.square().sum(dim=1)
-        total = total + ((x - y).square().sum(dim=1) / sizes.clamp(min=1e-8)).mean()
-    return moments_loss(output, style) + COVARIANCE_WEIGHT * total
+    for x, y in zip(output, style, strict=True):
+        sizes = sum(z.covariance.flatten(1).square().sum(dim=1) for z in (x, y))
+        apart = (x.covariance - y.covariance).flatten(1).square().sum(dim=1) / sizes.clamp(min=1e-8)  # type: ignore[union-attr]
+        total = total + F.mse_loss(x.mean, y.mean) + F.mse_loss(x.std, y.std) + COVARIANCE_WEIGHT * apart.mean()
+    return total  # type: ignore[return-value]  # 0 of no layers, but there is one
 
 
 STYLE_LOSSES = {"moments": moments_loss, "structure": structure_loss, "gram": gram_loss, "cmd": cmd_loss}

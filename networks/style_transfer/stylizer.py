@@ -52,7 +52,7 @@ class Stylizer:
     def encode(self, images: torch.Tensor, tile: int | None = None) -> torch.Tensor:
         """relu4_1 [N, 512, H/8, W/8], rounded up."""
         images = cover(images, self.network.smallest_side)
-        with self._autocast():
+        with self.autocast():
             return encode_in_tiles(self.encoder, images, tile) if tile else self.encoder(images)[-1]
 
     @torch.no_grad()
@@ -62,7 +62,7 @@ class Stylizer:
         if not self.network.adaptive and (height, width) != (PAPER_STYLE_SIDE, PAPER_STYLE_SIDE):  # `cover` would hide it
             raise ValueError(f"found a style image of {width}×{height} pixels, {PAPER_STYLE_SIZE}")
         styles = cover(styles, self.network.smallest_side)
-        with self._autocast():
+        with self.autocast():
             found = style_features_in_tiles(self.encoder, styles, tile) if tile else style_features(self.encoder(styles))
             return self.network.encode_style(found)
 
@@ -74,7 +74,7 @@ class Stylizer:
         size: Sequence[int],  # height and width of the images
         tile: int | None = None,
     ) -> torch.Tensor:
-        with self._autocast():
+        with self.autocast():
             if tile:
                 images = decode_in_tiles(self.network, features, kernels, tile)
             else:
@@ -137,7 +137,7 @@ class Stylizer:
         masks = cover(masks, self.network.smallest_side)
         owns = [own if own is None else own_descriptor(self.network, own, features, mask) for mask in masks]
         kernels = [self.kernels(*pair) for pair in zip(regions.descriptors.split(1), owns)]
-        with self._autocast():
+        with self.autocast():
             image = decode_in_regions(self.network, features, kernels, masks, tile)
         return image[:, :, : size[0], : size[1]]
 
@@ -155,7 +155,7 @@ class Stylizer:
             return self.tile or None
         return TILE if image.shape[2] * image.shape[3] > WHOLE else None
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager:
         return autocast(self.precision, self.network.encoder_means.device)
 
 

@@ -18,7 +18,7 @@ import torch_utils.precision
 from networks.generator import Generator
 from networks.style_transfer.feature_losses import content_loss, moments_loss
 from networks.style_transfer.mask import BLUR, Mask
-from networks.style_transfer.peers import PEERS, make_peer
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, make_peer
 from networks.style_transfer.regions import Regions
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from tests.conftest import ROOT
@@ -415,12 +415,12 @@ def test_run_directories_and_their_folder(draw, there, tmp_path):
 # ---------------------------------------------------------------- peers
 
 
-@pytest.mark.parametrize("peer", [["wct"], ["patch-swap"], ["gatys", "--gatys-steps", 2]])
+@pytest.mark.parametrize("peer", [["wct"], ["patch-swap"], ["fitted", "--peer-steps", 2], ["gatys", "--peer-steps", 2]])
 def test_peers(draw, there, tmp_path, peer):
     """What the peer draws on the network, and the same again; strength and tables are for them, too."""
     found = draw("--transfer", *peer, network="adain")
     stylizer = load_stylizer(there / "adain" / "network-snapshot-000001.safetensors", there / "vgg.safetensors", style_size=48)
-    method = make_peer(peer[0], stylizer, 2 if peer[0] == "gatys" else None)
+    method = make_peer(peer[0], stylizer, 2)
     style = method.encode_style_picture(stored(there / "styles/s2.png"))
     (wanted,) = method.stylize_picture(stored(there / "contents/c0.png"), [style])
     assert found.shape == (33, 41, 3) and np.abs(found - wanted.permute(1, 2, 0).numpy()).max() <= 1
@@ -435,7 +435,7 @@ def test_peers(draw, there, tmp_path, peer):
 
 
 def test_steps_of_gatys(draw):
-    few, more = (draw("--transfer", "gatys", "--gatys-steps", steps, network="fixed") for steps in (1, 4))
+    few, more = (draw("--transfer", "gatys", "--peer-steps", steps, network="fixed") for steps in (1, 4))
     assert np.abs(few - more).mean() > 0.2  # and a network whose style encoder takes one size only has an encoder, too
 
 
@@ -445,7 +445,7 @@ def test_the_networks_own_transfer_may_be_named(draw):
 
 def test_gatys_in_automatic_precision_is_float32(draw, monkeypatch):
     monkeypatch.setattr(torch_utils.precision, "has_amx", lambda: True)
-    options = ["--transfer", "gatys", "--gatys-steps", 2]
+    options = ["--transfer", "gatys", "--peer-steps", 2]
     assert np.array_equal(draw(*options, precision=None), draw(*options))
 
 
@@ -506,17 +506,17 @@ def test_what_peers_do_not_do(draw, there, tmp_path):
         others = ("--mix", "1"), ("--statistics", there / "styles/s3.png"), ("--save-style", saved), ("--show-kernels", kernels)
         others += (("--part", f"bias={there / 'styles/s3.png'}"),)
         for option, value in others:
-            message = f"{option}: --transfer {name} has no predicted kernels"
+            message = f"{option}: --transfer {name} has no kernels and descriptors that mix"
             refused(draw, message, *peer, option, value, network="adain")
         message = f"descriptor.safetensors: --transfer {name} takes images of styles"
         refused(draw, message, *peer, style=tmp_path / "descriptor.safetensors", network="adain")
-        if name != "gatys":
+        if name not in DEFAULT_STEPS:
             refused(draw, f"{name}: found a network of adaconv, wanted one of train_style.py --transfer adain", *peer)
-            refused(draw, "--gatys-steps: wanted --transfer gatys", *peer, "--gatys-steps", 3, network="adain")
+            refused(draw, "--peer-steps: wanted --transfer fitted or gatys", *peer, "--peer-steps", 3, network="adain")
     refused(draw, "--tile: --transfer gatys optimises a picture as a whole", "--transfer", "gatys", "--tile", 0)
     refused(draw, "bf16: --transfer gatys computes in float32", "--transfer", "gatys", precision="bf16")
-    refused(draw, "was trained for adaconv, and without training there are wct, patch-swap, gatys", "--transfer", "adain")
-    refused(draw, "--gatys-steps: wanted --transfer gatys", "--gatys-steps", 3)
+    refused(draw, "was trained for adaconv, and without training there are wct, patch-swap, fitted, gatys", "--transfer", "adain")
+    refused(draw, "--peer-steps: wanted --transfer fitted or gatys", "--peer-steps", 3)
     refused(draw, "'nothing' is not one of", "--transfer", "nothing")
     assert set(tmp_path.rglob("*")) == before
 

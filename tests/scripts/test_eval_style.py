@@ -211,15 +211,15 @@ def test_command_compares_peers(run_command, networks, sources, tmp_path):
     """In all tables, beside the network that they stand on, on the same pairs."""
     pytest.importorskip("matplotlib", reason="needs the dev extra")
     (adaconv, adain), weights = networks
-    peers = ["wct", "patch-swap", "gatys"]
+    peers = ["wct", "patch-swap", "fitted", "gatys"]
     sizes = ["--encoder-weights", weights, *sources, "--size", 122, "--out", tmp_path / "out", "--device", "cpu"]
     options = ["--network", adain, *sizes]
-    done = run_command("scripts/eval_style.py", *options, "--peers", ",".join(peers), "--gatys-steps", 1, "--pairs", 2)
+    done = run_command("scripts/eval_style.py", *options, "--peers", ",".join(peers), "--peer-steps", 1, "--pairs", 2)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["evaluation"]
-    assert list(found["networks"])[:4] == [str(adain), *peers]
+    assert list(found["networks"])[:5] == [str(adain), *peers]
     distances = {found["networks"][name]["content_distance"] for name in (str(adain), *peers)}
-    assert len(distances) == 4 and all(found["networks"][name]["seconds"] > 0 for name in peers)
+    assert len(distances) == 5 and all(found["networks"][name]["seconds"] > 0 for name in peers)
     assert all(set(peers) < set(pair["scores"]) for pair in found["pairs"])
     done = run_command("scripts/eval_style.py", *options, "--peers", "wct", "--pairs", 0, "--turning")
     assert done.returncode == 0, done.stderr
@@ -229,9 +229,9 @@ def test_command_compares_peers(run_command, networks, sources, tmp_path):
         assert picture.size == (12 * 122, 3 * 122)
     for message, wrong in (
         ("wct: found a network of adaconv, wanted one of", ["--network", adaconv, *sizes, "--peers", "wct"]),
-        ("--peers wtc: there are wct, patch-swap, gatys", [*options, "--peers", "wct,wtc"]),
+        ("--peers wtc: there are wct, patch-swap, fitted, gatys", [*options, "--peers", "wct,wtc"]),
         ("--peers takes --network", ["--textures", "--peers", "wct"]),
-        ("--gatys-steps takes --peers gatys", [*options, "--gatys-steps", 2, "--peers", "wct"]),
+        ("--peer-steps takes --peers fitted or gatys", [*options, "--peer-steps", 2, "--peers", "wct"]),
         ("a --network has this name, too", ["--network", "wct", *sizes, "--peers", "wct"]),
     ):
         done = run_command("scripts/eval_style.py", *wrong)

@@ -5,7 +5,7 @@ from typing import Any
 
 from networks.style_transfer.feature_losses import CONTENT_LOSSES, STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, STATISTICS, TRANSFERS
-from networks.style_transfer.peers import PEERS
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS
 from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
@@ -14,7 +14,7 @@ from training.run.schedule import cosine
 
 UNTRAINED = {
     name: f"there is nothing to train: python stylize.py --transfer {name} --network NETWORK, "
-    + ("of any transfer" if name == "gatys" else "one of --transfer adain")
+    + ("of any transfer" if name in DEFAULT_STEPS else "one of --transfer adain")
     for name in PEERS
 }
 DECODER_STARTS = ("random", "mirrored")  # the latter: the encoder's layers, backwards

@@ -11,10 +11,8 @@ import torch.nn.functional as F
 
 from networks.style_transfer.feature_losses import content_loss, gram
 from networks.style_transfer.peers.peer import Peer
-from networks.style_transfer.stylizer import Stylizer
 from networks.style_transfer.vgg import WIDTHS, cover
 
-STEPS = 300  # of L-BFGS
 STYLE_WEIGHT = 30.0  # β / α of equation 7, for losses that are means; chosen by eye
 HISTORY = 20  # of L-BFGS, in steps: two images each
 
@@ -23,11 +21,7 @@ class Gatys(Peer):
     """In float32. `strength` multiplies the weight of the style. Content and optimisation are at the size of the picture: there
     are no tiles."""
 
-    name = "gatys"
-
-    def __init__(self, stylizer: Stylizer, steps: int = STEPS):
-        super().__init__(stylizer)
-        self.steps = steps
+    name, default_steps = "gatys", 300  # of L-BFGS
 
     @torch.no_grad()
     def encode_style(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:

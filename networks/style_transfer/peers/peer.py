@@ -18,9 +18,11 @@ class Peer:
     """
 
     name: ClassVar[str]
+    default_steps: ClassVar[int | None] = None  # of a method that searches for each picture
 
-    def __init__(self, stylizer: Stylizer):
+    def __init__(self, stylizer: Stylizer, steps: int | None = None):
         self.stylizer, self.network, self.encoder = stylizer, stylizer.network, stylizer.encoder
+        self.steps = steps or self.default_steps
 
     def encode_style(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
         """Style images -> descriptors [N, …]: all that the method wants to know of them."""
@@ -58,8 +60,8 @@ class FeaturePeer(Peer):
 
     least = 1  # pixels; smaller images are extended by their last row and column
 
-    def __init__(self, stylizer: Stylizer):
-        super().__init__(stylizer)
+    def __init__(self, stylizer: Stylizer, steps: int | None = None):
+        super().__init__(stylizer, steps)
         if self.network.transfer != "adain":
             raise InputError(
                 f"--transfer {self.name}: found a network of {self.network.transfer}, wanted one of train_style.py --transfer "

@@ -28,7 +28,7 @@ def test_pictures_are_the_images(name):
     """uint8 in, uint8 out; a descriptor [1, …] for all contents; any size, and a content of a single pixel."""
     stylizer = random_stylizer("adain", padding="reflect", encoder_padding="reflect", noise=True)
     stylizer.style_size = 32
-    peer = make_peer(name, stylizer, 2 if name == "gatys" else None)
+    peer = make_peer(name, stylizer, 2)
     styles = [to_uint8(smooth(32, 40, seed=seed))[0] for seed in (1, 2)]
     descriptors = [peer.encode_style_picture(style) for style in styles]
     content = to_uint8(smooth(21, 30))[0]
