@@ -164,6 +164,22 @@ def test_predicted_kernels_keep_unit_variance(k, groups, side, identity):
     assert abs(torch.stack(ratios).mean() - 1) < 0.15  # without the two corrections it would be 0.03 to 0.6
 
 
+def test_kernels_that_begin_as_the_identity_learn_as_fast_as_those_of_no_identity():
+    style, moved = torch.randn(4, 8, 3, 3), []
+    x = torch.randn(4, 8, 6, 6)
+    for identity in (0.0, 1.0):
+        torch.manual_seed(0)
+        predictor = KernelPredictor((8, 3, 3), 8, 8, 3, groups=4, identity=identity)
+        before = predictor(style)
+        if identity:
+            assert torch.allclose(adaconv(x, *before), normalize(x), atol=1e-5)
+        optimiser = torch.optim.Adam([predictor.spatial_weight], lr=1e-3)
+        (predictor(style).spatial * torch.randn(4, 8, 2, 3, 3)).sum().backward()
+        optimiser.step()
+        moved.append((predictor(style).spatial - before.spatial).square().mean().sqrt().item())
+    assert moved[1] == pytest.approx(moved[0], rel=0.2) and moved[0] > 0
+
+
 def test_learning_rate_multiplier_leaves_the_start_alone_and_speeds_up_the_rest():
     def moved(multiplier):
         torch.manual_seed(0)

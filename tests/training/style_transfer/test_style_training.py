@@ -14,6 +14,7 @@ from PIL import Image
 import train_style
 from networks.style_transfer.feature_losses import (
     CONTENT_LOSSES,
+    COVARIANCE_WEIGHT,
     STYLE_LOSSES,
     cmd_loss,
     content_loss,
@@ -21,6 +22,7 @@ from networks.style_transfer.feature_losses import (
     gram_loss,
     moments_loss,
     normalized_content_loss,
+    structure_loss,
 )
 from networks.style_transfer.stylizer import load_stylizer
 from networks.style_transfer.vgg import VGG
@@ -132,6 +134,23 @@ def test_gram_sees_what_moments_do_not():
     assert moments_loss([together], [apart]).item() < 1e-10
     assert gram_loss([together], [apart]).item() > 0.1
     assert torch.allclose(gram(together)[0], torch.full((2, 2), wave.square().mean().item()))
+
+
+def test_the_structure_loss_by_hand():
+    """Moments, and covariances relative to both; the latter neither see a shift nor a common scale."""
+    x, y = features(0), features(1)
+    apart = 0
+    for one, other in zip(x, y):
+        for a, b in zip(one, other):
+            a, b = (torch.cov(f.flatten(1), correction=0) for f in (a, b))
+            apart += (a - b).square().sum() / (a.square().sum() + b.square().sum()) / len(one)
+    assert torch.allclose(structure_loss(x, y), moments_loss(x, y) + COVARIANCE_WEIGHT * apart, rtol=1e-4)
+    excess = lambda x, y: structure_loss(x, y) - moments_loss(x, y)
+    moved = [[3 * f + 7 for f in maps] for maps in (x, y)]
+    assert torch.allclose(excess(*moved), excess(x, y), rtol=1e-3)
+    assert structure_loss(x, x).item() == pytest.approx(0, abs=1e-6)
+    flat = [torch.ones_like(f) for f in x]
+    assert torch.isfinite(structure_loss(flat, flat)) and 0 < excess(x, flat) <= COVARIANCE_WEIGHT * len(x)
 
 
 def test_cmd_sees_higher_moments():
