@@ -10,40 +10,49 @@ from networks.style_transfer.stylizer import Stylizer
 from networks.style_transfer.vgg import VGG
 from scripts.benchmarks.timing import in_turns, peak_bytes, ratio, timed
 from scripts.output import markdown
+from torch_utils.precision import AUTO, resolve_precision
+
+TRANSFERS = ("adaconv", "adain")
 
 
-def default_stylizers(config: dict, device: torch.device) -> dict[str, Stylizer]:
-    """AdaConv and AdaIN of the same widths with random weights: what is computed, and how long it takes, is the same."""
-    found = {}
-    for transfer in ("adaconv", "adain"):
+def default_stylizers(config: dict, device: torch.device) -> dict[str, dict[str, Stylizer]]:
+    """{number format: {transfer: stylizer}}: AdaConv and AdaIN of the same widths with random weights, as what is computed, and
+    how long it takes, is the same. In float32, and in what `auto` chooses if that is another format."""
+    networks = {}
+    for transfer in TRANSFERS:
         torch.manual_seed(0)
         network = StyleTransfer(**config | dict(transfer=transfer)).eval().requires_grad_(False)
-        network, encoder = (m.to(device, memory_format=torch.channels_last) for m in (network, VGG(network.encoder)))
-        found[transfer] = Stylizer(network, encoder)
-    return found
+        encoder = VGG(network.encoder, network.encoder_padding)
+        networks[transfer] = [m.to(device, memory_format=torch.channels_last) for m in (network, encoder)]
+    precisions = dict.fromkeys(["fp32", resolve_precision(AUTO, device)[0]])
+    return {p: {transfer: Stylizer(*modules, precision=p) for transfer, modules in networks.items()} for p in precisions}
 
 
-def measure(stylizers: dict[str, Stylizer], side: int, seconds: float, device: torch.device) -> dict:
-    """Encode content, encode style, decode; the two take turns, so that a machine whose speed drifts slows both."""
+def measure(stylizers: dict[str, dict[str, Stylizer]], side: int, seconds: float, device: torch.device) -> dict:
+    """Encode content, encode style, decode; all take turns, so that a machine whose speed drifts slows all of them."""
     torch.manual_seed(0)
-    style_side = side if all(s.network.adaptive for s in stylizers.values()) else PAPER_STYLE_SIDE
+    ours = {(precision, name): one for precision, pair in stylizers.items() for name, one in pair.items()}
+    style_side = side if all(s.network.adaptive for s in ours.values()) else PAPER_STYLE_SIDE
     content, style = (torch.rand(1, 3, n, n, device=device) * 2 - 1 for n in (side, style_side))
-    jobs = {name: functools.partial(stylizer.stylize_like, content, style) for name, stylizer in stylizers.items()}
-    memory = {name: peak_bytes(job, device) for name, job in jobs.items()}  # and warm-up
-    times = in_turns({name: functools.partial(timed, job, device) for name, job in jobs.items()}, seconds, most=100)
-    return dict(
-        side=side,
-        style_side=style_side,
-        rounds=len(times["adain"]),
-        seconds={name: statistics.median(found) for name, found in times.items()},
-        bytes=memory,
-        time_ratio=ratio(times["adaconv"], times["adain"]),
-        memory_ratio=memory["adaconv"] / memory["adain"],
-    )
+    jobs = {key: functools.partial(stylizer.stylize_like, content, style) for key, stylizer in ours.items()}
+    memory = {key: peak_bytes(job, device) for key, job in jobs.items()}  # and warm-up
+    times = in_turns({key: functools.partial(timed, job, device) for key, job in jobs.items()}, seconds, most=100)
+    found = {
+        precision: dict(
+            seconds={name: statistics.median(times[precision, name]) for name in pair},
+            bytes={name: memory[precision, name] for name in pair},
+            time_ratio=ratio(*(times[precision, name] for name in TRANSFERS)),
+            memory_ratio=memory[precision, "adaconv"] / memory[precision, "adain"],
+        )
+        for precision, pair in stylizers.items()
+    }
+    return dict(side=side, style_side=style_side, rounds=len(next(iter(times.values()))), precisions=found)
 
 
 def table(found: dict) -> str:
     """Markdown"""
-    rows = [[name, f"{took:.3f}", f"{found['bytes'][name] / 2**20:.0f}"] for name, took in found["seconds"].items()]
-    rows.append(["adaconv : adain", f"{found['time_ratio']:.3f}", f"{found['memory_ratio']:.3f}"])
-    return markdown([f"at {found['side']}×{found['side']}", "seconds", "peak memory, MiB"], rows)
+    rows = []
+    for precision, of in found["precisions"].items():
+        rows += [[name, precision, f"{took:.3f}", f"{of['bytes'][name] / 2**20:.0f}"] for name, took in of["seconds"].items()]
+        rows.append(["adaconv : adain", precision, f"{of['time_ratio']:.3f}", f"{of['memory_ratio']:.3f}"])
+    return markdown([f"at {found['side']}×{found['side']}", "format", "seconds", "peak memory, MiB"], rows)

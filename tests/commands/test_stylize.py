@@ -515,7 +515,9 @@ def test_what_peers_do_not_do(draw, there, tmp_path):
             refused(draw, "--peer-steps: wanted --transfer fitted or gatys", *peer, "--peer-steps", 3, network="adain")
     refused(draw, "--tile: --transfer gatys optimises a picture as a whole", "--transfer", "gatys", "--tile", 0)
     refused(draw, "bf16: --transfer gatys computes in float32", "--transfer", "gatys", precision="bf16")
-    refused(draw, "was trained for adaconv, and without training there are wct, patch-swap, fitted, gatys", "--transfer", "adain")
+    refused(
+        draw, "was trained for adaconv, and without training there are wct, patch-swap, fitted, gatys", "--transfer", "adain"
+    )
     refused(draw, "--peer-steps: wanted --transfer fitted or gatys", "--peer-steps", 3)
     refused(draw, "'nothing' is not one of", "--transfer", "nothing")
     assert set(tmp_path.rglob("*")) == before

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import torch_utils.precision
 from metrics.style_transfer.ssim import edge_ssim, edges, ssim
 from metrics.style_transfer.structure import structure_score
 from networks.style_transfer.feature_losses import content_loss, gram, gram_distance, moments_loss
@@ -248,12 +249,16 @@ def test_command_prints_both_numbers(run_command, tmp_path):
         assert picture.size == (768, 512)
 
 
-def test_speed():
+def test_speed(monkeypatch):
+    monkeypatch.setattr(torch_utils.precision, "has_amx", lambda: True)
     config = dict(encoder="vgg16", style_depth=4, style_width=8)
     stylizers = style_speed.default_stylizers(config, torch.device("cpu"))
     found = style_speed.measure(stylizers, 64, 0, torch.device("cpu"))
-    assert found["rounds"] == 3 and found["time_ratio"] > 0 and min(found["bytes"].values()) > 0
-    assert "adaconv : adain" in style_speed.table(found)
+    assert found["rounds"] == 3 and list(found["precisions"]) == ["fp32", "bf16"]
+    for of in found["precisions"].values():
+        assert of["time_ratio"] > 0 and min(of["bytes"].values()) > 0
+    wide, narrow = (of["bytes"]["adain"] for of in found["precisions"].values())
+    assert narrow < wide and style_speed.table(found).count("adaconv : adain") == 2
 
 
 def test_pairs_and_images(image_folder):
