@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from networks.conv import no_autocast
-from networks.style_transfer.moments import moments
+from networks.style_transfer.moments import covariance, moments
 from torch_utils.ops import in_float32, widen
 
 Features = Sequence[torch.Tensor]
@@ -78,7 +77,9 @@ def structure_loss(output: Features, style: Features) -> torch.Tensor:
 
 
 def layer_statistics(features: torch.Tensor) -> LayerStatistics:
-    return LayerStatistics(*moments(features), covariance(features))
+    """Of a layer [N, C, H, W]."""
+    mean, std = moments(features)
+    return LayerStatistics(mean, std, covariance(features, mean.detach()))
 
 
 def statistics_loss(output: Sequence[LayerStatistics], style: Sequence[LayerStatistics]) -> torch.Tensor:
@@ -112,14 +113,6 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, C]: f fᵀ averaged over positions, so that images of different sizes compare."""
     flat = widen(features).flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2]
-
-
-def covariance(features: torch.Tensor) -> torch.Tensor:
-    """[N, C, H, W] -> [N, C, C] over positions. The product is in the features' own format, its sums are rounded to it."""
-    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # a view of a channels_last map
-    centred = flat - flat.mean(dim=1, keepdim=True)
-    with no_autocast(features):
-        return widen(centred.transpose(1, 2) @ centred) / centred.shape[1]
 
 
 def _normalized(x: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""Mean and standard deviation of every channel of a feature map: what AdaIN transfers, and what the style loss compares."""
+"""Mean and standard deviation of every channel of a feature map, which AdaIN transfers, and the covariances of its channels."""
 
 import torch
 
+from networks.conv import no_autocast
 from torch_utils.ops import widen
 
 CACHED = 2**17  # numbers of a map that are summed at a time: they stay in a processor's cache
@@ -47,6 +48,32 @@ class _Moments(torch.autograd.Function):
             for part, out_part in zip(_parts(x), _parts(out)):
                 out_part.copy_(torch.addcmul(b, part, a))
         return result
+
+
+def covariance(features: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """[N, C, H, W] and its channels' means [N, C] -> covariances over positions [N, C, C], in float32 or more.
+
+    The products are in the features' own format. The means' derivative is not needed: it is zero.
+    """
+    return _Covariance.apply(features.permute(0, 2, 3, 1).flatten(1, 2), mean)
+
+
+class _Covariance(torch.autograd.Function):
+    """[N, H·W, C], [N, C] -> [N, C, C]. PyTorch's derivative would take two products, and one is enough."""
+
+    @staticmethod
+    def forward(ctx, flat, mean):
+        ctx.save_for_backward(flat, mean)
+        centred = flat - mean[:, None].to(flat.dtype)
+        with no_autocast(flat):
+            return widen(centred.transpose(1, 2) @ centred) / flat.shape[1]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        flat, mean = ctx.saved_tensors
+        both = ((gradient + gradient.transpose(1, 2)) / flat.shape[1]).to(flat.dtype)
+        with no_autocast(flat):
+            return (flat - mean[:, None].to(flat.dtype)) @ both, None
 
 
 def _parts(x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from networks.style_transfer.moments import CACHED, EPS, moments
+from networks.style_transfer.moments import CACHED, EPS, covariance, moments
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3, 4), (1, 1, 1, 1), (2, 512, 20, 20)])  # the last is more than one part
@@ -42,3 +42,21 @@ def test_the_gradient_in_parts_is_that_of_the_whole(dtype):
     (found,) = torch.autograd.grad(loss(x), x)
     (wanted,) = torch.autograd.grad(loss(x), x, create_graph=True)
     assert found.dtype == dtype and torch.allclose(found, wanted)
+
+
+def test_covariances_are_those_of_the_map():
+    x = (5 + 3 * torch.randn(2, 4, 7, 6, dtype=torch.float64)).requires_grad_()
+    of = lambda x: covariance(x, moments(x)[0].detach())
+    found = of(x)
+    for one, wanted in zip(x, found):
+        assert torch.allclose(torch.cov(one.flatten(1), correction=0), wanted)
+    plain = torch.autograd.grad(sum(torch.cov(one.flatten(1), correction=0).sin().sum() for one in x), x)
+    assert torch.allclose(torch.autograd.grad(found.sin().sum(), x)[0], plain[0])  # of the means, too
+    assert torch.autograd.gradcheck(of, x) and torch.autograd.gradgradcheck(of, x)
+
+
+def test_covariances_in_sixteen_bits():
+    x = (torch.rand(2, 8, 20, 20) + 3).bfloat16()
+    found = covariance(x, moments(x)[0])
+    wanted = torch.stack([torch.cov(one.float().flatten(1), correction=0) for one in x])
+    assert found.dtype == torch.float32 and (found - wanted).abs().max() < 0.02 * wanted.abs().max()
