@@ -23,9 +23,9 @@ def default_stylizers(config: dict, device: torch.device) -> dict[str, dict[str,
         torch.manual_seed(0)
         network = StyleTransfer(**config | dict(transfer=transfer)).eval().requires_grad_(False)
         encoder = VGG(network.encoder, network.encoder_padding)
-        networks[transfer] = [m.to(device, memory_format=torch.channels_last) for m in (network, encoder)]
+        networks[transfer] = tuple(m.to(device, memory_format=torch.channels_last) for m in (network, encoder))
     precisions = dict.fromkeys(["fp32", resolve_precision(AUTO, device)[0]])
-    return {p: {transfer: Stylizer(*modules, precision=p) for transfer, modules in networks.items()} for p in precisions}
+    return {p: {transfer: Stylizer(network, encoder, p) for transfer, (network, encoder) in networks.items()} for p in precisions}
 
 
 def measure(stylizers: dict[str, dict[str, Stylizer]], side: int, seconds: float, device: torch.device) -> dict:

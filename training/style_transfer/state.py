@@ -19,8 +19,8 @@ class StyleState(SavedState):
     def __init__(self, config: StyleConfig, device: torch.device | str = "cpu"):
         """Raises `ValueError` where the network cannot be made. Weights depend on `config.seed` only."""
         super().__init__(config.run)
-        names = ("style_depth", "style_width", "adaptive", "kernel_size", "identity", "padding", "statistics")
-        names += ("encoder_padding", "noise")
+        names = ["style_depth", "style_width", "adaptive", "kernel_size", "identity", "padding", "statistics"]
+        names += ["encoder_padding", "noise"]
         sketch = torch.device(device).type == "meta"
         with torch.random.fork_rng(devices=[]), without_memory() if sketch else torch.device("cpu"):
             torch.manual_seed(mix("weights", config.seed))
