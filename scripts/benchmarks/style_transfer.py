@@ -25,7 +25,9 @@ def default_stylizers(config: dict, device: torch.device) -> dict[str, dict[str,
         encoder = VGG(network.encoder, network.encoder_padding)
         networks[transfer] = tuple(m.to(device, memory_format=torch.channels_last) for m in (network, encoder))
     precisions = dict.fromkeys(["fp32", resolve_precision(AUTO, device)[0]])
-    return {p: {transfer: Stylizer(network, encoder, p) for transfer, (network, encoder) in networks.items()} for p in precisions}
+    return {
+        p: {transfer: Stylizer(network, encoder, p) for transfer, (network, encoder) in networks.items()} for p in precisions
+    }
 
 
 def measure(stylizers: dict[str, dict[str, Stylizer]], side: int, seconds: float, device: torch.device) -> dict:
