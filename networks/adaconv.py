@@ -125,7 +125,7 @@ class KernelPredictor(nn.Module):
         groups = in_channels // channels_per_group(in_channels) if groups is None else groups
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
-        self.style_shape = (s_d, s_h, s_w)
+        self.style_shape, self.identity = (s_d, s_h, s_w), identity
         self.in_per_group, self.out_per_group = in_channels // groups, out_channels // groups
         self.out_channels, self.kernel_size, self.groups = out_channels, kernel_size, groups
 

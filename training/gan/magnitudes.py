@@ -19,12 +19,13 @@ from networks.layers import Conv2d, Linear
 def spheres(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
     """Weights [outputs, …], and the root mean square that each output's have.
 
-    Not of the last layers, whose scale is that of images or logits, and not of biases, which begin at zero or as an identity.
+    Not of the last layers, whose scale is that of images or logits, and not of what begins at zero or as an identity: biases,
+    and with identity 1 the kernel predictors' weights.
     """
     last = list(network.synthesis.to_rgb) if isinstance(network, Generator) else []
     last += [network.out] if isinstance(network, Discriminator) else []
     for layer in network.modules():
-        if isinstance(layer, KernelPredictor):
+        if isinstance(layer, KernelPredictor) and layer.identity < 1:
             for weight in (layer.spatial_weight, layer.pointwise_weight):
                 if weight is not None:
                     yield weight, 1 / layer.lr_multiplier

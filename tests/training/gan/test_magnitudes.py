@@ -38,6 +38,14 @@ def test_what_is_on_a_sphere(modulation):
         torch.testing.assert_close(sizes(network), torch.ones_like(sizes(network)))
 
 
+def test_kernels_that_begin_at_zero_are_on_no_sphere_and_learn(image_folder, tmp_path):
+    """With identity 1 there is no magnitude to keep; it was 0 / 0."""
+    state = run(image_folder(), tmp_path / "runs", 0.016, forced_norm=True, modulation_options=dict(identity=1.0))
+    predicted = [p for name, p in state.G.named_parameters() if name.endswith(("spatial_weight", "pointwise_weight"))]
+    assert predicted and all(p.isfinite().all() and p.any() for p in predicted)
+    assert not {p.data_ptr() for p in predicted} & {p.data_ptr() for p, _ in spheres(state.G)}
+
+
 def test_gradients_are_those_of_normalised_weights():
     """Of a layer whose weights are divided by their magnitude in the graph, as EDM2 writes it."""
     torch.manual_seed(0)
