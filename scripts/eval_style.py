@@ -24,11 +24,11 @@ from metrics.detectors.load import load_detector
 from metrics.detectors.names import EFFICIENTNET
 from metrics.style_transfer.structure import PERIODS, smallest_side
 from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, Method, make_peer
-from networks.style_transfer.stylizer import load_stylizer
+from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import load_vgg
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.experiments import stripes_and_dots, turning
-from scripts.style_scores import Judges, evaluate, evaluation_tables
+from scripts.style_scores import Judges, evaluate, evaluation_tables, kinds_table, over_networks
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import NAMES, command, run
@@ -84,6 +84,10 @@ def score(methods: dict[str, Method], archives: dict[str, Archive], names: dict[
     contents, styles = (functools.partial(read_image, archives[k], size=o.size, device=device) for k in ("content", "style"))
     found = evaluate(methods, contents, styles, pairs, judges, functools.partial(save_pictures, o.save_pictures))
     print(f"\n{len(pairs)} pairs at {o.size}×{o.size}, ± half of the 95 % intervals\n\n{evaluation_tables(found)}", flush=True)
+    kinds = {name: method.network.transfer for name, method in methods.items() if isinstance(method, Stylizer)}
+    if several := over_networks(found["networks"], kinds):
+        found["kinds"] = several
+        print(f"\n{kinds_table(several)}", flush=True)
     if pictures := found.get("pictures"):
         counts = f"{pictures['outputs']} outputs and {pictures['styles']} different styles"
         print(f"\nthe offline art score is of {counts}: small numbers bias it", flush=True)

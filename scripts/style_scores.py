@@ -1,6 +1,7 @@
 """Scores of style transfers over pairs of a content and a style, beside rows that no network is needed for."""
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -168,6 +169,29 @@ def evaluation_tables(found: dict) -> str:
     trained = [[name, *(cell(scores, key) for key in TRAINED_ON)] for name, scores in networks.items()]
     heads_trained = ["trained on", *TRAINED_ON.values()]
     return f"{markdown(heads, rows)}\n\n{markdown(heads_trained, trained)}"
+
+
+def over_networks(networks: Mapping[str, dict], kinds: Mapping[str, str]) -> dict[str, dict]:
+    """Of rows of `evaluate`, for each kind with several of them, such as networks of different seeds: their number, and for
+    each score the mean, the least and the largest. `kinds`: row -> kind."""
+    found = {}
+    for kind in dict.fromkeys(kinds.values()):
+        rows = [networks[name] for name, of in kinds.items() if of == kind]
+        if len(rows) > 1:
+            values = {key: [row[key] for row in rows] for key in (*COLUMNS, *TRAINED_ON) if key in rows[0]}
+            ends = {key: (statistics.fmean(of), min(of), max(of)) for key, of in values.items()}
+            found[kind] = dict(networks=len(rows), scores=ends)
+    return found
+
+
+def kinds_table(found: dict[str, dict]) -> str:
+    """Markdown, of `over_networks`."""
+    columns = {key: head for key, head in COLUMNS.items() if all(key in of["scores"] for of in found.values())}
+    rows = [
+        [f"{of['networks']} × {kind}", *("{:.3f} ({:.3f} to {:.3f})".format(*of["scores"][key]) for key in columns)]
+        for kind, of in found.items()
+    ]
+    return markdown(["mean (least to largest)", *columns.values()], rows)
 
 
 def cell(scores: dict, key: str) -> str:

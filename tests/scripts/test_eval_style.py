@@ -1,6 +1,8 @@
 """Scores of style transfers, the stripes-and-dots test in small, and the command that prints them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from scripts import eval_style
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.experiments.stripes_and_dots import HELD_OUT, TRAINED, Styles, examine
 from scripts.experiments.tiny_transfer import TinyTransfer, lift, train
+from scripts.style_scores import kinds_table, over_networks
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError
@@ -151,10 +154,12 @@ def test_command_scores_networks(run_command, networks, sources, tmp_path):
     (adaconv, adain), weights = networks
     options = ["--encoder-weights", weights, *sources, "--size", 128, "--pairs", 3, "--out", tmp_path / "out"]
     saved = tmp_path / "saved"
-    done = run_command("scripts/eval_style.py", "--network", adaconv, "--network", adain, *options, "--save-pictures", saved)
+    again = Path(shutil.copy(adain, tmp_path / "again.safetensors"))
+    named = [text for path in (adaconv, adain, again) for text in ("--network", path)]
+    done = run_command("scripts/eval_style.py", *named, *options, "--save-pictures", saved)
     assert done.returncode == 0, done.stderr
     rows = sorted(saved.iterdir())
-    assert len(rows) == 5 and {"content", "style", "content-in-the-style-s-colours"} < {row.name for row in rows}
+    assert len(rows) == 6 and {"content", "style", "content-in-the-style-s-colours"} < {row.name for row in rows}
     assert all([path.name for path in sorted(row.iterdir())] == ["00000.png", "00001.png", "00002.png"] for row in rows)
     assert all(Image.open(row / "00002.png").size == (128, 128) for row in rows)
     assert (saved / "content" / "00001.png").read_bytes() != (saved / "style" / "00001.png").read_bytes()
@@ -163,6 +168,9 @@ def test_command_scores_networks(run_command, networks, sources, tmp_path):
     scores = found["networks"]
     assert scores["content"]["content_loss"] == 0 and scores["content"]["structure"] == 0 and scores["content"]["edges"] == 1
     assert scores["style"]["style_loss"] == 0 and scores["style"]["structure"] == 1 and scores["style"]["style_distance"] == 0
+    distance = scores[str(adain)]["content_distance"]
+    assert list(found["kinds"]) == ["adain"] and found["kinds"]["adain"]["networks"] == 2 and "| 2 × adain |" in done.stdout
+    assert found["kinds"]["adain"]["scores"]["content_distance"] == pytest.approx([distance] * 3)
     for name in (str(adaconv), str(adain)):
         assert scores[name]["content_distance"] > 0 and scores[name]["edges"] < 1 and scores[name]["seconds"] > 0
 
@@ -172,6 +180,15 @@ def test_command_scores_networks(run_command, networks, sources, tmp_path):
     assert done.returncode == 2 and "--save-pictures takes" in done.stderr
     done = run_command("scripts/eval_style.py", "--network", tmp_path / "none", *options)
     assert done.returncode == 2 and "no such network file" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_networks_of_several_seeds():
+    rows = {name: dict(structure=value, combined=1.0) for name, value in dict(a=0.1, b=0.4, c=0.1, content=0.0).items()}
+    found = over_networks(rows, dict(a="adaconv", b="adain", c="adaconv"))
+    assert found == {"adaconv": dict(networks=2, scores=dict(combined=(1, 1, 1), structure=(0.1, 0.1, 0.1)))}
+    found = over_networks(rows, dict(a="adaconv", b="adaconv"))
+    assert found["adaconv"]["scores"]["structure"] == pytest.approx((0.25, 0.1, 0.4))
+    assert kinds_table(found).splitlines()[-1] == "| 2 × adaconv | 1.000 (1.000 to 1.000) | 0.250 (0.100 to 0.400) |"
 
 
 def test_command_keeps_to_sources(run_command, networks, sources, tmp_path):
