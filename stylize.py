@@ -18,7 +18,7 @@ from networks.style_transfer.descriptor_file import save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.mask import BLUR
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
-from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, Method, make_peer
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, STEPS, Method, make_peer
 from networks.style_transfer.style_files import (
     Style,
     flat,
@@ -41,7 +41,6 @@ from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.pretrained import find_network
 from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
-STEPS = " or ".join(f"{name} (default {steps})" for name, steps in DEFAULT_STEPS.items())
 MAX_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
 PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
 
@@ -176,7 +175,7 @@ def check_peer_options(o: SimpleNamespace) -> None:
     for option, value in descriptors.items():
         if value:
             raise InputError(
-                f"{option}: --transfer {o.transfer} has no kernels and descriptors that mix, are kept or are shown"
+                f"{option}: is for predicted kernels and saved descriptors, which --transfer {o.transfer} does not have"
             )
     if o.mask:
         raise InputError(f"--mask: --transfer {o.transfer} draws a picture in one style")
@@ -197,6 +196,9 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     prepare(precision)
     settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
     stylizer = load_stylizer(find_network(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
+    if o.style_size != PAPER_STYLE_SIDE and not stylizer.network.adaptive and o.transfer != "gatys":
+        side = f"{PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}"
+        raise InputError(f"--style-size {o.style_size}: the style encoder of {o.network} takes {side} pixels only")
     if o.transfer in PEERS:
         return stylizer
     if o.transfer not in (None, stylizer.network.transfer):
@@ -205,9 +207,6 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     for option, given in (("--statistics", o.statistics), ("--part", o.parts), ("--show-kernels", o.show_kernels)):
         if given and stylizer.network.transfer != "adaconv":
             raise InputError(f"{option}: {o.network} predicts no kernels: its styles scale and shift channels (AdaIN)")
-    if o.style_size != PAPER_STYLE_SIDE and not stylizer.network.adaptive:
-        side = f"{PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}"
-        raise InputError(f"--style-size {o.style_size}: the style encoder of {o.network} takes {side} pixels only")
     if MOMENTS in o.parts and not stylizer.network.exact:
         raise InputError(f"--part {MOMENTS}: {o.network} predicts statistics with its kernels, and has no exact ones")
     for part, path in o.parts.items():

@@ -23,7 +23,7 @@ from metrics.detectors.base import Detector
 from metrics.detectors.load import load_detector
 from metrics.detectors.names import EFFICIENTNET
 from metrics.style_transfer.structure import PERIODS, smallest_side
-from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, Method, make_peer
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, STEPS, Method, make_peer
 from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import load_vgg
 from scripts.benchmarks import style_transfer as style_speed
@@ -35,6 +35,7 @@ from torch_utils.cli import NAMES, command, run
 from torch_utils.files import InputError, make_folders, write_json
 from torch_utils.images import from_pil, from_uint8, save_png, to_pil, to_rgb
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import float32
 from torch_utils.pretrained import find_network
 from training.style_transfer.sources import spread, within
 
@@ -84,14 +85,25 @@ def score(methods: dict[str, Method], archives: dict[str, Archive], names: dict[
     contents, styles = (functools.partial(read_image, archives[k], size=o.size, device=device) for k in ("content", "style"))
     found = evaluate(methods, contents, styles, pairs, judges, functools.partial(save_pictures, o.save_pictures))
     print(f"\n{len(pairs)} pairs at {o.size}×{o.size}, ± half of the 95 % intervals\n\n{evaluation_tables(found)}", flush=True)
-    kinds = {name: method.network.transfer for name, method in methods.items() if isinstance(method, Stylizer)}
-    if several := over_networks(found["networks"], kinds):
+    if several := over_networks(found["networks"], kinds_of(methods)):
         found["kinds"] = several
         print(f"\n{kinds_table(several)}", flush=True)
     if pictures := found.get("pictures"):
         counts = f"{pictures['outputs']} outputs and {pictures['styles']} different styles"
         print(f"\nthe offline art score is of {counts}: small numbers bias it", flush=True)
     return dict(size=o.size, content_folders=o.content_folders, style_folders=o.style_folders, **found)
+
+
+def kinds_of(methods: dict[str, Method]) -> dict[str, str]:
+    """Trained networks: row -> transfer, with a number where networks of one transfer differ in more than their weights."""
+    kinds, seen = {}, {}  # type: dict[str, str], dict[str, list[dict]]
+    for name, method in methods.items():
+        if isinstance(method, Stylizer):
+            same = seen.setdefault(method.network.transfer, [])
+            same += [] if method.network.config in same else [method.network.config]
+            number = same.index(method.network.config) + 1
+            kinds[name] = method.network.transfer + (f" ({number})" if number > 1 else "")
+    return kinds
 
 
 def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
@@ -112,7 +124,7 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @command()
 @click.option("--network", "networks", type=PATH, multiple=True, help="as of stylize.py; may be given several times")
 @click.option("--peers", type=NAMES, default="none", help=f"{','.join(PEERS)}: these methods, too, on the first network")
-@click.option("--peer-steps", type=click.IntRange(1), help=f"of the peers that search: {', '.join(DEFAULT_STEPS)}")
+@click.option("--peer-steps", type=click.IntRange(1), help=f"of the peers that search: {STEPS}")
 @click.option("--encoder-weights", type=PATH, help="of VGG, with torchvision's keys  [default: in pretrained/, or fetched]")
 @click.option("--content", type=PATH, help="folder or zip of held-out photographs")
 @click.option("--style", type=PATH, help="folder or zip of held-out styles")
@@ -125,7 +137,11 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
 @click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the stripes-and-dots test")
-@click.option("--speed", is_flag=True, help="time and memory of AdaConv : AdaIN, in the first network's or default widths")
+@click.option(
+    "--speed",
+    is_flag=True,
+    help="time and memory of AdaConv : AdaIN, in the first network's or default widths",
+)
 @click.option("--speed-size", type=click.IntRange(8), default=512, help="of both images; the paper's style encoder takes 256")
 @click.option("--seconds", type=float, default=60, help="for the repetitions of --speed")
 @click.option("--out", type=PATH, default=Path("out/style"), help="OUT.json is written")
@@ -161,7 +177,8 @@ def main(**options):
     if o.speed:
         config = read_snapshot(next(iter(networks.values())), tensors=False).config if networks else dict(encoder="vgg16")
         stylizers = style_speed.default_stylizers(config, device)
-        results["speed"] = style_speed.measure(stylizers, o.speed_size, o.seconds, device)
+        with float32():  # on a GPU, the rows in float32 would have TF32
+            results["speed"] = style_speed.measure(stylizers, o.speed_size, o.seconds, device)
         print(f"\n{style_speed.table(results['speed'])}", flush=True)
     write_json(o.out.with_name(o.out.name + ".json"), results)
 

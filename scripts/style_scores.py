@@ -37,7 +37,7 @@ COLUMNS = {
     "seconds": "s / image",
 }
 WITH_INTERVALS = ("combined", "style_distance", "content_distance")  # in the table; the JSON file has those of all means
-TRAINED_ON = {"content_loss": "content loss", "style_loss": "style loss", "gram": "Gram distance"}
+TRAINED_ON = {"content_loss": "content loss", "style_loss": "moments loss", "gram": "Gram distance"}
 
 Reader = Callable[[str], torch.Tensor]  # a name -> its image [1, 3, H, W] in [-1, 1]
 

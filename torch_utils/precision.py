@@ -4,8 +4,9 @@ With bf16 and fp16 convolutions and matrix products run in sixteen bits; weights
 What stays in float32, and why, is marked where it is computed, by `torch_utils.ops.in_float32` and `widen`: the mapping network
 and the predicted kernels (a style's small differences are the image's), means and variances (sums over many positions),
 demodulation (sums of squares), the sum of the levels' images, the minibatch standard deviation, the logits, a stylised image.
-Losses and path lengths are float32. With fp16, so is a whole step with R1, R2 or path lengths: it differentiates twice, and
-squares gradients that are often too small for fp16. bf16 has the range of float32, and suffices (docs/training.md).
+Losses (but for covariances of features) and path lengths are float32. With fp16, so is a whole step with R1, R2 or path
+lengths: it differentiates twice, and squares gradients that are often too small for fp16. bf16 has the range of float32, and
+suffices (docs/training.md).
 """
 
 import contextlib

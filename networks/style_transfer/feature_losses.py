@@ -1,7 +1,8 @@
 """What a style transfer is trained for and judged by: distances of VGG's features to those of the content and of the style.
 
 Features are lists of [N, C, H, W], relu1_1 … relu4_1 as `vgg.VGG` gives them, in sixteen bits or more. Output and style may
-differ in size. Statistics and results are in float32 or more; results are means over the samples.
+differ in size. Statistics and results are in float32 or more, but for the products of covariances. Results are means over the
+samples.
 """
 
 from collections.abc import Sequence

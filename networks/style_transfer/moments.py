@@ -53,7 +53,8 @@ class _Moments(torch.autograd.Function):
 def covariance(features: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] and its channels' means [N, C] -> covariances over positions [N, C, C], in float32 or more.
 
-    The products are in the features' own format. The means' derivative is not needed: it is zero.
+    The product is in the features' own format, and rounded to it: in bf16, covariances are off by 0.2 %. The means' derivative
+    is not needed: it is zero.
     """
     return _Covariance.apply(features.permute(0, 2, 3, 1).flatten(1, 2), mean)
 
@@ -71,6 +72,8 @@ class _Covariance(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         flat, mean = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            mean = flat.mean(dim=1)  # again, as its derivative counts in the second one
         both = ((gradient + gradient.transpose(1, 2)) / flat.shape[1]).to(flat.dtype)
         with no_autocast(flat):
             return (flat - mean[:, None].to(flat.dtype)) @ both, None

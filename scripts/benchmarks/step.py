@@ -32,7 +32,8 @@ def gan(values: dict[str, Any]) -> dict[str, Any]:
 
 def small_style() -> dict[str, Any]:
     """Options of the side "style step"."""
-    return dict(values=small_preset() | dict(crop=128, style_crop=128))
+    older = dict(style_loss="moments", identity=0.9)  # what older checkouts know, too
+    return dict(values=small_preset() | older | dict(crop=128, style_crop=128))
 
 
 C1024: dict[str, Any] = dict(channel_base=1024, d_channel_base=1024, channel_max=512, batch=16, z_dim=512, style_depth=64)

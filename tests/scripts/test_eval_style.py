@@ -15,12 +15,14 @@ from metrics.style_transfer.ssim import edge_ssim, edges, ssim
 from metrics.style_transfer.structure import structure_score
 from networks.style_transfer.feature_losses import content_loss, gram, gram_distance, moments_loss
 from networks.style_transfer.network import StyleTransfer
+from networks.style_transfer.peers import make_peer
 from networks.style_transfer.vgg import VGG
 from scripts import eval_style
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.experiments.stripes_and_dots import HELD_OUT, TRAINED, Styles, examine
 from scripts.experiments.tiny_transfer import TinyTransfer, lift, train
 from scripts.style_scores import kinds_table, over_networks
+from tests.style_fixtures import random_stylizer
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError
@@ -180,6 +182,14 @@ def test_command_scores_networks(run_command, networks, sources, tmp_path):
     assert done.returncode == 2 and "--save-pictures takes" in done.stderr
     done = run_command("scripts/eval_style.py", "--network", tmp_path / "none", *options)
     assert done.returncode == 2 and "no such network file" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_networks_are_of_a_kind_that_differ_in_weights_alone():
+    networks = [random_stylizer(transfer, **options) for transfer, options in (
+        ("adaconv", {}), ("adain", {}), ("adaconv", dict(kernel_size=1)), ("adaconv", {}), ("adaconv", dict(kernel_size=1)),
+    )]  # fmt: skip
+    methods = dict(zip("abcde", networks)) | dict(gatys=make_peer("gatys", networks[0]))
+    assert eval_style.kinds_of(methods) == dict(a="adaconv", b="adain", c="adaconv (2)", d="adaconv", e="adaconv (2)")
 
 
 def test_networks_of_several_seeds():

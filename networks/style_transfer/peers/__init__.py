@@ -12,6 +12,7 @@ from networks.style_transfer.stylizer import Stylizer
 
 PEERS: dict[str, type[Peer]] = {"wct": WCT, "patch-swap": PatchSwap, "fitted": Fitted, "gatys": Gatys}
 DEFAULT_STEPS = {name: kind.default_steps for name, kind in PEERS.items() if kind.default_steps}  # of those that search
+STEPS = ", ".join(f"{name} (default {steps})" for name, steps in DEFAULT_STEPS.items())
 Method = Stylizer | Peer  # both have `encode_style_picture`, `stylize_picture` and `stylize_like`
 
 

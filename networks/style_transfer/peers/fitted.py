@@ -17,10 +17,11 @@ from networks.style_transfer.feature_losses import (
 )
 from networks.style_transfer.peers.peer import Peer
 from networks.style_transfer.style_kernels import StyleKernels
-from networks.style_transfer.vgg import WIDTHS, cover
+from networks.style_transfer.vgg import WIDTHS, cover, style_features
+from torch_utils.images import as_square, with_short_side
 
 SIDE = 256  # of the square that a step looks at; smaller pictures are looked at as a whole
-CONTENT_WEIGHT, STYLE_WEIGHT = 4.0, 2.0  # as in train_style.py --cfg small
+CONTENT_WEIGHT, STYLE_WEIGHT = 10.0, 2.0  # as in train_style.py --cfg small
 LEARNING_RATE = 0.01  # of Adam, falling along half a cosine
 BETAS = (0.9, 0.99)
 
@@ -40,8 +41,11 @@ class Fitted(Peer):
         """
         rows = []
         for style in styles.split(1):
-            statistics = [values.flatten(1) for layer in map(layer_statistics, self.maps(style)) for values in layer]
-            rows.append(torch.cat([*statistics, self.stylizer.encode_style(style, tile).flatten(1)], dim=1))
+            with self.stylizer.autocast():
+                maps = self.maps(style)
+                own = self.network.encode_style(style_features(maps))
+            statistics = [values.flatten(1) for layer in map(layer_statistics, maps) for values in layer]
+            rows.append(torch.cat([*statistics, own.flatten(1)], dim=1))
         return torch.cat(rows)
 
     def draw(
@@ -55,9 +59,12 @@ class Fitted(Peer):
                 drawn.append(self.stylizer.decode(own, kernels, contents.shape[2:], tile))
             yield torch.cat(drawn)
 
+    def encode_style_picture(self, style: torch.Tensor) -> torch.Tensor:
+        resize = with_short_side if self.network.adaptive else as_square  # as `Stylizer` does
+        return self.encode_style(self.stylizer.to_image(resize(style, self.stylizer.style_size)))
+
     def maps(self, images: torch.Tensor) -> list[torch.Tensor]:
-        with self.stylizer.autocast():
-            return self.encoder(cover(images, self.network.smallest_side))
+        return self.encoder(cover(images, self.network.smallest_side))
 
     def fit(self, content: torch.Tensor, descriptor: torch.Tensor) -> Kernels:
         """Kernels for a content [1, 3, H, W] and a style, a row of `encode_style`."""
@@ -66,10 +73,13 @@ class Fitted(Peer):
         parameters = [values for level in kernels if level for values in level[:3]]
         adam = torch.optim.Adam(parameters, lr=LEARNING_RATE, betas=BETAS)
         generator = torch.Generator().manual_seed(0)  # the same picture each time
-        for step in range(self.steps or 0):
+        steps: int = self.steps  # type: ignore[assignment]  # as it has a default
+        of_content: list[torch.Tensor] = []
+        for step in range(steps):
             square = random_square(content, generator)
-            with torch.no_grad():
-                of_content = self.maps(square)
+            if square is not content or not of_content:
+                with torch.no_grad(), self.stylizer.autocast():
+                    of_content = self.maps(square)
             with torch.enable_grad():
                 with self.stylizer.autocast():
                     of_result = self.encoder(self.network.decode(of_content[-1], kernels))
@@ -79,7 +89,7 @@ class Fitted(Peer):
                 gradients = torch.autograd.grad(loss, parameters)
             for values, gradient in zip(parameters, gradients):
                 values.grad = gradient
-            adam.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / (self.steps or 1))) / 2
+            adam.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
             adam.step()
         return [k and k._replace(**{name: value.detach() for name, value in zip(k._fields, k[:3])}) for k in kernels]
 

@@ -354,6 +354,8 @@ def test_a_loss_that_is_not_finite_stops_the_training(pictures):
         dict(style_ramp=1.0),
         dict(style_loss="gram"),
         dict(style_loss="cmd"),
+        dict(style_loss="structure"),
+        dict(identity=1.0),
         dict(identity_weight=1.0),
         dict(content_loss="normalized"),
         dict(precision="bf16"),

@@ -7,6 +7,7 @@ from networks.style_transfer.feature_losses import normalized_content_loss, stru
 from networks.style_transfer.peers import fitted, make_peer
 from networks.style_transfer.peers.fitted import CONTENT_WEIGHT, STYLE_WEIGHT, random_square, split_row
 from tests.style_fixtures import random_stylizer, smooth
+from training.style_transfer.config import small_preset
 
 
 def loss_of(stylizer, image, content, style) -> float:
@@ -26,6 +27,10 @@ def test_it_lowers_the_loss_of_the_networks_own_picture_and_repeats(transfer, st
     assert losses[2] < losses[1] < losses[0], losses
     assert torch.equal(many, again) and many.shape == content.shape and not many.requires_grad
     assert all(map(torch.equal, before, stylizer.network.state_dict().values()))
+
+
+def test_its_weights_are_those_of_the_preset():
+    assert (CONTENT_WEIGHT, STYLE_WEIGHT) == tuple(small_preset()[f"{name}_weight"] for name in ("content", "style"))
 
 
 def test_a_row_is_the_statistics_and_the_descriptor():
