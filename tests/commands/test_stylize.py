@@ -684,8 +684,8 @@ def test_the_pretrained_stylizer_stylises(test_data):
         found.append([*styles, *contents])
     style_of_drawn, style_of_content, content_of_drawn, content_of_style = torch.tensor(found).mean(dim=0)
     print(style_of_drawn, style_of_content, content_of_drawn, content_of_style)
-    assert style_of_drawn < 0.5 * style_of_content
-    assert content_of_drawn < 0.5 * content_of_style
+    assert style_of_drawn < 0.25 * style_of_content
+    assert content_of_drawn < 0.7 * content_of_style
 
 
 def test_the_pretrained_stylizer_draws_the_same_in_sixteen_bits(test_data):
