@@ -9,10 +9,9 @@ import gradio as gr
 from networks.generator import PARTS
 from scripts.style_mixing import THIRDS, layers_of
 from scripts.viewer import markup
-from scripts.viewer.look import MAX_SEED, NOISE_MODES, Look, look_of
+from scripts.viewer.look import LONGEST, MAX_PSI, MAX_SEED, NOISE_MODES, Look, look_of
 from scripts.viewer.open_network import OpenNetwork
 from scripts.viewer.recipe import STYLES, STYLES_BESIDE, recipe
-from scripts.viewer.slider import slider_of
 from torch_utils.files import InputError
 
 PART_NAMES = {
@@ -44,7 +43,8 @@ class GeneratorTab:
                 self._parts()
                 self._directions()
         inputs, outputs = list(self.controls.values()), [*self.panes, self.kernels]
-        draw: dict[str, Any] = dict(fn=self.draw, inputs=inputs, outputs=outputs, **STEADY)
+        # While networks change a browser sends a class that only the other has, and Gradio would refuse it: `look_of` reads.
+        draw: dict[str, Any] = dict(fn=self.draw, inputs=inputs, outputs=outputs, preprocess=False, **STEADY)
         chosen = [self.controls["network"], self.controls["beside"]]
         gr.on([control.input for control in inputs if control not in chosen], **draw)
         gr.on([chosen[0].input], self._adapt, chosen, self._adapted(), **STEADY).then(**draw)
@@ -56,17 +56,19 @@ class GeneratorTab:
     # ---------------------------------------------------------------- what is shown
 
     def draw(self, *values) -> list:
-        """Of all controls -> what the panes show: a picture and its command of each network, and kernels."""
+        """Of all controls, as the browser sends them -> what the panes show: pictures with their commands, and kernels."""
         page = dict(zip(self.controls, values))
-        second = self.networks.get(page["beside"])
+        first, second = (self.networks.get(str(page[name])) for name in ("network", "beside"))
         try:
+            if first is None:
+                raise InputError(f"there is no network {str(page['network'])[:40]!r} here")
             look = look_of(page)
         except InputError as error:
             return [markup.problem(str(error)), "", gr.update(visible=False), "", "", ""]
-        left, right = self.pane(self.networks[page["network"]], look), ("", "")
+        left, right = self.pane(first, look), ("", "")
         if second:
             right = self.pane(second, replace(look, label=page["label_beside"]), STYLES_BESIDE)
-        return [*left, gr.update(visible=second is not None), *right, self.draw_kernels(page, look)]
+        return [*left, gr.update(visible=second is not None), *right, self.draw_kernels(first, look, page["kernels"])]
 
     def pane(self, network: OpenNetwork, look: Look, file: str = STYLES) -> tuple[str, str]:
         """HTML with the picture and links, and the command."""
@@ -83,17 +85,15 @@ class GeneratorTab:
         shown = markup.picture(contents, size, f"picture of seed {look.seed}", caption)
         return f'{shown}<div class="links">{links}</div>', made.line
 
-    def draw_kernels(self, page: dict[str, Any], look: Look) -> str:
-        if page["kernels"] == NOWHERE:
+    def draw_kernels(self, network: OpenNetwork, look: Look, layer: Any) -> str:
+        if layer not in range(len(network.layers)):
             return ""
         try:
-            image = self.networks[page["network"]].kernels(look, page["kernels"])
+            image = network.kernels(look, layer)
         except InputError as error:
             return markup.problem(str(error))
-        size = (image.shape[1], image.shape[2])
-        return markup.picture(markup.png(image), size, f"kernels of layer {page['kernels']}").replace(
-            "picture sharp", "picture"
-        )
+        shown = markup.picture(markup.png(image), (image.shape[1], image.shape[2]), f"kernels of layer {layer}")
+        return shown.replace("picture sharp", "picture")
 
     # ---------------------------------------------------------------- controls
 
@@ -121,7 +121,7 @@ class GeneratorTab:
             with gr.Row():
                 seed = self._seed("seed", "Seed", 0)
                 seed_to = self._seed("seed_to", "Walk to seed", 1)
-            position = slider_of(0, 1, 0, step=0.01, label="Position between the two", elem_id="position", buttons=[])
+            position = gr.Slider(0, 1, 0, step=0.01, label="Position between the two", elem_id="position", buttons=[])
             self.controls |= dict(position=position)
         with gr.Row():
             back = gr.Button("Previous", size="sm", min_width=60)
@@ -138,8 +138,8 @@ class GeneratorTab:
         network, count = self.first, self._deepest(self.first, self.beside).G.num_ws
         with gr.Group():
             with gr.Row():
-                psi = slider_of(0, 1.5, 1, step=0.01, label="Truncation", min_width=180, elem_id="psi", buttons=[])
-                cutoff = slider_of(0, count, count, step=1, label="Truncated layers", min_width=180, buttons=[])
+                psi = gr.Slider(0, MAX_PSI, 1, step=0.01, label="Truncation", min_width=180, elem_id="psi", buttons=[])
+                cutoff = gr.Slider(0, count, count, step=1, label="Truncated layers", min_width=180, buttons=[])
             noise = gr.Radio([("fixed", "const"), ("random", "random"), ("none", "none")], value="const", label="Noise")
             with gr.Row():
                 label = gr.Dropdown(**classes_of(network), label="Class", min_width=120)
@@ -173,7 +173,9 @@ class GeneratorTab:
             names = self.first.directions.names
             for i in range(self.most):
                 name = names[i] if i < len(names) else ""
-                slider = slider_of(-4, 4, 0, step=0.05, label=name, visible=bool(name), elem_id=f"direction-{i}", buttons=[])
+                slider = gr.Slider(
+                    -LONGEST, LONGEST, 0, step=0.05, label=name, visible=bool(name), buttons=[], elem_id=f"direction-{i}"
+                )
                 self.controls[f"direction{i}"] = slider
             reset = gr.Button("Reset", size="sm")
         sliders = [self.controls[f"direction{i}"] for i in range(self.most)]

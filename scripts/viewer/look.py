@@ -9,7 +9,8 @@ from networks.generator import PARTS
 from torch_utils.files import InputError
 
 MAX_SEED = 2**32 - 1
-MAX_AMOUNT = 10.0  # standard deviations along a direction
+MAX_PSI = 1.5  # of the slider
+LONGEST = 4.0  # way along a direction, of its slider, in standard deviations
 NOISE_MODES = ("const", "random", "none")
 
 
@@ -35,9 +36,9 @@ class Look:
             if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
                 raise InputError(f"found seed {str(seed)[:40]}, wanted a whole number from 0 to {MAX_SEED}")
         _within("position", self.position, 0, 1)
-        _within("truncation", self.psi, -2, 2)
+        _within("truncation", self.psi, 0, MAX_PSI)
         for amount in self.amounts:
-            _within("direction", amount, -MAX_AMOUNT, MAX_AMOUNT)
+            _within("direction", amount, -LONGEST, LONGEST)
         if self.noise_mode not in NOISE_MODES:
             raise InputError(f"found noise {str(self.noise_mode)[:40]!r}, wanted {', '.join(NOISE_MODES)}")
         if not set(self.part_seeds) <= set(PARTS):
@@ -53,18 +54,34 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 
 def look_of(page: dict[str, Any]) -> Look:
-    """From the values of the controls, by name."""
+    """From the values of the controls, by name. A number beside a slider counts as the nearest one on it, none as the usual."""
     return Look(
         seed=page["seed"],
         seed_to=page["seed_to"],
-        position=round(page["position"], 4),
-        psi=round(page["psi"], 4),
-        cutoff=int(page["cutoff"]),
+        position=_nearest(page["position"], 0, 1, 0),
+        psi=_nearest(page["psi"], 0, MAX_PSI, 1),
+        cutoff=None if page["cutoff"] is None else int(max(_number(page["cutoff"]), 0)),
         label=page["label"],
         noise_mode=page["noise_mode"],
         mix_seed=page["mix_seed"],
-        mix_layers=tuple(sorted(page["mix_layers"])),
+        mix_layers=_layers(page["mix_layers"]),
         part_seeds={part: page[f"{part}_seed"] for part in PARTS if page[part]},
-        part_layers=tuple(sorted(page["part_layers"])),
-        amounts=tuple(round(page[name], 4) for name in page if name.startswith("direction")),
+        part_layers=_layers(page["part_layers"]),
+        amounts=tuple(_nearest(page[name], -LONGEST, LONGEST, 0) for name in page if name.startswith("direction")),
     )
+
+
+def _nearest(value: Any, low: float, high: float, usual: float) -> float:
+    return usual if value is None else round(min(max(_number(value), low), high), 4)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        raise InputError(f"found {str(value)[:40]!r}, wanted a number")
+    return value
+
+
+def _layers(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(isinstance(layer, int) for layer in value):
+        raise InputError(f"found layers {str(value)[:40]!r}, wanted whole numbers")
+    return tuple(sorted(value))

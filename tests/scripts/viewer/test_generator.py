@@ -1,5 +1,6 @@
 """What the generator's page shows, and the commands that draw it again, without a page."""
 
+import asyncio
 import shlex
 
 import numpy as np
@@ -232,9 +233,11 @@ def test_values_of_the_page():
         dict(seed=2**32),
         dict(seed=None),
         dict(seed=1.5),
-        dict(position=2),
         dict(psi=float("nan")),
-        dict(direction0=1e9),
+        dict(psi="1"),
+        dict(direction0=[2]),
+        dict(mix_layers=None),
+        dict(mix_layers=["x", 1]),
         dict(noise_mode="loud"),
         dict(mix_layers=[-1]),
         dict(bias_seed="5"),
@@ -243,6 +246,34 @@ def test_values_of_the_page():
 def test_values_that_the_page_does_not_offer(changed):
     with pytest.raises(InputError, match="found .*, wanted"):
         look_of(PAGE | changed)
+
+
+def test_a_number_beyond_a_slider_is_the_nearest_on_it():
+    look = look_of(PAGE | dict(position=7, psi=-3, cutoff=-1, direction0=1e9, direction1=None))
+    assert (look.position, look.psi, look.cutoff, look.amounts) == (1, 0, 0, (4, 0))
+    assert look_of(PAGE | dict(psi=None, cutoff=None)) == look_of(PAGE | dict(psi=1, cutoff=None))
+
+
+def test_what_a_browser_sends_while_networks_change(networks):
+    """A class, layers and kernels that the network of this moment does not have, and a network that there is not."""
+    gradio = pytest.importorskip("gradio")
+    from scripts.viewer.generator_tab import GeneratorTab
+
+    tab = GeneratorTab([networks["plain"], networks["demod"]], "cpu")
+    with gradio.Blocks() as page:
+        tab.build(page)
+    drawing = next(block_fn for block_fn in page.fns.values() if block_fn.name == "draw")
+
+    def drawn(**changes):
+        values = [changes.get(name, control.value) for name, control in tab.controls.items()]
+        return asyncio.run(page.process_api(drawing, values))["data"]
+
+    usual = drawn()
+    assert usual[0].count("<img") == 1
+    assert drawn(label="cat", label_beside="dog", mix_layers=[99], cutoff=99, kernels=99, psi=1) == usual
+    assert "<img" in drawn(kernels=2)[-1] and drawn(kernels="layer")[-1] == ""
+    for name in ("elsewhere", None, ["plain"]):
+        assert "there is no network" in drawn(network=name)[0]
 
 
 @given(st.sets(st.integers(0, 20), min_size=1))
