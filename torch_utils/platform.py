@@ -30,7 +30,7 @@ def machine_in_words(device: torch.device) -> str:
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
-        processor = _cpu_name()
+        processor = f"{_cpu_name()} ({_arithmetic()})"
     return f"{processor}, {platform.system()}, PyTorch {torch.__version__}"
 
 
@@ -42,6 +42,11 @@ def _cpu_name() -> str:
     except OSError:  # not Linux
         named = None
     return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def _arithmetic() -> str:
+    """What decides a processor's pace, which its name may not say: the widest instructions that PyTorch uses."""
+    return "AMX" if has_amx() else "AVX512_BF16" if has_avx512_bf16() else torch.backends.cpu.get_cpu_capability()
 
 
 def has_amx() -> bool:

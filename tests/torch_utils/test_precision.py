@@ -24,7 +24,7 @@ from torch_utils import precision
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError, write_json
 from torch_utils.images import to_uint8
-from torch_utils.platform import has_amx
+from torch_utils.platform import has_amx, machine_in_words
 from torch_utils.precision import AUTO, PRECISIONS, autocast, float32, prepare, resolve_precision
 from torch_utils.stats import read_jsonl
 from training.dataset import ImageDataset
@@ -112,6 +112,14 @@ def test_an_environment_that_caps_vectors(amx, cap, free):
     amx(True, True, ONEDNN_MAX_CPU_ISA=cap)
     assert not has_amx()
     assert resolve_precision(AUTO, CPU)[0] == ("bf16" if free else "fp32")
+
+
+def test_machines_of_one_name_and_different_pace_are_told_apart(amx):
+    found = set()
+    for has in ((True, True), (False, True), (False, False)):
+        amx(*has)
+        found.add(machine_in_words(CPU))
+    assert len(found) == 3 and sum("(AMX)" in words for words in found) == 1
 
 
 def test_a_pytorch_that_does_not_tell(amx, monkeypatch):
