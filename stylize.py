@@ -18,7 +18,7 @@ from networks.style_transfer.descriptor_file import save_descriptor
 from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.mask import BLUR
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
-from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, STEPS, Method, make_peer
+from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, STEPS, Method, Peer, make_peer
 from networks.style_transfer.style_files import (
     Style,
     flat,
@@ -264,7 +264,9 @@ def draw(o: SimpleNamespace, stylizer: Method, archive: Archive, styles: list[St
     """In the archive's order; the files row by row, the table at the end."""
     rows = [["", *(style.cell for style in styles)]]
     wanted: list = [style.to_draw() for style in styles]
-    progress = Progress("stylizing", len(archive.names) * len(styles), "img")
+    progress, done = Progress("stylizing", len(archive.names) * len(styles), "img"), 0
+    if isinstance(stylizer, Peer):
+        stylizer.on_step = lambda of_picture: progress.update(done + of_picture)
     for row, name in enumerate(archive.names):
         content = read_picture(archive, name, o.content_size)
         cells: list[Image.Image | str] = [thumbnail(content)] if o.table else []
@@ -273,7 +275,8 @@ def draw(o: SimpleNamespace, stylizer: Method, archive: Archive, styles: list[St
                 save_png(files[row][column], image)
             if o.table:
                 cells.append(thumbnail(image))
-            progress.update(row * len(styles) + column + 1)
+            done += 1
+            progress.update(done)
         rows.append(cells)
     progress.close()
     if o.table:

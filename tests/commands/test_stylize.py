@@ -446,6 +446,13 @@ def test_fitted_kernels_of_the_papers_style_encoder(draw, tmp_path):
     refused(draw, "256×256 pixels only", "--transfer", "fitted", "--style-size", 255, network="fixed")
 
 
+def test_a_search_shows_how_far_it_is(draw, monkeypatch):
+    shown = []
+    monkeypatch.setattr(stylize.Progress, "update", lambda self, done: shown.append(done))
+    draw("--transfer", "fitted", "--peer-steps", 2, style="styles", output="out")
+    assert shown == [0.5, 1, 1, 1.5, 2, 2]
+
+
 def test_the_networks_own_transfer_may_be_named(draw):
     assert np.array_equal(draw("--transfer", "adain", network="adain"), draw(network="adain"))
 

@@ -91,6 +91,7 @@ class Fitted(Peer):
                 values.grad = gradient
             adam.param_groups[0]["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / steps)) / 2
             adam.step()
+            self.on_step((step + 1) / steps)
         return [k and k._replace(**{name: value.detach() for name, value in zip(k._fields, k[:3])}) for k in kernels]
 
 

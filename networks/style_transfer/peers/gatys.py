@@ -60,6 +60,7 @@ class Gatys(Peer):
             with torch.enable_grad():
                 value = loss(image)
             (image.grad,) = torch.autograd.grad(value, [image])
+            self.on_step(search.state[image].get("n_iter", 0) / limits["max_iter"])  # several looks at one step's line
             return value
 
         search.step(closure)

@@ -1,6 +1,6 @@
 """What the peers have in common: descriptors of styles, and the methods of `Stylizer` that commands call."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -23,6 +23,7 @@ class Peer:
     def __init__(self, stylizer: Stylizer, steps: int | None = None):
         self.stylizer, self.network, self.encoder = stylizer, stylizer.network, stylizer.encoder
         self.steps = steps or self.default_steps
+        self.on_step: Callable[[float], object] = lambda done: None  # of a search: `done` of the picture, in [0, 1]
 
     def encode_style(self, styles: torch.Tensor, tile: int | None = None) -> torch.Tensor:
         """Style images -> descriptors [N, …]: all that the method wants to know of them."""

@@ -66,3 +66,11 @@ def test_tiles_draw_the_same(name):
     for stylizer.tile in (0, 24):
         drawn += peer.stylize_picture(content, [peer.encode_style_picture(style)])
     assert (drawn[0].float() - drawn[1].float()).abs().mean() < 0.5 and drawn[0].float().std() > 5
+
+
+@pytest.mark.parametrize("name", ["fitted", "gatys"])
+def test_a_search_says_how_much_of_a_picture_is_done(name):
+    peer, done = make_peer(name, random_stylizer("adaconv"), 5), []
+    peer.on_step = done.append
+    peer.stylize_like(smooth(32, 24), smooth(32, 24, seed=1))
+    assert done == sorted(done) and done[0] <= 0.2 and len(set(done)) >= 5 and done[-1] == 1
