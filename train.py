@@ -85,7 +85,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     if start.snapshot:
         notes.append(f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}")
     if by_device and not start.run_dir and config.cfg != AUTO:
-        notes.append(f"Preset:        {config.cfg} (auto: there is no GPU of NVIDIA to use; --help names others)")
+        notes.append(f"Preset:        {config.cfg} (auto: there is no NVIDIA GPU to use; --help names others)")
     if hours or not dry_run:
         build_evaluator(config, dataset, chosen, inception)  # says now what would be missing at the first snapshot
     if hours:

@@ -199,7 +199,7 @@ def growth_lines(results: list[dict]) -> list[str]:
                 if len(points) > 1:
                     what = "batch" if sweep == "batch" else "pixels"
                     exponent = growth(points)
-                    lines.append(f"- {variant}, {number_format}: seconds of a training step ∝ {what}^{exponent:.2f}")
+                    lines.append(f"- sweep of {sweep}, {variant}, {number_format}: seconds of a step ∝ {what}^{exponent:.2f}")
     return lines
 
 

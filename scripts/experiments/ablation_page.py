@@ -103,7 +103,7 @@ def section(
     paragraphs = [
         f"#### {data.name}, {kimg} kimg",
         markdown(["setting", "G, parameters", "distance by seed", "mean", "normalized distance", "sec/kimg"], lines),
-        f"Floor (dashed below): {ends[0]['floor']:.1f}.",
+        f"Real vs. real (dashed below): {ends[0]['floor']:.1f}.",
         f"![curves](images/{stem}.png)",
     ]
     if sheet.exists():

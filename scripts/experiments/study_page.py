@@ -16,6 +16,10 @@ from torch_utils.stats import read_jsonl
 KEPT = ("value", "floor", "way_left", "precision", "recall")  # of a score
 END_OF = "demod"  # whose end the others are held against
 NO_SECONDS = "No record says on which machine its run was trained, so there are no seconds."
+INTERVALS = (
+    "In parentheses: 95 % of the mean over seeds, by Student's t. Rows share a rank if Tukey's test at 5 %, on logarithms of the "
+    f"first distance, does not separate them; rows of fewer than {ENOUGH} seeds have none."
+)
 NETWORKS = dict(efficientnet_lite0="EfficientNet-Lite0", vgg16="VGG-16")  # detectors, in words
 
 
@@ -79,11 +83,12 @@ def table(records: dict[str, list[dict]], paces: dict[str, float | None]) -> str
     """Markdown; the best row first. A cell of distances has a line for each detector."""
     first = METRICS[0]
     last = lambda row, metric, key="value": [record["points"][-1]["scores"][metric][key] for record in records[row]]
-    order = ranks({row: last(row, first) for row in records})
+    order = ranks({row: last(row, first) for row in records}) if enough(records) else dict.fromkeys(records, 1)
     end = statistics.mean(last(END_OF, first)) if END_OF in records else None
     lines = []
     for row in sorted(records, key=lambda row: (order[row], statistics.mean(last(row, first)))):
-        cells = [row, f"{records[row][0]['parameters'] / 1e6:.2f} M", len(records[row]), order[row]]
+        cells = [row, f"{records[row][0]['parameters'] / 1e6:.2f} M", len(records[row])]
+        cells += [order[row] if len(records[row]) >= ENOUGH else "–"] if enough(records) else []
         for kind in ("fd", "mind"):
             cells.append("<br>".join(in_words(last(row, metric)) for metric in METRICS if metric.startswith(kind)))
         cells.append(", ".join(f"{statistics.mean(last(row, METRICS[-1], key)):.2f}" for key in ("precision", "recall")))
@@ -93,8 +98,13 @@ def table(records: dict[str, list[dict]], paces: dict[str, float | None]) -> str
             seconds = "" if found is None or paces[row] is None else f"<br>{found * paces[row]:,.0f} s"
             cells.append("–" if found is None else f"{found:.1f} kimg{seconds}")
         lines.append(cells)
-    heads = ["setting", "G", "seeds", "rank", "fd", "mind", "precision, recall", "s/kimg", f"reaches {END_OF}'s end at"]
-    return markdown(heads if end is not None else heads[:-1], lines)
+    heads = ["setting", "G", "seeds", *["rank"] * enough(records), "fd", "mind", "precision, recall", "s/kimg"]
+    return markdown([*heads, *[f"reaches {END_OF}'s end at"] * (end is not None)], lines)
+
+
+def enough(records: dict[str, list[dict]]) -> bool:
+    """Whether rows can be ranked: two of them have the seeds for it."""
+    return sum(len(found) >= ENOUGH for found in records.values()) > 1
 
 
 def notes(records: dict[str, list[dict]], place: tuple[str, str] | None) -> list[str]:
@@ -105,8 +115,7 @@ def notes(records: dict[str, list[dict]], place: tuple[str, str] | None) -> list
         "*G*: parameters of the generator. *fd*: Fréchet distance, *mind*: Monge distance ([metrics.md](metrics.md)), of 1,000 "
         f"samples, first on {', then on '.join(NETWORKS[detector] for detector in DETECTORS)}; of real images to other real "
         f"images they are {floors[0]} and {floors[1]} (fd), {floors[2]} and {floors[3]} (mind).",
-        "In parentheses: 95 % of the mean over seeds, by bootstrap. Rows that it does not separate in the first distance "
-        f"share a rank; with fewer than {ENOUGH} seeds it separates none.",
+        *([INTERVALS] if any(len(found) >= ENOUGH for found in records.values()) else []),
         f"Seconds are at the pace of the fastest run of a row on {place[0]}, in {place[1]}." if place else NO_SECONDS,
     ]
 

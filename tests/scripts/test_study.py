@@ -9,7 +9,7 @@ import pytest
 
 from scripts.experiments import ablation, study, study_page
 from scripts.experiments.record_file import append_record, read_records
-from scripts.experiments.study_numbers import aligned, better, interval, pace, ranks, reached, timed_on
+from scripts.experiments.study_numbers import aligned, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, METRICS, STAGES, planned
 from tests.training.run.test_start import call
 from torch_utils.files import InputError
@@ -50,16 +50,21 @@ def test_same_parameters_are_the_same():
         assert one.config.channel_max == runs["adaconv"].config.channel_max  # which the discriminator has, too
 
 
-def test_intervals_and_ranks():
+def test_intervals():
     assert interval([5.0, 6.0]) is None
-    low, high = interval([5.0, 6.0, 7.0, 8.0])
-    assert 5 <= low < 6.5 < high <= 8
-    many = np.random.RandomState(0).standard_normal(400)
-    low, high = interval(list(many))
-    assert high - low == pytest.approx(2 * 1.96 * many.std() / 20, rel=0.05)
-    best, close, far, alone = [1.0, 2.0, 3.0], [1.5, 2.0, 3.5], [10.0, 11.0, 12.0], [0.0, 0.1]
-    assert better(best, far) and not better(far, best) and not better(best, close) and not better(alone, far)
+    assert interval([5.0, 6.0, 7.0]) == pytest.approx((6 - 4.303 / 3**0.5, 6 + 4.303 / 3**0.5), rel=1e-3)  # tables have 4.303
+    draws = np.random.RandomState(0).normal(7, 2, (400, 3)).tolist()
+    covered = sum(low <= 7 <= high for low, high in map(interval, draws)) / len(draws)
+    assert 0.92 < covered < 0.98  # of a bootstrap: 0.77
+
+
+def test_ranks():
+    best, close, far, alone = [10.0, 11.0, 12.0], [10.5, 11.0, 12.5], [40.0, 44.0, 48.0], [1.0, 1.1]
     assert ranks(dict(a=best, b=close, c=far, d=alone)) == dict(a=1, b=1, c=3, d=1)
+    assert ranks(dict(a=best, d=alone)) == dict(a=1, d=1)
+    random = np.random.RandomState(1)
+    trials = [ranks({row: random.normal(150, 10, 3).tolist() for row in "abcde"}) for _ in range(60)]
+    assert sum(set(found.values()) != {1} for found in trials) / len(trials) < 0.15  # equal rows; of a bootstrap: 0.6
 
 
 def test_where_a_level_is_reached():
@@ -113,12 +118,21 @@ def test_a_table_of_several_machines(tmp_path):
     )
     lines = shown(tmp_path, **rows)
     heads, _, *cells = [line.split(" | ") for line in next(line for line in lines if line.startswith("| setting")).split("\n")]
-    assert [row[0] for row in cells] == ["| none", "| demod", "| adaconv"] and len(heads) == len(cells[0]) == 9
-    assert [row[4] for row in cells] == ["1.0<br>1.0", "4.0<br>4.0", "2,000<br>2,000"]
-    assert [row[6] for row in cells] == ["0.50, 0.25"] * 3
-    assert [row[7] for row in cells] == ["–", "5.0", "10.0"]
-    assert [row[8] for row in cells] == ["5.0 kimg |", "8.0 kimg<br>40 s |", "– |"]
+    assert [row[0] for row in cells] == ["| none", "| demod", "| adaconv"] and len(heads) == len(cells[0]) == 8
+    assert [row[3] for row in cells] == ["1.0<br>1.0", "4.0<br>4.0", "2,000<br>2,000"]
+    assert [row[5] for row in cells] == ["0.50, 0.25"] * 3
+    assert [row[6] for row in cells] == ["–", "5.0", "10.0"]
+    assert [row[7] for row in cells] == ["5.0 kimg |", "8.0 kimg<br>40 s |", "– |"]
+    assert study_page.INTERVALS not in lines
     assert "Seconds are at the pace of the fastest run of a row on a, in fp32." in lines
+
+
+def test_ranks_are_of_rows_with_enough_seeds(tmp_path):
+    some = lambda *values: [made_up(value, 80, "a") for value in values]
+    lines = shown(tmp_path, adaconv=some(100, 102, 104), demod=some(200, 204, 208), none=some(10, 11))
+    heads, _, *cells = [line.split(" | ") for line in next(line for line in lines if line.startswith("| setting")).split("\n")]
+    assert heads[3] == "rank" and [(row[0], row[3]) for row in cells] == [("| none", "–"), ("| adaconv", "1"), ("| demod", "2")]
+    assert cells[1][4] == "102 (97.0 to 107)<br>102 (97.0 to 107)" and study_page.INTERVALS in lines
 
 
 def test_a_table_of_unknown_machines_has_no_seconds(tmp_path):
