@@ -1,5 +1,6 @@
 """What the ablation keeps of each run, and the page that is made from these records."""
 
+import itertools
 import math
 import statistics
 from pathlib import Path
@@ -10,6 +11,8 @@ from scripts.experiments.ablation_tables import configure, parameters, run_name,
 from scripts.experiments.record_file import append_record
 from scripts.output import markdown, save_figure
 from torch_utils.files import atomic_write
+from torch_utils.images import from_pil, save_png
+from torch_utils.labelled_grid import labelled_grid
 from torch_utils.run_dir import fakes_name
 from torch_utils.stats import read_jsonl
 from training.dataset import ImageDataset
@@ -66,14 +69,13 @@ def section(
 
     Samples are in no record: where the runs of all rows are in `outdir` their picture is made anew, else it stays as it is.
     """
-    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     dataset = ImageDataset(data)
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    lines, samples = [], []
-    for i, (row, changes) in enumerate(rows.items()):
+    lines, samples, colours = [], {}, colours_of(list(rows))
+    for row, changes in rows.items():
         configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
         runs = [record for config in configs if (record := read_record(config, records))]
         if not runs:
@@ -86,46 +88,53 @@ def section(
         for axis, progress in zip(axes, (lambda record, point: point["kimg"], seconds_at)):
             for j, record in enumerate(runs):
                 x, y = zip(*((progress(record, point), point["value"]) for point in record["points"]))
-                axis.plot(x, y, "o-", ms=3, lw=1.2, color=colormaps["tab20"](i % 20), label=None if j else row)
-            axis.axhline(ends[0]["floor"], color="grey", lw=0.8, ls="--")
-        samples.append(outdir / run_name(configs[0]) / fakes_name(1000 * kimg))
+                axis.plot(x, y, "o-", ms=3, lw=1.2, color=colours[row], label=None if j else row)
+        samples[row] = outdir / run_name(configs[0]) / fakes_name(1000 * kimg)
     if not lines:
         return []
     axes[0].set(xlabel="thousand images seen", ylabel=configs[0].metrics[0])
     axes[1].set(xlabel="seconds of training")
-    axes[0].set_ylim(0, 1.05 * axes[0].dataLim.ymax)
-    axes[0].legend(fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     stem = f"ablation-{data.stem}-{table.replace(' ', '-')}"
     save_figure(figure, docs / "images" / f"{stem}.png")
     sheet = docs / "images" / f"{stem}-samples.png"
-    if all(path.exists() for path in samples):
+    if all(path.exists() for path in samples.values()):
         save_sheet(samples, sheet)
     paragraphs = [
         f"#### {data.name}, {kimg} kimg",
         markdown(["setting", "G, parameters", "distance by seed", "mean", "normalized distance", "sec/kimg"], lines),
-        f"Real vs. real (dashed below): {ends[0]['floor']:.1f}.",
+        f"Real vs. real: {ends[0]['floor']:.1f}.",
         f"![curves](images/{stem}.png)",
     ]
     if sheet.exists():
-        paragraphs.append(
-            f"Samples of seed 0 from the same latents, a strip for each row of the table: ![samples](images/{sheet.name})"
-        )
+        paragraphs.append(f"Samples of seed 0 from the same latents: ![samples](images/{sheet.name})")
     return [line for paragraph in paragraphs for line in (paragraph, "")]
 
 
-def save_sheet(paths: list[Path], picture: Path) -> None:
-    """The first row of 16 of each picture of samples, one under the other, twice as large."""
+def colours_of(rows: list[str]) -> dict[str, tuple[float, ...]]:
+    """One hue for rows whose names begin alike, before a comma; the later, the lighter."""
+    from matplotlib import colormaps
+
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(row.split(",")[0], []).append(row)
+    found = {}
+    for hue, group in zip(itertools.cycle(colormaps["tab10"].colors), groups.values()):
+        for i, row in enumerate(group):
+            white = 0.75 * i / len(group)
+            found[row] = tuple(white + (1 - white) * channel for channel in hue)
+    return found
+
+
+def save_sheet(samples: dict[str, Path], picture: Path) -> None:
+    """Of each row its name, and the first 16 pictures of its samples, twice as large."""
     strips = []
-    for path in paths:
-        with Image.open(path) as samples:
-            strip = samples.convert("RGB").crop((0, 0, samples.width, samples.width // 16))
-            strips.append(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST))
-    height = strips[0].height + 4
-    sheet = Image.new("RGB", (strips[0].width, height * len(strips) - 4), "white")
-    for i, enlarged in enumerate(strips):
-        sheet.paste(enlarged, (0, i * height))
-    with atomic_write(picture) as file:
-        sheet.save(file, format="PNG", optimize=True)
+    for path in samples.values():
+        with Image.open(path) as drawn:
+            strip = drawn.convert("RGB").crop((0, 0, drawn.width, drawn.width // 16))
+            strips.append([from_pil(strip.resize((strip.width * 2, strip.height * 2), Image.Resampling.NEAREST))])
+    names = [row.replace("×", "x") for row in samples]  # the font has no ×
+    save_png(picture, labelled_grid(strips, [""], names))
 
 
 def insert(page: Path, name: str, lines: list[str], title: str = "Ablation") -> None:

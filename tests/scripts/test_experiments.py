@@ -1,5 +1,6 @@
 """The benchmark and the study, small: what they measure and write, and that a study goes on where it stopped."""
 
+import colorsys
 import json
 import shutil
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "docs" / "images").iterdir()) == sorted(names)
     samples = tmp_path / "docs" / "images" / names[1]
     with Image.open(samples) as sheet:
-        assert sheet.size == (2 * 16 * 16, 2 * 2 * 16 + 4)
+        assert sheet.width > 2 * 16 * 16 and sheet.height > 2 * 2 * 16  # strips, and names of rows beside them
 
     shutil.rmtree(tmp_path / "runs")  # the records are enough for the numbers; the picture of samples stays
     drawn = samples.read_bytes()
@@ -117,6 +118,13 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small | dict(gamma=7.0))
     with pytest.raises(InputError, match="other settings"):
         again()
+
+
+def test_rows_of_one_beginning_have_one_hue():
+    colours = ablation_page.colours_of(["adaconv, ×1", "adaconv, ×4", "demod, ×1", "none"])
+    hues = [colorsys.rgb_to_hsv(*colour) for colour in colours.values()]
+    assert hues[0][0] == pytest.approx(hues[1][0], abs=0.01) and hues[0][1] > hues[1][1] + 0.2
+    assert len({round(hue[0], 1) for hue in hues}) == 3
 
 
 def test_seconds_are_at_the_fastest_pace_of_each_size_of_images():
