@@ -16,7 +16,7 @@ from training.run.options import RunConfig, options_of
 from training.run.run_records import RunRecords
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_PACKED = 12 * 2**20  # bytes, of a network in the repository
+MAX_PACKED = 12 * 10**6  # bytes, of a network in the repository
 FREE = (
     "data",
     "content",
@@ -59,8 +59,8 @@ def pack(source: Path, target: Path, network: torch.nn.Module) -> str:
     header = read_snapshot(source, tensors=False)
     save_snapshot(target, header.kind, network, half=True, **header.info)
     size = target.stat().st_size
-    above = f", more than the {MAX_PACKED / 2**20:g} MB that the repository takes" if size > MAX_PACKED else ""
-    return f"{size / 2**20:.2f} MB{above}"
+    above = f", more than the {MAX_PACKED / 10**6:g} MB that the repository takes" if size > MAX_PACKED else ""
+    return f"{size / 10**6:.2f} MB{above}"
 
 
 def without_folders(text: str) -> str:

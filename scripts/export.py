@@ -136,7 +136,7 @@ def write(output: Path, format: str, graph: Graph) -> None:
     with atomic_write(output) as file:
         file.write(contents)
     said = f"largest difference {found.difference:.1e} in {found.by}" if found else "not run: onnxruntime is not installed"
-    print(f"written: {output}, {len(contents) / 2**20:.1f} MB; {said}")
+    print(f"written: {output}, {len(contents) / 10**6:.1f} MB; {said}")
 
 
 def write_page(path: Path, G: Generator, notes: dict[str, str], names: list[str] | None, noise_mode: str) -> None:
@@ -151,7 +151,7 @@ def write_page(path: Path, G: Generator, notes: dict[str, str], names: list[str]
     text = page(G, parts, names, Path(notes["source"]).stem)
     with atomic_write(path, "w") as file:
         file.write(text)
-    print(f"written: {path}, {len(text) / 2**20:.1f} MB")
+    print(f"written: {path}, {len(text) / 10**6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def draw(responses: dict[str, list[dict]], path: Path) -> None:
             column[0 if distance else 1].plot(x, y / y[-1] if distance else y, "o-", ms=3, lw=1.2, label=name)
         column[0].set_title(damage)
         column[1].set_xlabel({"noise": "deviation, of 255", "blur": "pixels"}.get(damage, "share"))
-    axes[0, 0].set_ylabel("share of the strongest damage's")
+    axes[0, 0].set_ylabel("distance, of that at the strongest damage")
     axes[0, 0].legend(fontsize=8)
     axes[1, 0].legend(fontsize=8)
     save_figure(figure, path)
