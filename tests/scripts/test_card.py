@@ -145,7 +145,7 @@ def test_packed_in_half_precision(make_run, tmp_path, monkeypatch):
     z, c = torch.randn(3, whole.z_dim), torch.eye(3)
     assert (whole(z, c) - packed(z, c)).abs().max() < 0.02
     monkeypatch.setattr(card_text, "MAX_PACKED", 1000)
-    assert "more than the 0.000976562 MB that the repository takes" in make_card(run, "--pack", file)[0]
+    assert "more than the 0.001 MB that the repository takes" in make_card(run, "--pack", file)[0]
 
 
 def test_numbers_that_half_precision_cannot_hold(tmp_path):
