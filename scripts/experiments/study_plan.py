@@ -59,6 +59,7 @@ MODULATIONS = {name: row(name) for name in (BASE, *OTHERS, "none")}
 STAGES = {
     "modulations": Stage("Which modulation learns most from equally many images, at equal widths?", MODULATIONS),
     "rates": Stage("Does the order depend on the learning rates?", {
+        **{name: MODULATIONS[name] for name in (BASE, *OTHERS)},
         **{f"{name}, style ×{lr}": row(name, lr_multiplier=float(lr)) for name in (BASE, *OTHERS) for lr in (4, 16)},
         **{f"{name}, all ×½": row(name, dict(glr=0.0015, dlr=0.002)) for name in (BASE, "demod")},
     }, seeds=3),

@@ -10,7 +10,7 @@ import pytest
 from scripts.experiments import ablation, study, study_page
 from scripts.experiments.record_file import append_record, read_records
 from scripts.experiments.study_numbers import aligned, interval, pace, ranks, reached, timed_on
-from scripts.experiments.study_plan import BASE, METRICS, STAGES, planned
+from scripts.experiments.study_plan import BASE, METRICS, OTHERS, STAGES, planned
 from tests.training.run.test_start import call
 from torch_utils.files import InputError
 from training.gan.config import PRESETS
@@ -33,12 +33,13 @@ def test_a_stage_can_stop_anywhere(stage):
 
 
 def test_what_stages_share_is_run_once():
-    stages = [{one.name: one for one in plan(stage)} for stage in STAGES]
-    for one, other in itertools.combinations(stages, 2):
-        shared = one.keys() & other.keys()
-        has_base = {name for name in one if one[name].row == BASE}, {name for name in other if other[name].row == BASE}
-        assert shared == has_base[0] & has_base[1] and (shared or not all(has_base))
-        assert all(one[name].config == other[name].config for name in shared)
+    stages = {stage: {one.name: one for one in plan(stage)} for stage in STAGES}
+    for one, other in itertools.combinations(stages.values(), 2):
+        assert all(
+            one[name].config == other[name].config and one[name].row == other[name].row for name in one.keys() & other.keys()
+        )
+    rows = lambda stage: {one.row for one in stages[stage].values() if one.name in stages["modulations"]}
+    assert rows("rates") == {BASE, *OTHERS} and rows("parts") == rows("same parameters") == {BASE}
 
 
 def test_same_parameters_are_the_same():
