@@ -22,7 +22,7 @@ from metrics.evaluation.session import Session
 from metrics.evaluation.shards import Shards
 from metrics.evaluation.table import print_table
 from torch_utils import distributed, torchrun
-from torch_utils.cli import BOOL, IMAGES, NAMES, SEED, command, run
+from torch_utils.cli import BOOL, IMAGES, NAMES, command, run
 from torch_utils.files import InputError, append_jsonl
 from torch_utils.images import save_grid
 from torch_utils.interrupt import STATUS
@@ -62,7 +62,7 @@ NEAREST_DRAWN, NEAREST_ROWS, NEAREST_REAL = 256, 10, 7  # generated images compa
     help="also score the untrained generator, and the real images blurred to 8×8",
 )
 @click.option("--outdir", type=PATH, help="folder of metric-….jsonl, to which scores are added  [default: the network's run]")
-@click.option("--seed", type=SEED, default=0, help="of generated images and of all subsets")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of generated images and of all subsets")
 @click.option("--gpus", type=click.IntRange(1), help="number of processes, one per GPU  [default: 1]")
 @click.option("--workers", type=click.IntRange(0, 256), help="threads that read and resize images  [default: one a core]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")

@@ -31,7 +31,7 @@ from scripts.experiments import stripes_and_dots, turning
 from scripts.style_scores import Judges, evaluate, evaluation_tables, kinds_table, over_networks
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
-from torch_utils.cli import NAMES, SEED, command, run
+from torch_utils.cli import NAMES, command, run
 from torch_utils.files import InputError, make_folders, write_json
 from torch_utils.images import from_pil, from_uint8, save_png, to_pil, to_rgb
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -136,7 +136,7 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @click.option("--turning", "turned", is_flag=True, help="whether strokes turn with the style, and OUT-turning….png")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
 @click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
-@click.option("--seed", type=SEED, default=0, help="of the stripes-and-dots test")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of the stripes-and-dots test")
 @click.option(
     "--speed",
     is_flag=True,

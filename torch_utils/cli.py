@@ -114,7 +114,6 @@ class _NamedValues(click.ParamType):
 
 BOOL, SEEDS, NAMES, IMAGES, NAMED_VALUES = _Bool(), _Seeds(), _Names(), _Images(), _NamedValues()
 PNG = _Png(dir_okay=False, path_type=Path)
-SEED = click.IntRange(0, 2**32 - 1)  # what every generator of random numbers takes
 PSI = click.FloatRange(-100, 100)  # of truncation; far beyond, pictures are black
 
 
