@@ -83,7 +83,7 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
         numbers, names, ws_of = range(len(styles)), "proj{:02d}.png", lambda i: styles[i : i + 1]
     else:
         c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
-        check_cutoff(G, cutoff)
+        check_cutoff(G, cutoff, [psi])
         numbers, names, ws_of = seeds, "seed{:04d}.png", lambda seed: seed_styles(G, seed, c, psi, cutoff)
     steps = steps_along(directions, G.num_ws, G.w_dim, kernel_parts(G))
     if save_ws and any(found.parts for found, *_ in steps):

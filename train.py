@@ -188,9 +188,9 @@ def build_evaluator(
 ) -> Evaluator | None:
     if not config.metrics:
         return None
-    real_batches = lambda: evaluation_batches(dataset, 32)
     try:
-        return Evaluator(list(config.metrics), real_batches, len(dataset), dataset.content_hash(), device, inception)
+        real = (lambda: evaluation_batches(dataset, 32), len(dataset), dataset.content_hash())
+        return Evaluator(list(config.metrics), *real, device, inception, mirrored=dataset.mirror)
     except InputError as error:
         raise InputError(f"{error}; or train without scores, by --metrics none") from None
 

@@ -103,8 +103,13 @@ class PrefixStatistics:
 
     def between(self, start: int, stop: int) -> FeatureStatistics:
         """Statistics of the samples start .. stop - 1; both must be splits."""
-        first, last = (int(np.flatnonzero(self.splits == split)[0]) for split in (start, stop))
+        return self.of([(start, stop)])
+
+    def of(self, ranges: Iterable[tuple[int, int]]) -> FeatureStatistics:
+        """Statistics of the samples in all of these (start, stop), each of which `between` could be asked for."""
         statistics = FeatureStatistics(self.dim)
-        for part in self.parts[first:last]:
-            statistics.merge(part)
+        for ends in ranges:
+            first, last = (int(np.flatnonzero(self.splits == split)[0]) for split in ends)
+            for part in self.parts[first:last]:
+                statistics.merge(part)
         return statistics

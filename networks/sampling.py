@@ -91,11 +91,12 @@ def draw_styles(
     return to_uint8(G.synthesis(ws, noise_mode, parts=parts))[0]
 
 
-@torch.inference_mode()
-def check_cutoff(G: Generator, cutoff: int | None) -> None:
-    """`InputError` where more layers are to be truncated than there are."""
+def check_cutoff(G: Generator, cutoff: int | None, psis: Sequence[float]) -> None:
+    """`InputError` where more layers are to be truncated than there are, or none of `psis` truncates any."""
     if cutoff is not None and cutoff > G.num_ws:
         raise InputError(f"--trunc-cutoff {cutoff}: this network has {G.num_ws} layers")
+    if cutoff is not None and all(psi == 1 for psi in psis):
+        raise InputError(f"--trunc-cutoff {cutoff}: has no say without --trunc, as a psi of 1 truncates nothing")
 
 
 def seed_styles(G: Generator, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:

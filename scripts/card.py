@@ -90,8 +90,8 @@ def nearest(records: RunRecords, images: torch.Tensor, path: Path, device: torch
         metric = f"kid1k_full-{EFFICIENTNET}"  # any that looks at the features of all real images
     except InputError:  # without the `offline` extra
         metric = f"kid1k_full-{VGG16}"
-    batches = lambda: evaluation_batches(real, 32)
-    found = Evaluator([metric], batches, len(real), real.content_hash(), device).nearest(images, min(REAL, len(real)))
+    opened = (lambda: evaluation_batches(real, 32), len(real), real.content_hash())
+    found = Evaluator([metric], *opened, device, mirrored=real.mirror).nearest(images, min(REAL, len(real)))
     save_enlarged(path, rows(images, found, real, ROWS), 1 + found.real.shape[1])
     smallest = found.distances[:, 0].min() / found.between_real if found.between_real else math.inf
     shown, beside = min(ROWS, len(images)), found.real.shape[1]

@@ -12,6 +12,7 @@ from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.cli import duration
 from torch_utils.files import InputError, atomic_write, is_url, make_folders, name_of_url
 from torch_utils.run_dir import SNAPSHOTS
+from torch_utils.score_names import is_distance
 from training.run.options import RunConfig, options_of
 from training.run.run_records import RunRecords
 
@@ -44,7 +45,7 @@ def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]
     if not snapshots:
         raise InputError(f"{records.run_dir}: found no network-snapshot-….safetensors")
     names = [*(records.options.get("metrics") or ()), *records.scores]
-    for metric in (name for name in names if re.match("fid|fd|kid", str(name)) and name in records.scores):
+    for metric in (name for name in names if is_distance(str(name)) and name in records.scores):
         if scored := [record for record in records.scores[metric] if record.get("snapshot") in snapshots]:
             best = min(scored, key=lambda record: record["value"])
             return snapshots[best["snapshot"]], f"the best of {len(scored)} by {metric}"

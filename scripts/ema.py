@@ -11,8 +11,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from metrics.evaluation.evaluator import Evaluator
-from metrics.evaluation.metric_name import parse_metric
-from metrics.evaluation.scores import DISTANCES
 from networks.generator import Generator
 from networks.sampling import sample
 from scripts.output import markdown, row
@@ -21,6 +19,7 @@ from torch_utils.cli import command, run
 from torch_utils.files import InputError
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import EMA, averages, snapshot_name
+from torch_utils.score_names import lower_is_better
 from training.dataset import ImageDataset, evaluation_batches
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import MAX_WIDTH, fit
@@ -58,7 +57,8 @@ def build_score(run_dir: Path, metric: str, device: torch.device) -> Callable[[G
     config = stored_options(TrainingConfig, run_dir)
     data = ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad)
     data.check()
-    evaluate = Evaluator([metric], lambda: evaluation_batches(data, 32), len(data), data.content_hash(), device)
+    real = (lambda: evaluation_batches(data, 32), len(data), data.content_hash())
+    evaluate = Evaluator([metric], *real, device, mirrored=data.mirror)
     return lambda G: evaluate(lambda count: sample(G.to(device), count, config.seed, data.labels))[0]["value"]
 
 
@@ -74,7 +74,7 @@ def choose(run_dir: Path, metric: str, score: Callable[[Generator], float]) -> f
     own = run_dir / snapshot_name(nimg)
     if own.is_file() and read_snapshot(own, tensors=False).info.get("nimg") == nimg:
         print(row([OWN, f"{score(load_generator(own)):.4g}", ""]))
-    return (min if parse_metric(metric).kind in DISTANCES else max)(scores, key=scores.__getitem__)
+    return (min if lower_is_better(metric) else max)(scores, key=scores.__getitem__)
 
 
 @command()

@@ -136,7 +136,7 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @click.option("--turning", "turned", is_flag=True, help="whether strokes turn with the style, and OUT-turning….png")
 @click.option("--textures", is_flag=True, help="the stripes-and-dots test, and OUT-textures.png")
 @click.option("--steps", type=click.IntRange(2), default=500, help="training steps for each transfer of that test")
-@click.option("--seed", type=click.IntRange(0), default=0, help="of the stripes-and-dots test")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="of the stripes-and-dots test")
 @click.option(
     "--speed",
     is_flag=True,

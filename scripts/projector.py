@@ -147,7 +147,9 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
     "--lr", type=click.FloatRange(0, 10, min_open=True), default=0.1, show_default=True, help="in units of the spread of w"
 )
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the first candidates and the noise")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="of the first candidates and the noise"
+)
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(target, outdir, network, space, steps, lr, label, seed, device):
     """Find the style with which a generator draws a picture, or comes as near as it can.

@@ -11,7 +11,7 @@ if __name__ == "__main__":
 
 from networks.directions import require_parts
 from networks.generator import PARTS, Generator
-from networks.sampling import class_vector, seed_styles
+from networks.sampling import class_vector, draw_styles, seed_styles
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, SEEDS, command, counted, run
 from torch_utils.files import InputError, make_folders
@@ -101,7 +101,7 @@ def main(rows, cols, layers, parts, outdir, network, psi, label, noise_mode, dev
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
     make_folders(outdir)
     styles = {seed: seed_styles(G, seed, c, psi, None) for seed in {*rows, *cols}}
-    alone = {seed: to_uint8(G.synthesis(ws, noise_mode))[0] for seed, ws in styles.items()}
+    alone = {seed: draw_styles(G, ws, seed, noise_mode) for seed, ws in styles.items()}
     table = [torch.full_like(alone[rows[0]], 255), *(alone[seed] for seed in cols)]
     for row in rows:
         table.append(alone[row])

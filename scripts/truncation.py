@@ -100,7 +100,7 @@ def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data,
         session = Session(request, ImageDataset, chosen, ALONE)
     path = session.network if session else find_network(network, "generator")
     G = session.G if session else load_generator(path, chosen)
-    check_cutoff(G, cutoff)
+    check_cutoff(G, cutoff, psis)
     c = class_vector(G.c_dim, label, read_snapshot(path, tensors=False).info.get("label_names"), path)
     make_folders(output.parent)
     save_png(output, picture(G, seeds, psis, c, cutoff, noise_mode))

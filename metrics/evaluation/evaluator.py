@@ -12,12 +12,12 @@ import torch
 from metrics.detectors.base import Detector
 from metrics.detectors.load import load_detector, require_detector
 from metrics.detectors.names import DETECTORS, detector_name
-from metrics.evaluation.metric_name import PATH_LENGTHS, MetricName, alternative, parse_metric
+from metrics.evaluation.metric_name import MetricName, alternative, parse_metric
 from metrics.evaluation.nearest import Neighbours, neighbours
 from metrics.evaluation.real_images import RealImages
 from metrics.evaluation.reference import Reference, references
 from metrics.evaluation.reference_file import ReferenceFile, save
-from metrics.evaluation.scores import AGAINST_REAL, BY_MOMENTS, DISTANCES, MIN_IMAGES, Sample, score
+from metrics.evaluation.scores import AGAINST_REAL, BY_MOMENTS, MIN_IMAGES, Sample, score
 from metrics.evaluation.shards import ALONE, Shards
 from metrics.jackknife import GROUPS, FrechetJackknife
 from metrics.kid import kernel_interval
@@ -26,6 +26,7 @@ from metrics.statistics import PrefixStatistics
 from torch_utils.cli import Progress
 from torch_utils.files import InputError
 from torch_utils.prefetch import default_workers, prefetch_one, threads
+from torch_utils.score_names import DISTANCES, PATH_LENGTHS
 
 PACKAGES = ("torch", "clean-fid", "numpy", "scipy", "pillow")  # whose versions can move a score
 
@@ -49,7 +50,8 @@ class Evaluator:
     def __init__(
         self,
         names: list[str],  # for `parse_metric`; repetitions are dropped
-        real_batches: Callable[[], Iterable[torch.Tensor]] | None,  # uint8 [N, C, H, W], in the same order every time
+        real_batches: Callable[[], Iterable[torch.Tensor]] | None,  # uint8 [N, C, H, W], in the same order every time; None:
+        # a `reference_file` replaces them, or no metric looks at any
         real_count: int,  # images that `real_batches` gives
         content_key: str,  # of the real images' content: the cache goes by it
         device: torch.device | str,  # of the detectors
@@ -63,6 +65,7 @@ class Evaluator:
         workers: int | None = None,  # threads that resize while the network runs; their number changes no bit
         shards: Shards = ALONE,  # processes that all call it at once
         reference_file: ReferenceFile | None = None,  # replaces `real_batches`
+        mirrored: bool = False,  # the second half of the real images are the first half, flipped from left to right
     ):
         """Raises `InputError` for a name that is no metric, a detector whose files are missing and too few real images."""
         more = [] if detector_file is None else [detector_name(detector_file)]
@@ -70,8 +73,10 @@ class Evaluator:
         for metric in self.metrics:
             if metric.kind in PATH_LENGTHS:
                 raise InputError(f"{metric} needs the generator and not its images alone: python calc_metrics.py --network …")
-        if self.metrics and real_count < 2:
-            raise InputError(f"a distance needs two real images at least, and the data has {real_count}")
+        workers = default_workers() if workers is None else workers
+        self.real = RealImages(real_batches, real_count, content_key, seed, workers, shards, mirrored)
+        if self.real.different < 2 and any(metric.kind in AGAINST_REAL for metric in self.metrics):
+            raise InputError(f"a distance needs two real images at least, and the data has {self.real.different}")
         for metric in self.metrics:
             if real_count < (least := MIN_IMAGES.get(metric.kind, 0)):
                 raise InputError(f"{metric} needs {least} real images at least, and the data has {real_count}")
@@ -79,8 +84,6 @@ class Evaluator:
         self.inception_path, self.inception_resizing, self.detector_file = inception_path, inception_resizing, detector_file
         self.interval, self.extrapolate = interval, extrapolate
         require_detectors(self.metrics, inception_path, detector_file)
-        workers = default_workers() if workers is None else workers
-        self.real = RealImages(real_batches, real_count, content_key, seed, workers, shards)
         self.reference_file = reference_file
         if reference_file:
             reference_file.require(self.metrics)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from metrics.detectors.names import DEFAULT_DETECTOR, DETECTORS, INCEPTION, VGG16
 from torch_utils.files import InputError
+from torch_utils.score_names import PATH_LENGTHS
 
 KINDS = {
     "fid": "Fréchet distance on Inception's features",
@@ -18,7 +19,6 @@ KINDS = {
     "ppl2_wend": "perceptual path length on NVIDIA's VGG16",
     "ppl": "perceptual path length on another network",
 }
-PATH_LENGTHS = ("ppl2_wend", "ppl")  # these follow how images change, and so need the generator itself
 EXAMPLES = "fid50k_full or fd10k_full-efficientnet_lite0"
 
 

@@ -19,7 +19,7 @@ class Neighbours:
     order: np.ndarray  # int64 [N]: the generated images, the one closest to a real image first
     real: np.ndarray  # int64 [N, k]: for each generated image the nearest images of the data, the nearest first
     distances: np.ndarray  # float64 [N, k], to those
-    between_real: float  # median distance of a real image to the nearest other one
+    between_real: float  # median distance of a real image to the nearest other one; its mirror image is no other one
 
     @property
     def closeness(self) -> float:
@@ -28,13 +28,18 @@ class Neighbours:
 
 
 def neighbours(images: torch.Tensor, detector: Detector, real: RealImages, k: int) -> Neighbours:
-    """For uint8 images [N, C, H, W]. Raises `ValueError` for fewer than k real images, or fewer than two."""
+    """For uint8 images [N, C, H, W]. Raises `ValueError` for fewer than k real images, or fewer than two different ones."""
     features = as_features(real.features(detector, real.count))
     indices, distances = nearest(as_features(detector(images)), features, k)
-    _, apart = nearest(features[:MAX_COMPARED], features, 2)  # the first of the two is the image itself
-    return Neighbours(
-        np.argsort(distances[:, 0], kind="stable"), real.order()[indices], distances, float(np.median(apart[:, 1]))
-    )
+    apart = float(np.median(_to_others(features, real)))
+    return Neighbours(np.argsort(distances[:, 0], kind="stable"), real.order()[indices], distances, apart)
+
+
+def _to_others(features: np.ndarray, real: RealImages) -> np.ndarray:
+    """Of [N, D] by position, for the first MAX_COMPARED: the distance to the nearest that is neither the image nor its twin."""
+    found, distances = nearest(features[:MAX_COMPARED], features, 3 if real.mirrored else 2)
+    same = found % real.different == np.arange(len(found))[:, None] % real.different
+    return np.where(same, np.inf, distances).min(1)
 
 
 def rows(images: torch.Tensor, found: Neighbours, real: Any, count: int) -> torch.Tensor:

@@ -23,16 +23,34 @@ class RealImages:
     seed: int = 0  # of the permutation that subsets are cut from
     workers: int = 0  # threads that prepare images while the network runs
     shards: Shards = ALONE  # processes that measure them together
+    mirrored: bool = False  # the second half of the images are the first half, flipped from left to right: their twins
+
+    @property
+    def different(self) -> int:
+        """Number of images that are not another one's twin."""
+        return self.count // 2 if self.mirrored else self.count
 
     def order(self) -> np.ndarray:
-        """int64 [count]: the image at each position of the permuted row."""
-        # RandomState and not default_rng: its permutations are promised to stay the same in every NumPy.
-        return np.random.RandomState(self.seed).permutation(self.count)
+        """int64 [count]: the image at each position of the permuted row.
+
+        Of mirrored images the first half of the row are different ones, each flipped or not; position i + count / 2 has the
+        twin of the one at i.
+        """
+        # RandomState and not default_rng: its numbers are promised to stay the same in every NumPy.
+        random = np.random.RandomState(self.seed)
+        images = random.permutation(self.different)
+        if not self.mirrored:
+            return images
+        flipped = random.randint(2, size=self.different)
+        return np.concatenate([images + self.different * flipped, images + self.different * (1 - flipped)])
 
     def cache_path(self, folder: str, detector: Detector, **key) -> Path:
         """A file whose name changes with everything that features depend on, and with `key`."""
+        images = dict(content=self.key, real_count=self.count, seed=self.seed)
+        if self.mirrored:  # files without this are of rows in which twins were strangers
+            images["order"] = "twins"
         measured_by = dict(detector=detector.name, hash=detector.hash, resizing=detector.resizing)
-        return array_file.cache_path(folder, content=self.key, real_count=self.count, seed=self.seed, **measured_by, **key)
+        return array_file.cache_path(folder, **images, **measured_by, **key)
 
     def measure(self, detector: Detector, end: int) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Positions [N] and features [N, D] of the images at the positions 0 .. end - 1, in batches; looks at no other image.

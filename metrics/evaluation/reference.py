@@ -25,16 +25,35 @@ class Reference:
         return (self.real_vs_real or {}).get("distance")
 
 
-def splits(metric: MetricName, real_count: int) -> tuple[int, int, int]:
-    """Positions (used, first, both) in the permuted row of real images.
+Parts = list[tuple[int, int]]  # (start, stop) of positions in the permuted row of real images
 
-    The metric compares with the images [0, used). Real against real is [0, first) against [first, both): as many images as
-    the metric itself compares, where there are enough, and never an image with itself.
+
+def sides(metric: MetricName, real: RealImages) -> tuple[Parts, Parts, Parts]:
+    """The images that the metric compares with; and those of real against real, on one side and on the other.
+
+    On these two are as many images as the metric itself compares, where there are enough, and on both of them never the same
+    image, nor an image and its twin. Either side has different images first, and their twins where those are not enough.
     """
-    first = min(metric.count, real_count // 2)
-    if metric.full:
-        return real_count, first, real_count
-    return min(metric.count, real_count), first, min(first + metric.count, real_count)
+    wanted = real.count if metric.full else metric.count
+    middle, end = min(metric.count, real.different // 2), real.different  # of the different images
+    twice = lambda start, stop: [(start + row, stop + row) for row in range(0, real.count, end)]  # and their twins
+    return _first([(0, real.count)], wanted), _first(twice(0, middle), metric.count), _first(twice(middle, end), wanted)
+
+
+def _first(parts: Parts, count: int) -> Parts:
+    """The first `count` positions of these parts, or all where there are fewer; no empty part."""
+    kept = []
+    for start, stop in parts:
+        stop = min(stop, start + count)
+        count -= stop - start
+        if stop > start:
+            kept.append((start, stop))
+    return kept
+
+
+def _ends(metrics: list[MetricName], real: RealImages) -> list[int]:
+    """All positions at which a part of a metric's images begins or ends."""
+    return [end for metric in metrics for parts in sides(metric, real) for part in parts for end in part]
 
 
 def references(metrics: list[MetricName], detector: Detector, real: RealImages) -> dict[MetricName, Reference]:
@@ -46,8 +65,7 @@ def references(metrics: list[MetricName], detector: Detector, real: RealImages) 
     by_moments = [metric for metric in metrics if metric.kind in BY_MOMENTS]
     features = None
     if len(by_moments) < len(metrics):
-        end = max(max(splits(metric, real.count)) for metric in metrics)
-        features = real.features(detector, end)
+        features = real.features(detector, max(_ends(metrics, real)))
     parse = lambda arrays, header: moments(arrays, header, detector.dim)
     first = real.shards.first
     kept = {metric: array_file.load(_cache_path(metric, detector, real), parse) for metric in by_moments if first}
@@ -63,7 +81,7 @@ def _measure_moments(
     metrics: list[MetricName], features: np.ndarray | None, detector: Detector, real: RealImages
 ) -> dict[MetricName, Reference]:
     """From features where they are known; else by a pass over the real images, which keeps none. Saves them in the cache."""
-    statistics = PrefixStatistics(detector.dim, [split for metric in metrics for split in splits(metric, real.count)])
+    statistics = PrefixStatistics(detector.dim, _ends(metrics, real))
     if features is None and real.shards.first:
         features = real.kept_features(detector, statistics.end)
     if real.shards.from_first(features is None):
@@ -74,35 +92,37 @@ def _measure_moments(
     if features is not None:
         for position in np.array_split(np.arange(statistics.end), range(4096, statistics.end, 4096)):
             statistics.update(position, features[position])
-    measured = {metric: _by_moments(metric, statistics, real.count) for metric in metrics}
+    measured = {metric: _by_moments(metric, statistics, real) for metric in metrics}
     for metric, reference in measured.items():
         header = {"metric": str(metric), "floor": reference.distance, "floor_counts": reference.counts}
         array_file.save(_cache_path(metric, detector, real), reference.sample.statistics.state_dict(), **header)
     return measured
 
 
-def _by_moments(metric: MetricName, statistics: PrefixStatistics, real_count: int) -> Reference:
-    used, first, both = splits(metric, real_count)
-    real_vs_real = None
-    if first >= 2 and both - first >= 2:
-        one, other = Sample(statistics.between(0, first)), Sample(statistics.between(first, both))
-        real_vs_real = score(metric.kind, one, other)
-    return Reference(Sample(statistics.between(0, used)), (first, both - first), real_vs_real)
+def _by_moments(metric: MetricName, statistics: PrefixStatistics, real: RealImages) -> Reference:
+    used, one, other = (Sample(statistics.of(parts)) for parts in sides(metric, real))
+    real_vs_real = score(metric.kind, one, other) if min(one.count, other.count) >= 2 else None
+    return Reference(used, (one.count, other.count), real_vs_real)
 
 
 def _by_features(metric: MetricName, features: np.ndarray, detector: Detector, real: RealImages) -> Reference:
     """From features by position. The score of real against real images takes long enough to be kept in the cache."""
-    used, first, both = splits(metric, real.count)
+    used, one, other = sides(metric, real)
+    first, second = (sum(stop - start for start, stop in parts) for parts in (one, other))
     real_vs_real = None
-    if min(first, both - first) >= MIN_IMAGES[metric.kind]:
+    if min(first, second) >= MIN_IMAGES[metric.kind]:
         path = _cache_path(metric, detector, real)
         real_vs_real = array_file.load(path, _numbers)
         if real_vs_real is None:
-            one, other = Sample(features=features[:first]), Sample(features=features[first:both])
-            real_vs_real = score(metric.kind, one, other, real.seed)
+            real_vs_real = score(metric.kind, _sample(features, one), _sample(features, other), real.seed)
             values = np.array(list(real_vs_real.values()))
             array_file.save(path, {"values": values}, metric=str(metric), names=list(real_vs_real))
-    return Reference(Sample(features=features[:used]), (first, both - first), real_vs_real)
+    return Reference(_sample(features, used), (first, second), real_vs_real)
+
+
+def _sample(features: np.ndarray, parts: Parts) -> Sample:
+    rows = [features[start:stop] for start, stop in parts]
+    return Sample(features=rows[0] if len(rows) == 1 else np.concatenate(rows))  # one part alone is not copied
 
 
 def _cache_path(metric: MetricName, detector: Detector, real: RealImages) -> Path:

@@ -17,7 +17,7 @@ from torch_utils import array_file
 from torch_utils.files import InputError, first_line, sha256
 from torch_utils.image_labels import MAX_CLASSES
 
-FORMAT = "adaconv-reference/1"
+FORMAT, WITH_STRANGE_TWINS = "adaconv-reference/2", "adaconv-reference/1"  # the older one is good where nothing was mirrored
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,9 @@ def load(path: Path) -> ReferenceFile:
         raise InputError(f"--reference {path}: no such file; --save-reference FILE writes one")
     try:
         arrays, header = array_file.read(path)
-        if header["format"] != FORMAT:
+        if header["format"] == WITH_STRANGE_TWINS and header["mirror"] is not False:
+            raise ValueError("its format is an older one, in which real images were compared with their own mirror images")
+        if header["format"] not in (FORMAT, WITH_STRANGE_TWINS):
             raise ValueError(f"its format is {header['format']!r}, wanted {FORMAT!r}")
         _check(header, arrays)
         height, width, channels = header["shape"]

@@ -8,9 +8,11 @@ from metrics.detectors import lpips, torchscript
 from metrics.detectors.load import require_detector
 from metrics.detectors.names import DEFAULT_DETECTOR, DETECTORS, INCEPTION, detector_name
 from metrics.evaluation.evaluator import require_detectors
-from metrics.evaluation.metric_name import PATH_LENGTHS, parse_metric
+from metrics.evaluation.metric_name import parse_metric
+from metrics.evaluation.scores import AGAINST_REAL
 from torch_utils.files import InputError
 from torch_utils.prefetch import default_workers
+from torch_utils.score_names import PATH_LENGTHS
 
 DEFAULT_METRIC = "fid50k_full"
 
@@ -53,6 +55,12 @@ class Request:
         require_detectors([parse_metric(name, more=[self.detector]) for name in self.names], self.inception, self.file)
         if self.file:
             torchscript.check_trust(self.file, "--detector", self.trust_code)
+
+    @property
+    def looks_at_real_images(self) -> bool:
+        """Whether a score or a picture does; a conditional generator needs their labels even where none does."""
+        against = any(parse_metric(name, more=[self.detector]).kind in AGAINST_REAL for name in self.names)
+        return bool(against or self.names and (self.save_reference or self.nearest or self.baselines))
 
     def _detector_file(self) -> Path | None:
         file = None if self.detector in DETECTORS else Path(self.detector)

@@ -12,7 +12,6 @@ from metrics.mind import monge_distance
 from metrics.precision_recall import precision_recall
 from metrics.statistics import FeatureStatistics
 
-DISTANCES = ("fid", "fd", "kid", "mind")  # lower is better; of the others higher is better
 BY_MOMENTS = ("fid", "fd")  # these need only mean and covariance of the features
 AGAINST_REAL = ("fid", "fd", "kid", "mind", "pr", "dc")
 MIN_IMAGES = {"kid": 2, "mind": 2, "pr": 4, "dc": 6}  # on either side; for pr and dc one more than their k

@@ -1,5 +1,6 @@
 """One request to score something: everything that it needs is opened, then evaluated."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ class Session:
         self.real = self.labels = None
         if self.reference:
             self.labels = self._check_reference().labels
-        elif request.names or (self.G and self.G.c_dim):
+        elif request.looks_at_real_images or (self.G and self.G.c_dim):
             self.real = self._open_real_images()
             self.labels = self.real.labels
         self.samples = self._open_samples() if request.images else None
@@ -68,12 +69,17 @@ class Session:
         if not data and is_url(path):  # a stranger's network must not make us ask a stranger's server
             raise InputError(f"--data is missing: this network was trained on {path}; name it, and it is read from there")
         repeated = is_url(path) and str(data) == training.get("data")
-        subset, seed = (None, 0) if data and not repeated else (training.get("subset"), training.get("seed", 0))
+        chosen = {}
+        if repeated or not data:  # what else the run says of its images
+            chosen = dict(subset=training.get("subset"), seed=training.get("seed", 0), skip_bad=bool(training.get("skip_bad")))
         mirror = bool(training.get("mirror")) if self.request.mirror is None else self.request.mirror
-        real = self.open_images(path, mirror, use_labels=bool(self.G and self.G.c_dim), subset=subset, seed=seed)
+        real = self.open_images(path, mirror, use_labels=bool(self.G and self.G.c_dim), **chosen)
         progress = Progress(f"checking {real.name}", len(real), "img")
-        real.check(progress.update)
+        real.check(progress.update, remote=real.skip_bad)  # scores are of all images: they replace none
         progress.close()
+        if real.skipped and self.shards.first:
+            left_out = f"{len(real.skipped)} that cannot be read, such as {min(real.skipped)}"
+            print(f"note: {path}: left out as in training: {left_out}", file=sys.stderr)
         check_fit(path, (real.height, real.width, real.channels), real.labels, self.G)
         return real
 
@@ -90,11 +96,16 @@ class Session:
 
     def _build_evaluator(self) -> Evaluator:
         request, reference, real = self.request, self.reference, self.real
+        count, content = 0, ""  # without real images, an inception score needs none
+        if reference:
+            count, content = reference.real_count, reference.content
+        elif real:
+            count, content = len(real), real.content_hash()
         return Evaluator(
             request.names,
-            None if reference else lambda: self._read(real, range(len(real))),
-            reference.real_count if reference else len(real),
-            reference.content if reference else real.content_hash(),
+            (lambda: self._read(real, range(count))) if real else None,
+            count,
+            content,
             self.device,
             request.inception,
             request.seed,
@@ -105,6 +116,7 @@ class Session:
             workers=request.workers,
             shards=self.shards,
             reference_file=reference,
+            mirrored=bool(real and real.mirror),
         )
 
     # ---------------------------------------------------------------- evaluate

@@ -61,9 +61,8 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> bool
     elif run_dir.exists():  # stopped before anything was saved
         shutil.rmtree(run_dir)
     dataset.check()
-    evaluator = Evaluator(
-        list(config.metrics), lambda: evaluation_batches(dataset, 32), len(dataset), dataset.content_hash(), device
-    )
+    real = (lambda: evaluation_batches(dataset, 32), len(dataset), dataset.content_hash())
+    evaluator = Evaluator(list(config.metrics), *real, device, mirrored=dataset.mirror)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(options, config.to_json())
     if not train(config, dataset, state, run_dir, evaluator, device):  # a signal; the same command goes on from here

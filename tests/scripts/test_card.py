@@ -17,6 +17,7 @@ import train_style
 from networks.generator import Generator
 from networks.style_transfer.stylizer import load_stylizer
 from scripts import card, card_text
+from scripts.card_text import choose_snapshot
 from tests.commands.test_commands import NO_METRICS, SHORT
 from tests.conftest import ROOT
 from tests.training.run.test_start import call
@@ -61,6 +62,19 @@ def make_card(run, *words):
     printed = call(card.main, run, "--device", "cpu", *words)
     (path,) = re.findall(r"^Card: +(.*)$", printed, re.M)
     return printed, open(path, encoding="utf-8").read()
+
+
+def test_the_snapshot_is_the_best_by_any_distance(tmp_path):
+    """Of a Monge distance, too; path lengths are short where all images are one, so that none is chosen by them."""
+    for kimg in (1, 2, 3):
+        (tmp_path / f"network-snapshot-{kimg:06d}.safetensors").touch()
+    score(tmp_path, "ppl2_wend1k", 9, 3, 2, 1)
+    score(tmp_path, "pr1k", 0.1, 0.2, 0.9, 0.3)
+    path, why = choose_snapshot(RunRecords(tmp_path), None)
+    assert path.name == "network-snapshot-000003.safetensors" and why == "the newest; none was scored by a distance"
+    score(tmp_path, "mind1k_full-vgg16", 90, 5, 7, 6)
+    path, why = choose_snapshot(RunRecords(tmp_path), None)
+    assert path.name == "network-snapshot-000001.safetensors" and why == "the best of 3 by mind1k_full-vgg16"
 
 
 def pixels(path):

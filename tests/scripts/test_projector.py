@@ -1,15 +1,17 @@
 """The style that draws a picture is found again."""
 
+import click
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import calc_metrics
 import generate
 from networks.generator import Generator
 from networks.sampling import draw_seed, seed_styles
 from networks.style_transfer.vgg import load_vgg
-from scripts import projector
+from scripts import eval_style, projector
 from scripts.projector import SHOWN, perceptual, project, psnr, read_target
 from tests.training.run.test_start import call
 from torch_utils.checkpoint import save_snapshot
@@ -83,6 +85,15 @@ def test_command(tmp_path, G):
         call(projector.main, "--target", out, *words[2:], "--outdir", out)
 
 
+@pytest.mark.parametrize("main", [projector.main, eval_style.main, calc_metrics.main])
+def test_seeds_that_no_generator_takes(main):
+    (seed,) = (option for option in main.params if option.name == "seed")
+    assert seed.type.convert(str(2**32 - 1), seed, None) == 2**32 - 1
+    for number in ("99999999999999999999", str(2**32), "-1"):
+        with pytest.raises(click.BadParameter, match="is not in the range"):
+            seed.type.convert(number, seed, None)
+
+
 def test_targets_are_cropped_and_grey_where_the_network_is(tmp_path):
     Image.new("RGB", (40, 20), "red").save(tmp_path / "red.png")
     assert read_target(tmp_path / "red.png", Generator(16, img_channels=1, **SIZES)).shape == (1, 1, 16, 16)
@@ -107,6 +118,7 @@ def test_styles_are_saved_and_drawn_again(tmp_path, G):
         (["--seeds", "1", "--projected-w", file], "but not both"),
         (["--projected-w", file, "--trunc", 0.5], "--trunc: has no say in --projected-w"),
         (["--projected-w", file, "--class", 1], "--class: has no say"),
+        (["--seeds", "1", "--trunc-cutoff", 2], "--trunc-cutoff 2: has no say without --trunc, as a psi of 1"),
         (["--projected-w", file, "--show-kernels", tmp_path / "k.png"], "--show-kernels: found 2 styles, wanted one"),
     ):
         with pytest.raises(InputError, match=message):

@@ -89,6 +89,21 @@ def test_command(make_network, tmp_path, part):
     assert np.array_equal(one, table[32:48, 48:64]) and not np.array_equal(one, pixels(tmp_path / "alone" / "seed0005.png"))
 
 
+def test_random_noise_is_that_of_the_seeds(make_network, tmp_path):
+    """The same command draws the same pictures, and a head is what generate.py draws."""
+    network, _ = make_network()
+    words = ["--network", network, "--noise-mode", "random", "--device", "cpu"]
+    for name in ("a", "b"):
+        call(style_mixing.main, *words, "--rows", "3,5", "--cols", "0-1", "--outdir", tmp_path / name)
+        torch.manual_seed(99)  # whatever was drawn before
+    assert (tmp_path / "a" / "grid.png").read_bytes() == (tmp_path / "b" / "grid.png").read_bytes()
+    call(generate.main, *words, "--seeds", "0-5", "--outdir", tmp_path / "alone")
+    table = pixels(tmp_path / "a" / "grid.png")
+    for at, seed in (((0, 1), 0), ((0, 2), 1), ((1, 0), 3), ((2, 0), 5)):
+        cell = table[16 * at[0] : 16 * at[0] + 16, 16 * at[1] : 16 * at[1] + 16]
+        assert np.array_equal(cell, pixels(tmp_path / "alone" / f"seed{seed:04d}.png"))
+
+
 def test_what_has_no_parts(make_network, tmp_path):
     network, _ = make_network(modulation="demod")
     words = ["--network", network, "--rows", 0, "--cols", 1, "--outdir", tmp_path / "out", "--device", "cpu"]

@@ -80,4 +80,6 @@ def test_names_and_layers_that_there_are_not(make_network, tmp_path):  # noqa: F
             call(command, *words, *more, output, tmp_path / "x.jpg")
         with pytest.raises(InputError, match=f"^--trunc-cutoff 99: this network has {G.num_ws} layers$"):
             call(command, *words, *more, output, tmp_path / "x.png", "--trunc-cutoff", 99)
+        with pytest.raises(InputError, match="^--trunc-cutoff 2: has no say without --trunc, as a psi of 1 truncates nothing$"):
+            call(command, *words, *more, output, tmp_path / "x.png", "--trunc-cutoff", 2, "--trunc", "1")
     assert not list(tmp_path.glob("x.*"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch_utils.cli import duration
 from torch_utils.files import atomic_write
+from torch_utils.score_names import lower_is_better
 from training.run.report_curves import charts_of, sorted_means
 from training.run.report_pictures import embed, evenly
 from training.run.run_records import Notice, RunRecords, is_finite
@@ -140,8 +141,7 @@ def picture_section(figures: list[str], controls: str = "") -> str:
 def score_cells(records: list[dict], metric: str) -> list[str]:
     """Under SCORE_HEAD, but for its first: the last score, and the best."""
     last = records[-1]
-    pick = min if re.match("fid|fd|kid", metric) else max  # distances; of precision, coverage and the like more is better
-    best = pick(records, key=lambda record: record["value"])
+    best = (min if lower_is_better(metric) else max)(records, key=lambda record: record["value"])
     return [
         f"{last['value']:.4g}",
         "" if last["floor"] is None else f"{last['floor']:.4g}",

@@ -14,7 +14,7 @@ from metrics.density_coverage import density_coverage
 from metrics.detectors import load as load_module
 from metrics.detectors.base import Detector
 from metrics.evaluation import evaluator as evaluator_module
-from metrics.evaluation import reference
+from metrics.evaluation import real_images, reference
 from metrics.evaluation.baselines import blurred
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.metric_name import parse_metric
@@ -163,16 +163,16 @@ def test_a_subset_of_the_reals_is_the_start_of_a_seeded_permutation():
 @pytest.mark.parametrize(
     "count, full, reals, expected",
     [
-        (2000, True, 10_000, (10_000, 2000, 10_000)),
-        (2000, True, 3001, (3001, 1500, 3001)),
-        (2000, False, 10_000, (2000, 2000, 4000)),
-        (2000, False, 3000, (2000, 1500, 3000)),
-        (2000, False, 900, (900, 450, 900)),
+        (2000, True, 10_000, ((0, 10_000), (0, 2000), (2000, 10_000))),
+        (2000, True, 3001, ((0, 3001), (0, 1500), (1500, 3001))),
+        (2000, False, 10_000, ((0, 2000), (0, 2000), (2000, 4000))),
+        (2000, False, 3000, ((0, 2000), (0, 1500), (1500, 3000))),
+        (2000, False, 900, ((0, 900), (0, 450), (450, 900))),
     ],
 )
 def test_real_against_real_never_compares_an_image_with_itself(count, full, reals, expected):
     metric = parse_metric(f"fd{count // 1000}k{'_full' if full else ''}")
-    assert reference.splits(metric, reals) == expected
+    assert reference.sides(metric, real_images.RealImages(None, reals, "")) == tuple([part] for part in expected)
 
 
 def test_several_metrics_share_one_pass_and_agree_with_each_alone():

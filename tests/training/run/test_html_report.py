@@ -14,7 +14,7 @@ from PIL import Image
 
 from training.gan.config import TrainingConfig
 from training.run import report_pictures
-from training.run.html_report import write_html_report
+from training.run.html_report import score_cells, write_html_report
 
 METRIC = "fd1k_full-efficientnet_lite0"
 
@@ -271,6 +271,13 @@ def test_scores_have_the_time_of_training_and_one_value_each(run_dir):
     assert curve["value"] == [220, 180, 140, 150] and curve["seconds"] == [0, 46.5, 124, 124]
     left = found.curve("Normalized distance (untrained: 100 %)", METRIC)
     assert left["value"] == [1, 0.8, 0.6, 0.65]
+
+
+@pytest.mark.parametrize(
+    "metric, best", [("mind5k_full-vgg16", 150), ("ppl2_wend1k", 150), ("content_loss", 150), ("pr1k", 220)]
+)
+def test_the_best_score_is_the_least_of_distances_and_path_lengths(metric, best):
+    assert score_cells([score(0, 220), score(4, 150), score(8, 160)], metric)[-1].startswith(f"{best} at ")
 
 
 def test_warnings_of_the_log_stand_out(run_dir):
