@@ -69,8 +69,10 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     given = {name for name, value in options.items() if value not in (None, 0, False)}
     start = begin(TrainingConfig, lambda given: resolve_config(given, chosen), options, outdir, resume, chosen, snapshots=True)
     config: TrainingConfig = start.config
+    metrics = [parse_metric(name) for name in config.metrics]  # `InputError` for what is no metric
+    config = start.config = dataclasses.replace(config, metrics=tuple(dict.fromkeys(map(str, metrics))))  # in full, each once
     check_processes(config, chosen)
-    scored = max((parse_metric(name).count for name in config.metrics), default=0)  # `InputError` for what is no metric
+    scored = max((metric.count for metric in metrics), default=0)
     use_threads(config.threads)
 
     dataset = open_dataset(config)
@@ -80,7 +82,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
         config = start.config = dataclasses.replace(config, run=fingerprint(config, dataset.findings()["files"]))
     check_networks(config, dataset, chosen, start.run_dir if start.saved else None)
     state = build_state(config, dataset, torch.device("cpu"), start.run_dir if start.saved else None)
-    check_given(given, config, dataset, len(state.D.blocks))
+    check_given(given, config, dataset, state)
     notes = group_notes(config)
     if start.snapshot:
         notes.append(f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}")
@@ -145,8 +147,6 @@ def resolve_config(options: dict, device: torch.device) -> TrainingConfig:
     side = max(ImageDataset(options["data"], skip_bad=bool(options["skip_bad"])).resolution)
     cfg = options["cfg"] or auto_choice(device)
     values = resolve(cfg, side, options) | dict(cfg=cfg)
-    if values.get("aug") == "fixed":
-        values.setdefault("p", 0.2)
     return TrainingConfig.from_json(values)  # what could not be resumed does not start
 
 

@@ -24,7 +24,7 @@ from scripts.card_text import (
     options_in_words,
     pack,
     run_rows,
-    score_row,
+    score_rows,
     shorter,
     what_was_read,
     write_card,
@@ -61,7 +61,7 @@ def facts(records: RunRecords, network: Path, why: str, G: Generator) -> list[tu
         ("preset", of_preset),
         ("other options", beyond),
     ]
-    return table + [row for name, scored in records.scores.items() if (row := score_row(name, scored, network.name))]
+    return table + score_rows(records, network)
 
 
 def draw(G: Generator, count: int) -> torch.Tensor:

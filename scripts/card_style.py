@@ -7,7 +7,7 @@ from PIL import Image
 
 from networks.style_transfer.style_files import read_picture
 from networks.style_transfer.stylizer import Stylizer
-from scripts.card_text import in_words, options_in_words, run_rows, score_row, what_was_read
+from scripts.card_text import in_words, options_in_words, run_rows, score_rows, what_was_read
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.files import InputError
@@ -36,7 +36,7 @@ def facts(records: RunRecords, network: Path, why: str, stylizer: Stylizer) -> l
         ("preset", of_preset),
         ("other options", beyond),
     ]
-    return table + [row for name, scored in records.scores.items() if (row := score_row(name, scored, network.name))]
+    return table + score_rows(records, network)
 
 
 def pictures(records: RunRecords, stylizer: Stylizer, stem: Path) -> dict[Path, str]:

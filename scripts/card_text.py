@@ -41,15 +41,21 @@ def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]
         if path is None:
             raise InputError(f"--network {asked}: {records.run_dir} has no such snapshot")
         return path, "as asked for"
-    snapshots = {path.name: path for path in sorted(records.run_dir.glob(SNAPSHOTS))}
+    snapshots = sorted(records.run_dir.glob(SNAPSHOTS))
     if not snapshots:
         raise InputError(f"{records.run_dir}: found no network-snapshot-….safetensors")
     names = [*(records.options.get("metrics") or ()), *records.scores]
     for metric in (name for name in names if is_distance(str(name)) and name in records.scores):
-        if scored := [record for record in records.scores[metric] if record.get("snapshot") in snapshots]:
-            best = min(scored, key=lambda record: record["value"])
-            return snapshots[best["snapshot"]], f"the best of {len(scored)} by {metric}"
-    return list(snapshots.values())[-1], "the newest; none was scored by a distance"
+        if scored := [(record["value"], path) for path in snapshots if (record := record_of(records.scores[metric], path))]:
+            return min(scored)[1], f"the best of {len(scored)} by {metric}"
+    return snapshots[-1], "the newest; none was scored by a distance"
+
+
+def record_of(scored: list[dict], network: Path) -> dict | None:
+    """The record of this file, and not of one that it replaced: names have whole kimg, so two snapshots may share one."""
+    named = [record for record in scored if record.get("snapshot") == network.name]
+    nimg = read_snapshot(network, tensors=False).info.get("nimg", 0) if named else None
+    return next((record for record in named if record["nimg"] == nimg), None)
 
 
 def pack(source: Path, target: Path, network: torch.nn.Module) -> str:
@@ -119,11 +125,17 @@ def what_was_read(records: RunRecords, name: str) -> str:
     return re.sub(r", kept in memory [(].*?[)]", "", "; later ".join(records.said(name)))
 
 
-def score_row(metric: str, scored: list[dict], snapshot: str) -> tuple[str, str] | None:
-    """The record of this snapshot in words."""
-    record = next((record for record in scored if record.get("snapshot") == snapshot), None)
-    if record is None:
-        return None
+def score_rows(records: RunRecords, network: Path) -> list[tuple[str, str]]:
+    """Rows of a card with the scores of this network file, one for each metric."""
+    return [
+        (f"`{metric}`", _score_in_words(record, scored[0], records.start))
+        for metric, scored in records.scores.items()
+        if (record := record_of(scored, network))
+    ]
+
+
+def _score_in_words(record: dict, first: dict, start: str) -> str:
+    """`first`: the metric's first record; `start`: what a network of no images is."""
     parts = {name: record[name] for name in ("precision", "recall", "density", "coverage") if name in record}
     words = ", ".join(f"{name} {value:.3g}" for name, value in parts.items()) or f"{record['value']:.4g}"
     if record.get("interval"):
@@ -135,11 +147,11 @@ def score_row(metric: str, scored: list[dict], snapshot: str) -> tuple[str, str]
         words += f"; real vs. real {record['floor']:.4g}"
     if record.get("floor_counts"):
         words += " ({} against {})".format(*record["floor_counts"])
-    if (first := scored[0])["nimg"] == 0 and not parts:
-        words += f"; untrained {first['value']:.4g}"
+    if first["nimg"] == 0 and not parts:
+        words += f"; {start} {first['value']:.4g}"
     if record["way_left"] is not None:
         words += f"; **normalized {record['way_left']:.2f}** (1: untrained, 0: as good as real images)"
-    return f"`{metric}`", words
+    return words
 
 
 def records_text(table: list[tuple[str, str]], commands: list[str]) -> str:

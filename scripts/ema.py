@@ -42,10 +42,11 @@ def rebuild(run_dir: Path, width: float) -> tuple[Generator, float]:
         coefficients, missed = fit(times, widths, times[-1], width)
     except ValueError as error:
         raise InputError(f"{run_dir / EMA}: {error}") from None
-    G = load_generator(files[-1])  # with its buffers, which are not averaged
+    G = load_generator(files[-1])  # with its buffers, which are not averaged, and as far as it has grown
     total = [parameter.zero_() for parameter in G.parameters()]
     for file, coefficient in zip(files, coefficients):
         part = load_generator(file)
+        part.growth = G.growth  # weights of levels that were not in use are there all the same
         if part.config != G.config:
             raise InputError(f"{file}: found another network than in {files[-1].name}")
         torch._foreach_add_(total, list(part.parameters()), alpha=float(coefficient))

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts import card, card_style
-from scripts.card_text import choose_snapshot, records_text
+from scripts.card_text import choose_snapshot, record_of, records_text
 from torch_utils.archive import open_images
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import command, run
@@ -114,8 +114,7 @@ def words_of_records(shared: Any, records: RunRecords, path: Path, why: str, ste
     else:
         table = card_style.facts(records, path, why, shared)
         shared.pictures = card_style.pictures(records, shared, stem)
-    scored = {name: next((r for r in rows if r.get("snapshot") == path.name), None) for name, rows in records.scores.items()}
-    scores = [(name, record["value"]) for name, record in scored.items() if record]
+    scores = [(name, record["value"]) for name, scored in records.scores.items() if (record := record_of(scored, path))]
     return dict(text=records_text(table, records.said("Command line")), scores=scores)
 
 

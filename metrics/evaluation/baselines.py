@@ -24,7 +24,7 @@ def blurred(batches: Iterable[torch.Tensor], size: int = 8) -> Iterator[torch.Te
 
 
 def untrained(G: Generator, seed: int) -> Generator:
-    """The generator from which a training run with this seed started."""
+    """The generator from which a training run with this seed starts, if it starts from no other network."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix("weights", seed))
         new = Generator(**G.config).eval().requires_grad_(False)
@@ -32,7 +32,8 @@ def untrained(G: Generator, seed: int) -> Generator:
 
 
 def recorded_untrained(run_dir: Path, record: dict) -> dict | None:
-    """The score of the untrained generator in the run's own records, if it was measured in the same way as `record`."""
+    """The score at the start in the records of a run that began with an untrained generator, if it was measured in the same way
+    as `record`."""
     same = ("metric", "generated", "real", "floor", "detector_hash", "resizing")
     for earlier in read_jsonl(run_dir / f"metric-{record['metric']}.jsonl"):
         if earlier.get("nimg") == 0 and all(earlier.get(key) == record[key] for key in same):

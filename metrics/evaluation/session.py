@@ -147,8 +147,9 @@ class Session:
         return records, [path_record(metric, self.G, self.perceptual, **draw) for metric in self.request.path_lengths]
 
     def _evaluate_untrained(self, records: list[dict]) -> list[dict]:
-        """From the run's own records, or else measured."""
-        recorded = self.shards.from_first([recorded_untrained(self.network.parent, record) for record in records])
+        """From the run's own records, or else measured. A run that began from a network has no such record."""
+        find = lambda record: None if self.training.get("warm_start") else recorded_untrained(self.network.parent, record)
+        recorded = self.shards.from_first([find(record) for record in records])
         return recorded if all(recorded) else self.evaluator(self._drawn_by(untrained(self.G, self.training.get("seed", 0))))
 
     def _drawn_by(self, G: Generator) -> Fakes:

@@ -1,6 +1,5 @@
 """What the ablation keeps of each run, and the page that is made from these records."""
 
-import itertools
 import math
 import statistics
 from pathlib import Path
@@ -119,7 +118,8 @@ def colours_of(rows: list[str]) -> dict[str, tuple[float, ...]]:
     for row in rows:
         groups.setdefault(row.split(",")[0], []).append(row)
     found = {}
-    for hue, group in zip(itertools.cycle(colormaps["tab10"].colors), groups.values()):
+    for number, group in enumerate(groups.values()):
+        hue = colormaps["tab10"](number % 10)[:3]
         for i, row in enumerate(group):
             white = 0.75 * i / len(group)
             found[row] = tuple(white + (1 - white) * channel for channel in hue)

@@ -301,6 +301,8 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
         ("--grow 1 --grow-from 64", "--grow-from 64: the images have 16 pixels a side"),
         ("--modulation none --style-mixing 0.9", "--style-mixing has no say without a style for each layer"),
         ("--ramp-kimg 3", "--ramp-kimg has no say without an option that ends in -end"),
+        ("--lr-end 1 --ramp-kimg 3", "--ramp-kimg has no say without an option that ends in -end"),
+        ("--freezed 1", "--freezed 1: the discriminator is new, and has learned nothing that could be kept"),
         ("--freezed 1000", "--freezed 1000: for these images the discriminator has 2 blocks"),
         ("--hours nan", "nan is not a number up to"),
         ("--tick nan", "nan is not a number up to"),

@@ -141,6 +141,21 @@ def test_which_network(make_run, tmp_path, monkeypatch):
         make_card(tmp_path / "none")
 
 
+def test_a_score_of_a_snapshot_that_was_replaced_counts_no_more(make_run):
+    """Of two snapshots in one kimg the later one has the file, and the former's score is not of it."""
+    run = make_run()
+    records = [dict(nimg=nimg, snapshot=f"network-snapshot-{nimg // 1000:06d}.safetensors") for nimg in (8, 16, 1000, 2000)]
+    values = (20.0, 90.0, 60.0, 70.0)
+    (run / f"metric-{FD}.jsonl").write_text("".join(json.dumps(r | dict(value=v)) + "\n" for r, v in zip(records, values)))
+    path, why = card_text.choose_snapshot(RunRecords(run), None)
+    assert path.name == "network-snapshot-000001.safetensors" and why == f"the best of 3 by {FD}"
+    shared = run / "network-snapshot-000000.safetensors"
+    assert card_text.score_rows(RunRecords(run), shared) == [(f"`{FD}`", "90")]
+    (run / f"metric-{FD}.jsonl").write_text(json.dumps(records[0] | dict(value=20.0)) + "\n")
+    assert card_text.score_rows(RunRecords(run), shared) == []
+    assert card_text.choose_snapshot(RunRecords(run), None)[1].startswith("the newest")
+
+
 def test_packed_in_half_precision(make_run, tmp_path, monkeypatch):
     run, file = make_run(labels=3), tmp_path / "packed" / "clothes16.safetensors"
     printed, text = make_card(run, "--pack", file, "--out", tmp_path / "card")

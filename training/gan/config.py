@@ -1,5 +1,6 @@
 """The configuration of a generator's training run: one field for each option."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, get_args
@@ -12,7 +13,7 @@ from torch_utils.precision import PRECISIONS
 from training.gan.augment import AUGPIPES
 from training.gan.losses import LOSSES
 from training.gan.names_elsewhere import CONFIGS
-from training.gan.presets import AUTO, LOSS_SETTINGS, PRESETS
+from training.gan.presets import AUTO, FIXED_P, LOSS_SETTINGS, PRESETS
 from training.run.options import (
     AUGMENTATION,
     DATA,
@@ -21,6 +22,7 @@ from training.run.options import (
     RECIPE,
     REQUIRED,
     RUN,
+    SIDES,
     RunConfig,
     number_format,
     option,
@@ -106,7 +108,7 @@ class TrainingConfig(RunConfig):
     style_mixing: float = option(
         0.0, RECIPE, "share of images with two styles; StyleGAN2 has 0.9", min=0, max=1, shown="by preset and loss"
     )
-    freezed: int = option(0, NETWORKS, "blocks of the discriminator, from the image on, that do not learn", min=0)
+    freezed: int = option(0, NETWORKS, "blocks of a resumed run's discriminator, from the image on, that learn no more", min=0)
     ema_kimg: float = option(10, None, "half-life of the averaged generator", min=0)
     ema_rampup: float = option(0.05, None, "the half-life is at most this part of the images seen", min=0)
 
@@ -152,13 +154,26 @@ class TrainingConfig(RunConfig):
     )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
+    warm_start: bool = option(False, None, "begun from a network, by --resume SNAPSHOT")
 
     BEFORE = {"padding": "replicate"}
     FOR_CPUS = "small"
 
+    def going_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """With another loss or augmentation, what is its default, in place of what was that of the former."""
+        before = _defaults_by_choice(self.cfg, self.loss, self.aug)
+        after = _defaults_by_choice(self.cfg, given.get("loss", self.loss), given.get("aug", self.aug))
+        return {name: value for name, value in after.items() if getattr(self, name) == before[name]}
+
+
+def _defaults_by_choice(cfg: str, loss: str, aug: str) -> dict[str, Any]:
+    """The options of a new run that depend on its loss and augmentation; none of them goes by the size of its images."""
+    values = resolve(cfg, SIDES[0], dict(loss=loss, aug=aug))
+    return {name: values.get(name, getattr(TrainingConfig, name)) for name in (*LOSS_SETTINGS[loss], "p")}
+
 
 def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:
-    """Options given, over the preset for images with this longer side, over what goes with the loss.
+    """Options given, over the preset for images with this longer side, over what goes with the loss and --aug fixed.
 
     `InputError` for options that the modulation has not.
     """
@@ -171,4 +186,6 @@ def resolve(cfg: str, side: int, given: dict[str, Any]) -> dict[str, Any]:
     if given.get("modulation_options"):
         values["modulation_options"] = options | given["modulation_options"]
         check_options(values.get("modulation", TrainingConfig.modulation), given["modulation_options"])
+    if values.get("aug") == "fixed":
+        values.setdefault("p", FIXED_P)
     return LOSS_SETTINGS[values.get("loss", TrainingConfig.loss)] | values

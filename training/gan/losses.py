@@ -1,5 +1,7 @@
 """Adversarial losses and penalties: pure functions of logits and images, each with its paper."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -50,7 +52,8 @@ def path_lengths(images: torch.Tensor, ws: torch.Tensor, direction: torch.Tensor
     `direction` is y [N, C, H, W], white noise divided by √(H·W) (Karras et al. 2020, section 3.2, equation 4). -> [N].
     """
     (gradient,) = torch.autograd.grad((images * direction).sum(), ws, create_graph=True)
-    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    # Where nothing depends on w, as at first with identity=1: the norm's derivative at 0 is 0, that of a root is infinite
+    return torch.linalg.vector_norm(gradient, dim=(1, 2)) / math.sqrt(ws.shape[1])
 
 
 def path_penalty(lengths: torch.Tensor, mean: float) -> torch.Tensor:

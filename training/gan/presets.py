@@ -12,6 +12,7 @@ LOSS_SETTINGS: dict[str, dict[str, Any]] = {
     "relativistic": dict(pl_weight=0.0, style_mixing=0.0, target=0.77),
     "logistic": dict(pl_weight=2.0, style_mixing=0.9, target=0.6),  # StyleGAN2 (Karras et al. 2020, appendix B)
 }
+FIXED_P = 0.2  # of --aug fixed, likewise
 
 
 def auto_choice(device: torch.device) -> str:

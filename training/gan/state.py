@@ -92,7 +92,8 @@ class TrainingState(SavedState):
 
     def grow(self, growth: float | None) -> None:
         """Use the networks up to this level, see `training.gan.growth`."""
-        self.G.growth = self.ema.growth = self.D.growth = growth
+        for network in (self.G, self.D, self.ema, *self.averages):
+            network.growth = growth
 
     def follow(self, config: TrainingConfig) -> None:
         """Use its learning rates, beta2 and fixed p from the next step on, see `training.gan.schedule`."""

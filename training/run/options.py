@@ -80,6 +80,7 @@ class RunConfig:
     save_every: float
     run: str
     track: str
+    warm_start: bool = False  # begun from a network, so that its first scores are not those of an untrained one
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -90,6 +91,10 @@ class RunConfig:
         """What to do on a CPU that is too slow for this run."""
         fewer = "fewer --kimg, or a GPU"
         return fewer if self.cfg == self.FOR_CPUS else f"--cfg {self.FOR_CPUS} is made for CPUs; or {fewer}"
+
+    def going_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Further options that change where those `given` change in a run that goes on."""
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}

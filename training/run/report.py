@@ -39,7 +39,7 @@ class Reporter:
     # What each kind of training run implements
 
     def first_pictures(self) -> None:
-        """Of the data, and of the untrained network: REALS, FAKES_INIT."""
+        """Of the data, and of the network at the start: REALS, FAKES_INIT."""
         raise NotImplementedError
 
     def pictures(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Reporter:
 
     @float32()
     def begin(self) -> None:
-        """Before the first step; of a new run, what the data look like and where the untrained network stands."""
+        """Before the first step; of a new run, what the data look like and where the network stands at the start."""
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
             if self.state.nimg == self.state.snapshot_nimg and self._unscored():  # it ended while the last one was scored
@@ -144,14 +144,19 @@ class Reporter:
         """Evaluate, and log each score beside that of real images, and as a normalized distance."""
         for result in self.scores() or ():
             name, value, real_vs_real = result["metric"], result["value"], result["floor"]
-            first = self.state.first_scores.setdefault(name, value)
-            left = normalized_distance(value, real_vs_real, first)
+            if not self.state.nimg:
+                self.state.first_scores[name] = value
+            first = self.state.first_scores.get(name)  # None: the metric was added by a resume
+            known = first is not None and not self.config.warm_start
+            left = normalized_distance(value, real_vs_real, first) if known else None
             self.records.write(metric_file(name), dict(nimg=self.state.nimg, snapshot=snapshot) | result | dict(way_left=left))
             line = f"{name} {value:.4g} at {self.state.nimg / 1000:.1f} kimg"
             if real_vs_real is not None:
                 line += f"; real vs. real {real_vs_real:.4g} ({result['floor_counts'][0]} against {result['floor_counts'][1]})"
             if snapshot and left is not None:
                 line += f"; untrained {first:.4g}; normalized {left:.2f} (1: untrained, 0: as good as real images)"
+            elif snapshot and first is not None and self.config.warm_start:
+                line += f"; at the start {first:.4g}"
             self.log(line)
 
     def _unscored(self) -> bool:

@@ -27,10 +27,11 @@ class RunRecords:
     def __post_init__(self):
         self.options = read_options(self.run_dir)
         self.stats = read_records(self.run_dir / "stats.jsonl")
-        self.scores = read_scores(self.run_dir)
+        self.start = "at the start" if self.options.get("warm_start") is True else "untrained"  # network, of no images
+        self.scores = read_scores(self.run_dir, self.start == "untrained")
         lengths = [records[-1]["nimg"] for records in [self.stats, *self.scores.values()] if records]
         self.nimg: float | None = max(lengths, default=None)
-        self.grids = list_grids(self.run_dir, self.nimg)
+        self.grids = list_grids(self.run_dir, self.nimg, self.start)
         self.reals = self.run_dir / "reals.png"
         self._log = _lines(self.run_dir / "log.txt")
         self.notices = logged_notices(self._log) + not_finite(self.stats)
@@ -73,33 +74,35 @@ def read_records(path: Path) -> list[dict]:
     return [records[nimg] for nimg in sorted(records)]
 
 
-def read_scores(run_dir: Path) -> dict[str, list[dict]]:
-    """Records by metric, each with a `way_left`, which is None where it is not known."""
+def read_scores(run_dir: Path, untrained: bool = True) -> dict[str, list[dict]]:
+    """Records by metric, each with a `way_left`: None where the metric has no score of an `untrained` network."""
     scores = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
         records = [record for record in read_records(path) if is_finite(record.get("value"))]
+        known = untrained and bool(records) and records[0]["nimg"] == 0
         for record in records:
             record["floor"] = record["floor"] if is_finite(record.get("floor")) else None
-            if not is_finite(record.get("way_left")):
-                first = records[0]
-                known = first["nimg"] == 0
-                record["way_left"] = normalized_distance(record["value"], record["floor"], first["value"]) if known else None
+            if not known:
+                record["way_left"] = None
+            elif not is_finite(record.get("way_left")):
+                record["way_left"] = normalized_distance(record["value"], record["floor"], records[0]["value"])
         if records:
             scores[path.stem.removeprefix("metric-")] = records
     return scores
 
 
-def list_grids(run_dir: Path, nimg: float | None) -> list[Grid]:
-    """In the order of time, up to `nimg` images: later ones are of a future that a resume has undone."""
+def list_grids(run_dir: Path, nimg: float | None, start: str = "untrained") -> list[Grid]:
+    """In the order of time, up to `nimg` images: later ones are of a future that a resume has undone. `start`: label of the
+    picture before training."""
     grids = []
     for path in run_dir.glob("fakes*.png"):
         if path.name == "fakes_init.png":
-            grids.append((0, "untrained", path))
+            grids.append((0, start, path))
         elif match := re.fullmatch(r"fakes(\d{1,9})\.png", path.name):
             kimg = int(match[1])
             if nimg is None or 1000 * kimg <= nimg:
                 grids.append((kimg, f"{kimg} kimg", path))
-    return sorted(grids, key=lambda grid: (grid[0], grid[1] != "untrained"))
+    return sorted(grids, key=lambda grid: (grid[0], grid[1] != start))
 
 
 def logged_notices(log: list[str]) -> list[Notice]:

@@ -50,7 +50,7 @@ class SavedState:
         self.snapshot_nimg = -1  # images seen at the last snapshot
         self.means = Means()  # of the tick that is under way
         self.seconds = 0.0  # of training, evaluation not counted
-        self.first_scores: dict[str, float] = {}  # metric -> score of the untrained network
+        self.first_scores: dict[str, float] = {}  # metric -> score at the start, of the metrics that were scored there
 
     def state_dict(self) -> dict:
         """Of tensors and plain values."""

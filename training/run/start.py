@@ -27,11 +27,12 @@ from torch_utils.stats import Log
 from torch_utils.tensor_file import digest
 from torch_utils.tracking import require_tracker
 from training.run.health import Diverged
-from training.run.options import RunConfig
+from training.run.options import RunConfig, options_of
 from training.run.saved_state import SavedState
 
-# How long, how chatty and how greedy a run is, and how many processes share it.
-FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "gpus", "batch_gpu", "track", "run"}
+# How long, how chatty and how greedy a run is, how many processes share it, and what is not asked for but recorded.
+RECORDED = {"run", "warm_start"}
+FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "gpus", "batch_gpu", "track", *RECORDED}
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named
 Config = TypeVar("Config", bound=RunConfig)
@@ -64,13 +65,16 @@ def begin(
         config = restore(kind, run_dir, {k: v for k, v in options.items() if v is not None and k not in undecided})
     else:
         config = resolve(options)
+    if snapshot:
+        config = dataclasses.replace(config, warm_start=True)
     if resume == "auto":
         run_dir = find_run(outdir, config, undecided)
     require_tracker(config.track)
     saved = run_dir is not None and (resume != "auto" or bool(states(run_dir)))
     if saved:  # a run that goes on keeps what it has, on whatever machine
         stored = stored_options(kind, run_dir)
-        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in {"run", *undecided}})
+        kept = (RECORDED | undecided) & set(options_of(kind))
+        config = dataclasses.replace(config, **{name: getattr(stored, name) for name in kept})
         why = "as the run was begun" if "precision" in undecided else ""
     return Start(config, why, run_dir, saved, snapshot, resume)
 
@@ -112,13 +116,13 @@ def stored_options(kind: type[Config], run_dir: Path) -> Config:
 
 
 def restore(kind: type[RunConfig], run_dir: Path, given: dict) -> RunConfig:
-    """The options of an earlier run, but for those given now."""
+    """The options of an earlier run, but for those given now, and for what goes with them."""
     stored = stored_options(kind, run_dir)
     if given.get("cfg", stored.cfg) != stored.cfg:
         raise InputError(f"--cfg {given['cfg']}: presets are for new runs; {run_dir} was begun with {stored.cfg}")
     values = stored.to_json()
     tables = {name: values[name] | value for name, value in given.items() if isinstance(value, dict) and values[name]}
-    return kind.from_json(values | given | tables)
+    return kind.from_json(values | stored.going_with(given) | given | tables)
 
 
 def find_run(outdir: Path, config: RunConfig, undecided: Container[str] = ()) -> Path | None:

@@ -10,7 +10,8 @@ from torch_utils.cli import NAMED_VALUES
 from torch_utils.files import InputError, read_json, write_json
 from training.gan.config import TrainingConfig, resolve
 from training.gan.contradictions import group_notes
-from training.run.options import GROUPS, options_of
+from training.gan.presets import PRESETS
+from training.run.options import GROUPS, SIDES, options_of
 from training.run.start import restore
 from training.style_transfer.config import StyleConfig
 
@@ -164,6 +165,37 @@ def test_a_resumed_run_has_its_other_options_still(tmp_path):
     assert restore(TrainingConfig, tmp_path, dict(modulation_options=dict(identity=0.5))).modulation_options == dict(
         demodulate=True, kernel_size=1, identity=0.5
     )
+
+
+def defaults(cfg="auto", side=64, **given):
+    """Of a new run."""
+    return TrainingConfig(data="x", **resolve(cfg, side, given) | dict(cfg=cfg))
+
+
+@pytest.mark.parametrize("cfg", PRESETS)
+@pytest.mark.parametrize("before", [dict(), dict(aug="ada"), dict(aug="fixed", loss="logistic")])
+@pytest.mark.parametrize("given", [dict(aug="fixed"), dict(aug="noaug"), dict(loss="logistic"), dict(loss="relativistic")])
+def test_defaults_that_go_with_a_choice_are_those_of_a_new_run(tmp_path, cfg, before, given):
+    for side in SIDES:
+        write_json(tmp_path / "training_options.json", defaults(cfg, side, **before).to_json())
+        assert restore(TrainingConfig, tmp_path, given) == defaults(cfg, side, **before | given)
+
+
+@pytest.mark.parametrize(
+    "before, given, wanted",
+    [
+        (dict(), dict(aug="fixed"), dict(p=0.2)),
+        (dict(), dict(aug="fixed", p=0.5), dict(p=0.5)),
+        (dict(aug="fixed", p=0.5), dict(aug="fixed", kimg=3.0), dict(p=0.5)),
+        (dict(aug="fixed"), dict(aug="ada"), dict(p=0.0, target=0.77)),
+        (dict(aug="ada", target=0.5), dict(loss="logistic"), dict(target=0.5, pl_weight=2.0, style_mixing=0.9)),
+        (dict(aug="ada"), dict(loss="logistic", pl_weight=0.0), dict(target=0.6, pl_weight=0.0, style_mixing=0.9)),
+    ],
+)
+def test_what_was_chosen_is_kept_whatever_it_goes_with(tmp_path, before, given, wanted):
+    write_json(tmp_path / "training_options.json", defaults(**before).to_json())
+    config = restore(TrainingConfig, tmp_path, given)
+    assert {name: getattr(config, name) for name in wanted} == wanted
 
 
 def test_errors_are_one_line_that_a_terminal_can_show():

@@ -10,7 +10,7 @@ from scripts.ema import TRIED, choose, rebuild
 from tests.training.gan.test_training import CPU, assert_same, make
 from torch_utils.checkpoint import load_generator
 from torch_utils.files import TEMPORARY, InputError
-from torch_utils.run_dir import averages, only_trainer
+from torch_utils.run_dir import EMA, averages, only_trainer
 from training.gan.ema import update_power_average
 from training.gan.ema_profile import MAX_WIDTH, WIDTHS, exponent, fit, inner_product, kept
 from training.gan.loop import train
@@ -162,6 +162,18 @@ def test_rebuilt_networks(trained):
         with pytest.raises(InputError, match=f"ema: .*{message}"):
             rebuild(run_dir, 0.08)
         other = strange
+
+
+def test_averages_know_how_far_the_networks_have_grown(trained):
+    growing = dict(grow=True, grow_from=8, grow_kimg=0.012)
+    _, run_dir = trained("run", 0.040, **growing)
+    grown = [load_generator(path).growth for _, width, path in averages(run_dir) if width == WIDTHS[0]]
+    assert grown == [1.0, pytest.approx(1.0), pytest.approx(1 + 8 / 12), None, None]
+    assert rebuild(run_dir, 0.08)[0].growth is None
+    for path in (run_dir / EMA).glob("*"):
+        if int(path.name[:10]) > 24:
+            path.unlink()
+    assert rebuild(run_dir, 0.08)[0].growth == pytest.approx(1 + 8 / 12)
 
 
 def test_the_best_width_is_chosen(trained, capsys):

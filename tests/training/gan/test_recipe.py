@@ -90,6 +90,21 @@ def test_path_lengths_differ_through_the_generator():
     assert all(p.grad is not None for name, p in state.G.named_parameters() if "modulation" in name and "bias" not in name)
 
 
+def test_path_lengths_where_nothing_depends_on_w():
+    """A root has an infinite derivative at 0, and 0 · ∞ is NaN."""
+    weight = torch.zeros(5, 12, requires_grad=True)
+    ws = torch.randn(3, 2, 5, requires_grad=True)
+    lengths = path_lengths((ws.sum(1) @ weight).view(3, 3, 2, 2), ws, torch.randn(3, 3, 2, 2))
+    path_penalty(lengths, 1.0).backward()
+    assert torch.equal(lengths, torch.zeros(3)) and torch.equal(weight.grad, torch.zeros(5, 12))
+
+
+def test_kernels_that_begin_as_the_identity_learn_with_path_lengths():
+    recipe = dict(loss="logistic", pl_weight=2.0, style_mixing=0.9, modulation_options=dict(identity=1.0))
+    flat, means, _ = after(steps=5, **recipe)
+    assert all(values.isfinite().all() for values in flat.values()) and means["path_length"] > 0
+
+
 # ---------------------------------------------------------------- every option of the recipe does something
 
 EFFECTS = {

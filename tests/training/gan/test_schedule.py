@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from tests.training.gan.test_training import CPU, assert_same, make
+from torch_utils.files import write_json
+from torch_utils.run_dir import OPTIONS
 from torch_utils.stats import read_jsonl
 from training.gan.config import TrainingConfig
 from training.gan.loop import train
 from training.gan.schedule import inverse_sqrt, scheduled, warmup
 from training.run.schedule import cosine
+from training.run.start import restore
 
 MOVING = dict(
     lr_warmup_kimg=0.008,
@@ -99,6 +102,18 @@ def test_resume_is_bit_for_bit(image_folder, tmp_path):
     assert_same(whole, run(folder, tmp_path / "parts", 0.032, state=True, **MOVING))
     one, other = (read_jsonl(tmp_path / name / "stats.jsonl") for name in ("whole", "parts"))
     assert [r["gamma"] for r in one] == [r["gamma"] for r in other] and one[0]["gamma"] > one[-1]["gamma"]
+
+
+def test_p_that_ada_has_found_ends_with_it(image_folder, tmp_path):
+    folder = image_folder()
+    config, dataset, state = make(folder, aug="ada", target=-1.0, ada_kimg=0.1, kimg=0.032)
+    train(config, dataset, state, tmp_path, None, CPU)
+    assert state.strength.p > 0
+    write_json(tmp_path / OPTIONS, config.to_json())
+    fixed = restore(TrainingConfig, tmp_path, dict(aug="fixed", kimg=0.036))
+    state.load(tmp_path)
+    train(fixed, dataset, state, tmp_path, None, CPU)
+    assert state.strength.p == fixed.p == 0.2
 
 
 def test_a_fixed_p_is_that_of_the_options(image_folder):

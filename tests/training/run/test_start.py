@@ -1,6 +1,7 @@
 """How a run starts: what --resume may be, in which directory, what is said of it and what it will take."""
 
 import contextlib
+import shutil
 
 import pytest
 import torch
@@ -70,6 +71,25 @@ def test_options_given_again_are_accepted(arguments, tmp_path):
         call(train.main, *arguments, "--resume", run_dir, "--cfg", "cifar", "-n")
     with pytest.raises(InputError, match="options: found beta2|batch"):
         call(train.main, *arguments, "--resume", run_dir, "--batch", 5, "--gpus", 2, "-n")
+
+
+def test_a_ramp_may_end_at_1(arguments):
+    for words in (["--gamma-end", 1], ["--aug", "fixed", "--p-end", 1]):
+        assert '"ramp_kimg": 3.0' in call(train.main, *arguments, "--ramp-kimg", 3, *words, "-n")
+
+
+def test_a_trained_discriminator_is_frozen_and_no_other(arguments, image_folder, tmp_path):
+    call(train.main, *arguments)
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    for new in ([], ["--resume", run_dir / "network-snapshot-000000.safetensors"]):
+        with pytest.raises(InputError, match="--freezed 1: the discriminator is new, .* copy its run directory"):
+            call(train.main, *arguments, "--freezed", 1, *new)
+    copy, others = shutil.copytree(run_dir, tmp_path / "fine-tuned"), image_folder(6, name="others")
+    call(train.main, "--outdir", tmp_path / "runs", "--resume", copy, "--data", others, "--freezed", 1, "--kimg", 0.04)
+    before, after = (torch.load(path / STATE)["D"] for path in (run_dir, copy))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    frozen = {name for name in before if name.startswith(("from_rgb", "blocks.0"))}
+    assert moved and frozen and not moved & frozen
 
 
 def test_auto_says_which_preset_it_is_on_this_machine(arguments):
