@@ -79,7 +79,7 @@ def test_study_runs_resumes_and_writes(image_folder, tmp_path, monkeypatch):
     tiny = PRESETS["tiny"]
     small = dict(channel_base=128, channel_max=16, d_channel_base=128, z_dim=8, style_depth=2, batch=20)
     score = dict(metric=tiny(16)["metrics"][0], value=3.0, floor=1.0, floor_counts=[4, 4])
-    monkeypatch.setattr(study, "Evaluator", lambda *_: lambda fakes: [dict(score)])
+    monkeypatch.setattr(study, "Evaluator", lambda *_, **__: lambda fakes: [dict(score)])
     monkeypatch.setitem(PRESETS, "tiny", lambda side: tiny(side) | small)
     monkeypatch.setattr(study, "TABLES", {"noise": study.TABLES["noise"]})
     records = tmp_path / "ablation.jsonl"
@@ -134,7 +134,7 @@ def test_seconds_are_at_the_fastest_pace_of_each_size_of_images():
 
 
 def test_a_study_that_is_stopped_writes_no_record(image_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "Evaluator", lambda *_: None)
+    monkeypatch.setattr(study, "Evaluator", lambda *_, **__: None)
     monkeypatch.setattr(study, "train", lambda *_: False)  # as after SIGTERM
     arguments = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
     arguments += ["--records", tmp_path / "ablation.jsonl"]
