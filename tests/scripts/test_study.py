@@ -154,7 +154,7 @@ def small_study(image_folder, tmp_path, monkeypatch):
         numbers = dict(floor=1.0, floor_counts=[4, 4], precision=0.5, recall=0.25)
         return [dict(metric=metric, value=30.0 - next(made) / 10) | numbers for metric in METRICS]
 
-    monkeypatch.setattr(ablation, "Evaluator", lambda *_: scores)
+    monkeypatch.setattr(ablation, "Evaluator", lambda *_, **__: scores)
     monkeypatch.setitem(PRESETS, "small", lambda side: preset(side) | narrow)
     fixed = ["--data", image_folder(8, 16), "--outdir", tmp_path / "runs", "--docs", tmp_path / "docs", "--device", "cpu"]
     fixed += [
