@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from networks.style_transfer.feature_losses import CONTENT_LOSSES, STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, STATISTICS, TRANSFERS
 from networks.style_transfer.peers import DEFAULT_STEPS, PEERS
@@ -63,7 +65,13 @@ def small_preset() -> dict[str, Any]:
     )
 
 
+AUTO = "auto"
 PRESETS = {"paper": paper_preset, "small": small_preset}
+
+
+def auto_choice(device: torch.device) -> str:
+    """The preset that `--cfg auto` stands for: the paper's would take a CPU months."""
+    return "paper" if device.type == "cuda" else "small"
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,11 @@ class StyleConfig(RunConfig):
     track: str = tracker()
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     cfg: str = option(
-        "paper", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
+        "paper",
+        RUN,
+        "preset, which the other options override; --cfg NAME --help shows its numbers",
+        choices=PRESETS,
+        auto=AUTO,
     )
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
 
