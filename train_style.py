@@ -9,7 +9,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-import click
 import torch
 
 from networks.style_transfer.network import PAPER_STYLE_SIDE
@@ -23,7 +22,7 @@ from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import only_trainer
 from training.image_memory import in_words
-from training.run.options import config_options, run_options
+from training.run.options import config_options, length_option, run_options
 from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 from training.style_transfer.augment_styles import augment_style
 from training.style_transfer.budget import check_network
@@ -35,16 +34,18 @@ from training.style_transfer.state import build_state
 
 
 @command()
-@run_options
 @config_options(StyleConfig, lambda cfg, side: PRESETS[cfg](), PRESETS)
-@click.option("--resume", metavar="RUN_DIR|auto", help="continue a run; auto: the last run like this")
+@length_option("--resume", metavar="RUN_DIR|auto", help="continue a run; auto: the last run like this")
+@run_options
 def main(outdir, resume, device, desc, dry_run, **options):
     """Train a style transfer on a folder or zip of contents and one of styles.
 
     Makes OUTDIR/00000-<content>-<style>-…/ with snapshots, pictures, statistics and held-out losses. To go on after an
     interruption, run the same command with --resume auto.
 
-    Example: train_style.py --outdir runs --content photos --style paintings --cfg small
+    \b
+    Example:
+      python train_style.py --outdir runs --content photos/ --style paintings/ --cfg small
     """
     torchrun.check_alone("the training of a style transfer")
     chosen = choose_device(device)

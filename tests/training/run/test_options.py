@@ -14,7 +14,7 @@ from scripts import dataset_tool
 from training.gan.config import TrainingConfig, resolve
 from training.gan.names_elsewhere import HINTS
 from training.gan.state import TrainingState
-from training.run.options import GROUPS, options_of
+from training.run.options import DATA, GROUPS, LENGTH, options_of
 from training.style_transfer.config import StyleConfig
 
 NEEDED = {train.main: ["--outdir", "o", "--data", "x"], train_style.main: ["--outdir", "o", "--content", "x", "--style", "y"]}
@@ -38,6 +38,10 @@ def test_help_has_headings_in_order(command):
     used = {option.group for option in options_of(KIND[command]).values()} - {None}
     places = [text.index(f"{group}: --") for group in GROUPS if group in used]
     assert len(places) == len(used) >= 4 and places == sorted(places) and places[-1] < text.index("Options: --")
+    first = text[text.index(f"{LENGTH}: --cfg ") : text.index(f" {DATA}: --outdir ")]
+    found = re.findall(r"(--\w+) FLOAT|(--resume) RUN_DIR|(-n), --dry-run", first)
+    hours = ["--hours"] if command is train.main else []
+    assert ["".join(names) for names in found] == ["--kimg", *hours, "--resume", "-n"]
     for name, option in options_of(KIND[command]).items():
         assert (f"--{option.name or name.replace('_', '-')} " in text) == (option.group is not None), name
 
