@@ -70,6 +70,11 @@ def main(device: str | None, gpus: int | None, **options):
     """Score a network, or a folder of somebody's samples, against real images.
 
     Beside each distance stand its 95 % interval and the distance of real images to other real images.
+
+    \b
+    Examples:
+      python calc_metrics.py --network runs --metrics fd10k_full-vgg16
+      python calc_metrics.py --images samples/ --data photos64.zip --metrics fid10k_full
     """
     chosen = choose_device(device)
     gpus = torchrun.processes(gpus) or 1

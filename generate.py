@@ -20,7 +20,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PNG, PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
-from torch_utils.images import save_grid, save_png
+from torch_utils.images import MAX_PIXELS, enlarge, save_grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.ws_file import load_parts, load_ws
@@ -61,15 +61,25 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--class", "label", help="number or name of a class, for conditional networks")
 @click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const", help="noise of each layer")
 @click.option("--grid", type=PNG, help=".png: also put all images into one picture")
+@click.option("--scale", type=click.IntRange(1, 64), default=1, help="how often every pixel of --grid is repeated")
 @click.option("--show-kernels", type=PNG, help=".png: draw the kernels of the one seed (AdaConv only)")
 @click.option("--save-ws", type=FILE, help=".npz: write the styles that are drawn, w [N, num_ws, w_dim]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
-def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, noise_mode, grid, show_kernels, save_ws, device):
+def main(
+    seeds, projected_w, directions, outdir, network, psi, cutoff, label, noise_mode, grid, scale, show_kernels, save_ws, device
+):
     """Draw one image per seed from a trained generator.
 
     The same seed gives the same picture whatever the other seeds are. --direction moves every one of them.
+
+    \b
+    Examples:
+      python generate.py --seeds 0-15 --outdir out --grid grid.png --scale 4
+      python generate.py --network runs --seeds 0-63 --trunc 0.7 --outdir out
     """
     check(seeds, projected_w, psi, cutoff, label)
+    if scale != 1 and not grid:
+        raise InputError(f"--scale {scale}: has no say without --grid")
     chosen = choose_device(device)
     keep_freed_memory()
     network = find_network(network, "generator")
@@ -90,6 +100,8 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
         raise InputError("--save-ws: a --direction moves a part of the kernels alone, which no style says")
     if show_kernels and len(numbers) > 1:
         raise InputError(f"--show-kernels: found {len(numbers)} {'styles' if projected_w else 'seeds'}, wanted one")
+    if scale > 1 and len(numbers) * math.prod(G.synthesis.resolutions[-1]) * scale**2 > MAX_PIXELS:
+        raise InputError(f"--scale {scale}: the grid would have more than {MAX_PIXELS:,} pixels")
     make_folders(outdir, *(path.parent for path in (grid, show_kernels, save_ws) if path))
 
     images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
@@ -106,7 +118,7 @@ def main(seeds, projected_w, directions, outdir, network, psi, cutoff, label, no
         progress.update(i + 1)
     progress.close()
     if grid:
-        save_grid(grid, torch.stack(images), columns=math.isqrt(len(images) - 1) + 1)
+        save_grid(grid, enlarge(torch.stack(images), scale), columns=math.isqrt(len(images) - 1) + 1)
     if save_ws:
         write_ws(save_ws, torch.cat(drawn), given)
     if show_kernels:

@@ -125,6 +125,11 @@ def main(**options):
     """Redraw images in the style of others.
 
     Every content is drawn in every style.
+
+    \b
+    Examples:
+      python stylize.py --content photo.jpg --style painting.jpg --output drawn.png
+      python stylize.py --content photos/ --style paintings/ --output drawn/ --table table.png
     """
     o = SimpleNamespace(**options | {"parts": parts_of(options["parts"])})
     outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]

@@ -17,7 +17,7 @@ import torch
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.metric_name import parse_metric
 from torch_utils import distributed, torchrun
-from torch_utils.cli import GroupedOption, Progress, command, counted, run
+from torch_utils.cli import Progress, command, counted, run
 from torch_utils.cores import use_threads
 from torch_utils.files import InputError, read_json, write_json
 from torch_utils.interrupt import STATUS
@@ -34,32 +34,30 @@ from training.gan.pace import find_pace
 from training.gan.presets import AUTO, PRESETS, auto_choice
 from training.gan.state import build_state
 from training.image_memory import in_words as memory_in_words
-from training.run.options import RUN, config_options, run_options
+from training.run.options import config_options, length_option, run_options
 from training.run.pace import check_hours, in_words, kimg_within
 from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 
 
 @command(hints=HINTS)
-@run_options
 @config_options(TrainingConfig, lambda cfg, side: resolve(cfg, side, {}), PRESETS)
-@click.option(
-    "--hours",
-    type=float,
-    help="length by the clock, in place of --kimg, from the pace of a few steps; in a resumed run: from here on",
-    cls=GroupedOption,
-    group=RUN,
+@length_option(
+    "--hours", type=float, help="length by the clock, in place of --kimg, by the pace of a few steps; when resumed: from now on"
 )
-@click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
-@click.option(
+@length_option(
     "--resume", metavar="RUN_DIR|SNAPSHOT|auto", help="continue a run, or start from a network; auto: the last run like this"
 )
+@run_options
+@click.option("--inception", type=click.Path(path_type=Path), help="file with Inception's weights, for fid…")
 def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     """Train a generator on a folder or zip of images.
 
     Makes OUTDIR/00000-<data>-<cfg>-…/ with snapshots, pictures, statistics and scores. To go on after an interruption,
     run the same command with --resume auto. On several GPUs: --gpus N; on several machines: torchrun, and no --gpus.
 
-    Example: train.py --outdir runs --data images.zip --cfg tiny
+    \b
+    Example:
+      python train.py --outdir runs --data images.zip --cfg tiny
     """
     options["gpus"] = torchrun.processes(options["gpus"])
     chosen = choose_device(device)

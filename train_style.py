@@ -9,10 +9,10 @@ import dataclasses
 import sys
 from pathlib import Path
 
-import click
+import torch
 
 from networks.style_transfer.network import PAPER_STYLE_SIDE
-from networks.style_transfer.vgg import load_vgg
+from networks.style_transfer.vgg import MEGABYTES, load_vgg, needs_download
 from torch_utils import torchrun
 from torch_utils.archive import Archive
 from torch_utils.cli import Progress, command, counted, run
@@ -22,11 +22,11 @@ from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import only_trainer
 from training.image_memory import in_words
-from training.run.options import config_options, run_options
+from training.run.options import config_options, length_option, run_options
 from training.run.start import begin, fingerprint, print_config, run_directory, warn_of_left_out, write_start
 from training.style_transfer.augment_styles import augment_style
 from training.style_transfer.budget import check_network
-from training.style_transfer.config import PRESETS, StyleConfig
+from training.style_transfer.config import AUTO, PRESETS, StyleConfig, auto_choice
 from training.style_transfer.crops import Crops
 from training.style_transfer.loop import train_style
 from training.style_transfer.squares import augment_content
@@ -34,21 +34,25 @@ from training.style_transfer.state import build_state
 
 
 @command()
-@run_options
 @config_options(StyleConfig, lambda cfg, side: PRESETS[cfg](), PRESETS)
-@click.option("--resume", metavar="RUN_DIR|auto", help="continue a run; auto: the last run like this")
+@length_option("--resume", metavar="RUN_DIR|auto", help="continue a run; auto: the last run like this")
+@run_options
 def main(outdir, resume, device, desc, dry_run, **options):
     """Train a style transfer on a folder or zip of contents and one of styles.
 
     Makes OUTDIR/00000-<content>-<style>-…/ with snapshots, pictures, statistics and held-out losses. To go on after an
     interruption, run the same command with --resume auto.
 
-    Example: train_style.py --outdir runs --content photos --style paintings --cfg small
+    \b
+    Example:
+      python train_style.py --outdir runs --content photos/ --style paintings/ --cfg small
     """
     torchrun.check_alone("the training of a style transfer")
     chosen = choose_device(device)
     keep_freed_memory()
-    start = begin(StyleConfig, resolve, options, outdir, resume, chosen)
+    by_device = options["cfg"] in (None, AUTO)
+    options["cfg"] = None if by_device else options["cfg"]  # a run that goes on has its own
+    start = begin(StyleConfig, lambda given: resolve(given, chosen), options, outdir, resume, chosen)
     config: StyleConfig = start.config
     use_threads(config.threads)
 
@@ -57,12 +61,17 @@ def main(outdir, resume, device, desc, dry_run, **options):
     if not start.saved:
         sets = [f"{images.name} {len(images)}" for images in (contents, styles)]
         config = start.config = dataclasses.replace(config, run=fingerprint(config, *sets))
-    encoder = load_vgg(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None, config.encoder_padding)
-    encoder.to(chosen)
+    weights, notes = Path(config.encoder_weights) if config.encoder_weights else None, []
+    if dry_run and needs_download(config.encoder, weights):
+        notes.append(f"Encoder:       {config.encoder}, {MEGABYTES[config.encoder]} MB to be fetched once")
+    else:
+        encoder = load_vgg(config.encoder, weights, config.encoder_padding).to(chosen)
+    if by_device and not start.run_dir and config.cfg == StyleConfig.FOR_CPUS:
+        notes.append(f"Preset:        {config.cfg} (auto: there is no GPU of NVIDIA to use; --help names others)")
     state = build_state(config, chosen)
     if start.saved:
         state.load(start.run_dir, chosen)
-    header = print_config(start, state, data, state.network.named_children(), chosen)
+    header = print_config(start, state, data, state.network.named_children(), chosen, notes=notes)
     if dry_run:
         return
     traits = [contents.name, styles.name, config.cfg, config.transfer, config.encoder, *([desc] if desc else [])]
@@ -74,14 +83,13 @@ def main(outdir, resume, device, desc, dry_run, **options):
     print(f"Done. Pictures, snapshots and held-out losses are in {run_dir}")
 
 
-def resolve(options: dict) -> StyleConfig:
-    """Options given, over the preset, over the defaults of `StyleConfig`."""
+def resolve(options: dict, device: torch.device) -> StyleConfig:
+    """Options given, over the preset for this device, over the defaults of `StyleConfig`."""
     for name in ("content", "style"):
         if not options[name]:
             raise InputError(f"--{name} is missing: a folder or zip of images")
-    values = PRESETS[options["cfg"] or StyleConfig.cfg]() | {
-        name: value for name, value in options.items() if value is not None
-    }
+    cfg = options["cfg"] or auto_choice(device)
+    values = PRESETS[cfg]() | {name: value for name, value in options.items() if value is not None} | dict(cfg=cfg)
     config = StyleConfig.from_json(values)  # what could not be resumed does not start
     if config.transfer != "adain" and not config.adaptive:
         encoded = {"--style-crop" if config.style_crop else "--crop": config.style_side}

@@ -20,7 +20,7 @@ from networks.style_transfer.stylizer import Stylizer as PlainStylizer
 from networks.style_transfer.stylizer import load_stylizer
 from torch_utils.checkpoint import FORMAT, load_generator, read_snapshot, save_snapshot
 from torch_utils.files import InputError, atomic_write, first_line, write_json
-from torch_utils.images import save_grid
+from torch_utils.images import enlarge, save_grid
 from torch_utils.pretrained import find_network
 from torch_utils.run_dir import SHARED
 
@@ -191,7 +191,7 @@ class Generator(PlainGenerator, _Shared):
         labels = [one_hot([seed % self.c_dim], self.c_dim) if self.c_dim else None for seed in range(SEEDS)]
         images = torch.stack([draw_seed(self, seed, c).cpu() for seed, c in enumerate(labels)])
         factor = max(math.ceil(WIDE / (COLUMNS * images.shape[3])), 1)
-        save_grid(folder / "seeds.png", images.repeat_interleave(factor, 2).repeat_interleave(factor, 3), COLUMNS)
+        save_grid(folder / "seeds.png", enlarge(images, factor), COLUMNS)
         return {folder / "seeds.png": f"These are the seeds 0 to {SEEDS - 1}, not chosen."}
 
 

@@ -32,7 +32,7 @@ from scripts.card_text import (
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, make_folders
-from torch_utils.images import grid, save_png
+from torch_utils.images import enlarge, grid, save_png
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.dataset import ImageDataset, evaluation_batches
 from training.gan.config import TrainingConfig, resolve
@@ -73,7 +73,7 @@ def draw(G: Generator, count: int) -> torch.Tensor:
 def save_enlarged(path: Path, images: torch.Tensor, columns: int) -> None:
     """A grid, each pixel so many times as large that the picture is WIDE at least."""
     factor = max(math.ceil(WIDE / (columns * images.shape[3])), 1)
-    save_png(path, grid(images, columns).repeat_interleave(factor, 1).repeat_interleave(factor, 2))
+    save_png(path, enlarge(grid(images, columns), factor))
 
 
 def nearest(records: RunRecords, images: torch.Tensor, path: Path, device: torch.device) -> str:
@@ -121,7 +121,7 @@ def main(run_dir: Path, out: Path | None, network: Path | None, packed: Path | N
 
     \b
     Example:
-      python -m scripts.card runs/00000-emoji32-small-adaconv --pack emoji32.safetensors
+      python -m scripts.card runs/00000-… --pack emoji32.safetensors
     """
     if not run_dir.is_dir():
         raise InputError(f"{run_dir}: there is no such run directory")

@@ -75,7 +75,7 @@ def main(folders: tuple[Path, ...], out: Path):
 
     \b
     Example:
-      python -m scripts.compare runs/00000-emoji32-tiny-adaconv runs/00001-emoji32-tiny-adain --out page.html
+      python -m scripts.compare runs/00000-… runs/00001-… --out page.html
     """
     if len(set(folders)) < 2:
         raise InputError("wanted two different run directories at least: RUN RUN …")

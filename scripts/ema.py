@@ -89,8 +89,7 @@ def choose(run_dir: Path, metric: str, score: Callable[[Generator], float]) -> f
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    show_default="RUN_DIR/network-ema-<width>.safetensors",
-    help="the network to write",
+    help="the network to write  [default: RUN_DIR/network-ema-<width>.safetensors]",
 )
 @click.option("--device", help="of the scores: cpu, cuda, mps …  [default: the best there is]")
 def main(run_dir: Path, width: float | None, metric: str | None, out: Path | None, device: str | None):
@@ -98,8 +97,8 @@ def main(run_dir: Path, width: float | None, metric: str | None, out: Path | Non
 
     \b
     Examples:
-      python -m scripts.ema runs/00000-emoji32-small --width 0.08
-      python -m scripts.ema runs/00000-emoji32-small --choose fd1k_full-vgg16
+      python -m scripts.ema runs/00000-… --width 0.08
+      python -m scripts.ema runs/00000-… --choose fd1k_full-vgg16
     """
     if (width is None) == (metric is None):
         raise InputError("give either --width or --choose")

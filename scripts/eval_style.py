@@ -147,7 +147,13 @@ def turn(methods: dict[str, Method], archives: dict[str, Archive], names: dict[s
 @click.option("--out", type=PATH, default=Path("out/style"), help="OUT.json is written")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(**options):
-    """Score trained style transfers, test what they can transfer at all, and time them."""
+    """Score trained style transfers, test what they can transfer at all, and time them.
+
+    \b
+    Examples:
+      python -m scripts.eval_style --network runs --content photos/ --style paintings/
+      python -m scripts.eval_style --network runs --turning --content photos/
+    """
     o = SimpleNamespace(**options)
     check(o)
     device = choose_device(o.device)

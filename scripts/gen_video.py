@@ -20,7 +20,7 @@ from networks.sampling import class_vector, seed_noise
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, SEEDS, Progress, command, run
 from torch_utils.files import InputError, atomic_write, make_folders
-from torch_utils.images import grid, to_pil, to_uint8
+from torch_utils.images import enlarge, grid, to_pil, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 
@@ -106,7 +106,7 @@ def even(frame: Image.Image) -> Image.Image:
 @click.option("--frames", type=click.IntRange(1), default=60, show_default=True, help="from one seed to the next")
 @click.option("--fps", type=click.FloatRange(1, 100), default=30, show_default=True, help="frames a second")
 @click.option(
-    "--grid", "shape", type=parse_grid, default="1x1", show_default=True, help="columns x rows, which share the seeds"
+    "--grid", "shape", type=parse_grid, default="1x1", metavar="COLUMNSxROWS", help="of pictures, which share the seeds"
 )
 @click.option("--space", type=click.Choice(["w", "z"]), default="w", show_default=True, help="in which the walk is smooth")
 @click.option("--scale", type=click.IntRange(1, 64), default=1, show_default=True, help="how often every pixel is repeated")
@@ -141,8 +141,7 @@ def main(seeds, output, frames, fps, shape, space, scale, network, psi, label, n
 
     def pictures() -> Iterator[Image.Image]:
         for i, images in enumerate(walk(G, seeds, frames, cells, space, psi, c, noise_mode)):
-            enlarged = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-            yield to_pil(grid(enlarged, columns))
+            yield to_pil(grid(enlarge(images, scale), columns))
             progress.update(i + 1)
 
     write(output, pictures(), fps)

@@ -35,7 +35,7 @@ README = "README.md"
 @click.option("--push", metavar="USER/NAME", help="send it to the hub, as you are logged in there by `hf auth login`")
 @click.option("--private", is_flag=True, help="with --push: for nobody else yet, where the network is new there")
 @click.option("--license", default="apache-2.0", help="of the network, by the hub's word; mind that of the training images")
-@click.option("--title", default="", help="of the card  [default: what it is, and of which data]")
+@click.option("--title", default="", show_default=False, help="of the card  [default: what it is, and of which data]")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="of the card  [default: what it draws]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(network, outdir, push, private, license, title, picture, device):

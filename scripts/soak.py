@@ -63,7 +63,13 @@ def soak(arguments: list[str], outdir: Path, ticks: int) -> Iterator[dict[str, f
 
 @command()
 @click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="new folder for the run")
-@click.option("--data", default=ROOT / "datasets" / "emoji32.zip", type=click.Path(path_type=Path), help="images to shrink")
+@click.option(
+    "--data",
+    default=ROOT / "datasets" / "emoji32.zip",
+    type=click.Path(path_type=Path),
+    show_default=False,
+    help="images to shrink  [default: datasets/emoji32.zip]",
+)
 @click.option("--steps", default=20000, type=click.IntRange(TICKS), help="length")
 def main(outdir: Path, data: Path, steps: int):
     """Train for long, and say whether memory, open files, threads and disk stay as they are."""

@@ -192,16 +192,20 @@ def test_files_and_tests_that_are_named_exist(path):
             assert f"def {span}(" in functions, f"{names(path)} names {span}"
 
 
-def all_options():
-    found, waiting = {"--help", "--force-reinstall", "--max-restarts"}, []  # the latter two of pip and torchrun
+def all_commands():
+    """Name of a module -> its command."""
+    found = {}
     for path in [*ROOT.glob("*.py"), *ROOT.glob("scripts/**/*.py")]:
-        if "main" in (source := path.read_text(encoding="utf-8")) and "click" in source:
-            module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-            waiting.append(getattr(module, "main", None))
-    while waiting:
-        command = waiting.pop()
-        waiting += list(getattr(command, "commands", {}).values())
-        for option in getattr(command, "params", []):
+        if re.search(r"^@(click\.)?(command|group)\(", path.read_text(encoding="utf-8"), re.M):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name] = importlib.import_module(name).main
+    return found
+
+
+def all_options():
+    found = {"--help", "--force-reinstall", "--max-restarts"}  # the latter two of pip and torchrun
+    for command in all_commands().values():
+        for option in command.params:
             found.update(option.opts + option.secondary_opts)
     return found
 

@@ -61,6 +61,11 @@ def grid(images: torch.Tensor, columns: int) -> torch.Tensor:
     return cells.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
 
 
+def enlarge(images: torch.Tensor, factor: int) -> torch.Tensor:
+    """[…, H, W] -> […, factor*H, factor*W]: every pixel a square of its own."""
+    return images.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
 def save_grid(path: str | Path, images: torch.Tensor, columns: int) -> None:
     save_png(path, grid(images, columns))
 

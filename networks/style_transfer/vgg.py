@@ -126,14 +126,18 @@ def style_features(maps: Sequence[torch.Tensor]) -> StyleFeatures:
     return StyleFeatures(maps[-1], mean, std)
 
 
+def needs_download(name: str, path: Path | None = None) -> bool:
+    """Whether `load_vgg` would fetch weights, which nobody has fetched before."""
+    return not (path or _of_checkout(name) or _fetched(name).exists())
+
+
 def load_vgg(name: str, path: Path | None = None, padding: str = "zeros") -> VGG:
     """With torchvision's ImageNet weights: of the file at `path`, else of the checkout's own, else fetched once.
 
     `InputError` where they cannot be read or fetched.
     """
     network = VGG(name, padding)
-    if path is None and name in PRETRAINED and PRETRAINED[name].is_file():
-        path = PRETRAINED[name]
+    path = path or _of_checkout(name)
     weights = _read(path) if path else _fetch(name)
     source = path or URLS[name]
     for key, own in network.state_dict().items():
@@ -146,6 +150,16 @@ def load_vgg(name: str, path: Path | None = None, padding: str = "zeros") -> VGG
             raise InputError(f"{source}: {key} is not finite")
     network.load_state_dict({key: weights[key].float() for key in network.state_dict()})
     return network.to(memory_format=torch.channels_last)
+
+
+def _of_checkout(name: str) -> Path | None:
+    path = PRETRAINED.get(name)
+    return path if path and path.is_file() else None
+
+
+def _fetched(name: str) -> Path:
+    """Where torch.hub keeps the file."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / URLS[name].rsplit("/", 1)[1]
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -166,7 +180,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _fetch(name: str) -> dict[str, torch.Tensor]:
     """From PyTorch's server, once: torch.hub keeps the file, and compares it with the hash in its name."""
     size = f"{MEGABYTES[name]} MB"
-    if not (Path(torch.hub.get_dir()) / "checkpoints" / URLS[name].rsplit("/", 1)[1]).exists():
+    if not _fetched(name).exists():
         print(
             f"note: fetching the weights of {name}, {size}, once; --encoder-weights FILE reads a copy instead", file=sys.stderr
         )

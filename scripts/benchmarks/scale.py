@@ -75,7 +75,7 @@ def measured_table(
 @click.option("--batch", type=click.IntRange(1, 1 << 16), help="images of a step  [default: the preset's]")
 @click.option("--kimg", type=click.FloatRange(0, 1e7, min_open=True), help="length of the run  [default: the preset's]")
 @click.option(
-    "--gpus", "worlds", type=counts_of, default=",".join(map(str, WORLDS)), help="numbers of processes  [default: 1 to 1000]"
+    "--gpus", "worlds", type=counts_of, default=",".join(map(str, WORLDS)), metavar="N,N,…", help="numbers of processes"
 )
 @click.option(
     "--sec-per-kimg", type=click.FloatRange(0, min_open=True), help="of one process, from a run  [default: measured here]"

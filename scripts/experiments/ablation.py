@@ -42,8 +42,8 @@ DATA = click.option(
     type=PATH,
     multiple=True,
     default=[EMOJI],
-    show_default="datasets/emoji32.zip",
-    help="folder or zip; may be repeated",
+    show_default=False,
+    help="folder or zip; may be repeated  [default: datasets/emoji32.zip]",
 )
 
 

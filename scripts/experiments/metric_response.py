@@ -161,7 +161,11 @@ def draw(responses: dict[str, list[dict]], path: Path) -> None:
 
 @command()
 @click.option(
-    "--data", type=click.Path(path_type=Path), default=EMOJI, help="images with labels", show_default="datasets/emoji32.zip"
+    "--data",
+    type=click.Path(path_type=Path),
+    default=EMOJI,
+    show_default=False,
+    help="images with labels  [default: datasets/emoji32.zip]",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("metrics"), help="OUT.json and OUT-response.png")
 @click.option("--detector", default=DEFAULT_DETECTOR)

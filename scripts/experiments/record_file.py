@@ -20,8 +20,9 @@ def records_option(name: str) -> Callable:
         "--records",
         type=click.Path(path_type=Path),
         default=FOLDER / name,
-        show_default=f"scripts/experiments/records/{name}",
-        help="the numbers of each run, a line of JSON; the page is made from them",
+        show_default=False,
+        help="the numbers of each run, a line of JSON; the page is made from them  "
+        f"[default: scripts/experiments/records/{name}]",
     )
 
 

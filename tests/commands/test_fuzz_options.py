@@ -140,9 +140,9 @@ def of_generator(values: dict) -> None:
 def of_style_transfer(values: dict) -> None:
     named = {field.name for field in dataclasses.fields(StyleConfig)}
     options = {name: value for name, value in values.items() if name in named and value is not None}
-    options |= {"content": "x", "style": "x", "cfg": options.get("cfg")}
+    options |= {"content": "x", "style": "x", "cfg": None if options.get("cfg") == "auto" else options.get("cfg")}
     options["precision"] = "fp32" if options.get("precision") == "auto" else options.get("precision", "fp32")
-    check_network(train_style.resolve(options), torch.device("cpu"), None)
+    check_network(train_style.resolve(options, torch.device("cpu")), torch.device("cpu"), None)
 
 
 AFTER = {"train": of_generator, "train_style": of_style_transfer}

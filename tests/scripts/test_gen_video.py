@@ -80,6 +80,19 @@ def test_command(network, tmp_path, suffix):
     assert np.abs(np.asarray(movie.convert("RGB"))[:, 32:] - wanted).mean() < 12  # compressed
 
 
+def test_a_grid_is_enlarged_as_a_video_is(network, tmp_path):
+    words = ["--network", network, "--seeds", "0-2", "--outdir", tmp_path / "o", "--device", "cpu"]
+    for name, more in (("plain.png", []), ("large.png", ["--scale", 3])):
+        call(generate.main, *words, "--grid", tmp_path / name, *more)
+    plain, large = (np.asarray(Image.open(tmp_path / name)) for name in ("plain.png", "large.png"))
+    assert plain.shape == (32, 32, 3) and np.array_equal(large, plain.repeat(3, axis=0).repeat(3, axis=1))
+    assert Image.open(tmp_path / "o" / "seed0000.png").size == (16, 16)
+    with pytest.raises(InputError, match="--scale 3: has no say without --grid"):
+        call(generate.main, *words, "--scale", 3)
+    with pytest.raises(InputError, match="--scale 64: the grid would have more than 67,108,864 pixels"):
+        call(generate.main, *words, "--seeds", "0-99", "--grid", tmp_path / "vast.png", "--scale", 64)
+
+
 def test_mp4(network, tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="needs the extra `video`")
     output = tmp_path / "walk.mp4"

@@ -18,6 +18,7 @@ from training.run.options import (
     AUGMENTATION,
     DATA,
     GROWING,
+    LENGTH,
     NETWORKS,
     RECIPE,
     REQUIRED,
@@ -137,7 +138,14 @@ class TrainingConfig(RunConfig):
     grow_from: int = option(8, GROWING, "side of the first images", min=4)
     grow_kimg: float = option(600, GROWING, "kimg of each size, and of fading in the next", min=1e-6)
 
-    kimg: float = option(25000, RUN, "length, in thousands of images seen", min=1e-6, max=1e9)
+    cfg: str = option(
+        AUTO,
+        LENGTH,
+        "preset, which the other options override; --cfg NAME --help shows its numbers",
+        choices=PRESETS,
+        hints=CONFIGS,
+    )
+    kimg: float = option(25000, LENGTH, "length, in thousands of images seen", min=1e-6, max=1e9)
     tick: float = option(4, RUN, "kimg between two log lines", min=1e-6, max=1e9)
     snap: int = option(50, RUN, "ticks between two snapshots", min=1)
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
@@ -145,13 +153,6 @@ class TrainingConfig(RunConfig):
     posthoc_ema: bool = option(False, RUN, "keep averages from which scripts/ema.py makes one of any width afterwards")
     metrics: tuple[str, ...] = option((), RUN, "scores at each snapshot: NAME,… or none")
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
-    cfg: str = option(
-        AUTO,
-        RUN,
-        "preset, which the other options override; --cfg NAME --help shows its numbers",
-        choices=PRESETS,
-        hints=CONFIGS,
-    )
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
     warm_start: bool = option(False, None, "begun from a network, by --resume SNAPSHOT")

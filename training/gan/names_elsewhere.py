@@ -36,5 +36,6 @@ NO_ALIAS_FREE = "StyleGAN3's layers are not implemented here; --cfg stylegan2 ha
 CONFIGS = {  # StyleGAN's names of presets
     "stylegan3-t": NO_ALIAS_FREE,
     "stylegan3-r": NO_ALIAS_FREE,
-    **dict.fromkeys(("paper256", "paper512", "paper1024"), "leave --cfg out, which goes by image size; or --cfg stylegan2"),
+    "paper256": "it is --cfg ffhq256, with R3GAN's loss unless --loss logistic is given",
+    **dict.fromkeys(("paper512", "paper1024"), "--cfg stylegan2 goes by image size, as does --cfg auto on a GPU"),
 }

@@ -2,6 +2,7 @@
 line and the checks of `training_options.json`, a file that may come from anywhere, both follow from them."""
 
 import dataclasses
+import functools
 import json
 import os
 import reprlib
@@ -17,9 +18,9 @@ from torch_utils.precision import AUTO
 from torch_utils.tracking import NOWHERE, TRACKERS
 
 REQUIRED = dataclasses.MISSING
-DATA, NETWORKS, RECIPE = "Data and results", "Networks", "Recipe"  # headings of --help
+LENGTH, DATA, NETWORKS, RECIPE = "Preset and length", "Data and results", "Networks", "Recipe"  # headings of --help
 AUGMENTATION, GROWING, RUN = "Augmentation", "Growing", "Run"
-GROUPS = (DATA, NETWORKS, RECIPE, AUGMENTATION, GROWING, RUN)
+GROUPS = (LENGTH, DATA, NETWORKS, RECIPE, AUGMENTATION, GROWING, RUN)
 MAX_WHOLE = 2**31  # limit of whole numbers that have no other
 SIDES = (32, 128, 512, 1024)  # a preset's number that is the same at all of them does not depend on the image size
 
@@ -147,39 +148,46 @@ def _complaint(value: Any, kind: Any, option: Option) -> str | None:
 # ---------------------------------------------------------------- command line
 
 
+grouped_option = functools.partial(click.option, cls=GroupedOption)
+length_option = functools.partial(grouped_option, group=LENGTH)
+
+
 def run_options(command: Callable) -> Callable:
-    """Decorator that gives a command what both trainers have beside their configuration, but for --resume."""
-    outdir = click.Path(file_okay=False, path_type=Path)
+    """Decorator that gives a command what both trainers have beside their configuration, but for --outdir and --resume."""
     for option in (
-        click.option("-n", "--dry-run", is_flag=True, help="print what would be done and what it would cost, and stop"),
+        length_option("-n", "--dry-run", is_flag=True, help="print what would be done and what it would cost, and stop"),
         click.option("--device", help="cpu, cuda, mps …  [default: the best there is]"),
         click.option("--desc", metavar="TEXT", help="a word added to the name of a new run directory"),
-        click.option("--outdir", required=True, type=outdir, help="where run directories go", cls=GroupedOption, group=DATA),
     ):
         command = option(command)
     return command
 
 
 def config_options(kind: type, resolve: Callable[[str, int], Mapping[str, Any]], presets: Collection[str]) -> Callable:
-    """Decorator that gives a command an option for each field that has a group. What is not on the command line is None.
+    """Decorator that gives a command an option for each field that has a group, and --outdir at the head of DATA.
 
+    What is not on the command line is None. Of the decorators of a command it is the first, so that --help has GROUPS in order.
     `resolve(cfg, side)` are a preset's values for images of this side: with --cfg NAME, --help shows them as defaults.
     """
     types = get_type_hints(kind)
-    fields = [field for field in dataclasses.fields(kind) if field.metadata["option"].group]
-
-    def decorate(command: Callable) -> Callable:
-        for field in sorted(fields, key=lambda field: GROUPS.index(field.metadata["option"].group))[::-1]:
-            declared = field.metadata["option"]
-            command = click.option(
+    outdir = click.Path(file_okay=False, path_type=Path)
+    options = [(DATA, grouped_option("--outdir", required=True, type=outdir, help="where run directories go", group=DATA))]
+    for field in dataclasses.fields(kind):
+        declared = field.metadata["option"]
+        if declared.group:
+            added = grouped_option(
                 f"--{declared.name or field.name.replace('_', '-')}",
                 field.name,
                 type=_click_type(types[field.name], declared),
                 help=declared.help,
-                cls=GroupedOption,
                 group=declared.group,
                 default_text=_default_in_words(field, declared, resolve, presets),
-            )(command)
+            )
+            options.append((declared.group, added))
+
+    def decorate(command: Callable) -> Callable:
+        for _, added in sorted(options, key=lambda pair: GROUPS.index(pair[0]))[::-1]:
+            command = added(command)
         return command
 
     return decorate

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from networks.style_transfer.feature_losses import CONTENT_LOSSES, STYLE_LOSSES
 from networks.style_transfer.network import PAPER_STYLE_SIDE, STATISTICS, TRANSFERS
 from networks.style_transfer.peers import DEFAULT_STEPS, PEERS
 from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
-from training.run.options import DATA, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option, tracker
+from training.run.options import DATA, LENGTH, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option, tracker
 from training.run.schedule import cosine
 
 UNTRAINED = {
@@ -63,7 +65,13 @@ def small_preset() -> dict[str, Any]:
     )
 
 
+AUTO = "auto"
 PRESETS = {"paper": paper_preset, "small": small_preset}
+
+
+def auto_choice(device: torch.device) -> str:
+    """The preset that `--cfg auto` stands for: the paper's would take a CPU months."""
+    return "paper" if device.type == "cuda" else "small"
 
 
 @dataclass(frozen=True)
@@ -144,15 +152,19 @@ class StyleConfig(RunConfig):
     style_loss: str = option("moments", RECIPE, "statistics that are compared", choices=STYLE_LOSSES)
     identity_weight: float = option(0.0, RECIPE, "weight of how far an image in its own style is from itself, in pixels", min=0)
 
-    kimg: float = option(1280, RUN, "length, in thousands of contents seen", min=1e-6, max=1e9)  # 160,000 steps of 8
+    cfg: str = option(
+        "paper",
+        LENGTH,
+        "preset, which the other options override; --cfg NAME --help shows its numbers",
+        choices=PRESETS,
+        auto=AUTO,
+    )
+    kimg: float = option(1280, LENGTH, "length, in thousands of contents seen", min=1e-6, max=1e9)  # 160,000 steps of 8
     tick: float = option(1, RUN, "kimg between two log lines", min=1e-6, max=1e9)
     snap: int = option(20, RUN, "ticks between two snapshots", min=1)
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
     track: str = tracker()
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
-    cfg: str = option(
-        "paper", RUN, "preset, which the other options override; --cfg NAME --help shows its numbers", choices=PRESETS
-    )
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
 
     BEFORE = {"precision": "fp32"}

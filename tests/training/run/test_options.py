@@ -11,10 +11,12 @@ import generate
 import train
 import train_style
 from scripts import dataset_tool
+from tests.conftest import ROOT
 from training.gan.config import TrainingConfig, resolve
-from training.gan.names_elsewhere import HINTS
+from training.gan.names_elsewhere import CONFIGS, HINTS
+from training.gan.presets import PRESETS
 from training.gan.state import TrainingState
-from training.run.options import GROUPS, options_of
+from training.run.options import DATA, GROUPS, LENGTH, options_of
 from training.style_transfer.config import StyleConfig
 
 NEEDED = {train.main: ["--outdir", "o", "--data", "x"], train_style.main: ["--outdir", "o", "--content", "x", "--style", "y"]}
@@ -38,6 +40,10 @@ def test_help_has_headings_in_order(command):
     used = {option.group for option in options_of(KIND[command]).values()} - {None}
     places = [text.index(f"{group}: --") for group in GROUPS if group in used]
     assert len(places) == len(used) >= 4 and places == sorted(places) and places[-1] < text.index("Options: --")
+    first = text[text.index(f"{LENGTH}: --cfg ") : text.index(f" {DATA}: --outdir ")]
+    found = re.findall(r"(--\w+) FLOAT|(--resume) RUN_DIR|(-n), --dry-run", first)
+    hours = ["--hours"] if command is train.main else []
+    assert ["".join(names) for names in found] == ["--kimg", *hours, "--resume", "-n"]
     for name, option in options_of(KIND[command]).items():
         assert (f"--{option.name or name.replace('_', '-')} " in text) == (option.group is not None), name
 
@@ -117,6 +123,26 @@ def test_unknown_options_are_answered(option, answer):
     assert answer in caught.value.format_message() and "--dest" not in caught.value.format_message()
 
 
+GUIDE = (ROOT / "docs" / "coming-from-stylegan.md").read_text(encoding="utf-8")
+
+
+def test_presets_of_stylegan_are_answered_as_the_guide_says():
+    theirs = {name for name in CONFIGS if name.startswith("paper")}
+    told = {}
+    for line in re.findall(r"^\| `--cfg paper.*$", GUIDE, re.M):
+        _, there, here, _ = line.split("|")
+        told |= dict.fromkeys(re.findall(r"paper\d+", there), re.search(r"--cfg (\w+)", here)[1])
+    assert set(told) == theirs and all(f"--cfg {ours}" in CONFIGS[name] for name, ours in told.items())
+    for hint in CONFIGS.values():
+        assert set(re.findall(r"--cfg (\w+)", hint)) <= set(PRESETS), hint
+
+
+def test_lengths_of_w_are_as_the_guide_says():
+    length = {cfg: 9 * resolve(cfg, 64, {}).get("style_depth", TrainingConfig.style_depth) for cfg in PRESETS}
+    words = f"{length['auto']} with `auto` on a GPU, {length['small']} with `small` and `demo`, {length['tiny']} with `tiny`"
+    assert words in " ".join(GUIDE.split()) and length["demo"] == length["small"]
+
+
 def test_hints_name_what_there_is():
     """And hide no option of ours."""
     ours = {name for option in train.main.params for name in option.opts}
@@ -134,6 +160,7 @@ def test_hints_name_what_there_is():
         (calc_metrics.main, ["--num-samples", "4"], "how many is in the metric's name"),
         (dataset_tool.main, ["--width", "32"], "--resolution 64x64"),
         (train.main, ["--cfg", "stylegan3-t"], "StyleGAN3's layers are not implemented"),
+        (train.main, ["--cfg", "paper256"], "it is --cfg ffhq256"),
         (train.main, ["--cmax", "many"], "'many' is not a valid integer."),
         (train.main, ["--gamma", "x"], "'x' is not a valid float."),
     ],

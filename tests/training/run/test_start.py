@@ -98,6 +98,31 @@ def test_auto_says_which_preset_it_is_on_this_machine(arguments):
     assert "Preset:        small (auto:" in told and '"cfg": "small"' in told
 
 
+def test_auto_of_styles_says_which_preset_it_is_on_this_machine(pictures, tmp_path):  # noqa: F811  a fixture
+    words = ["--outdir", tmp_path / "runs", "--content", pictures("photos"), "--style", pictures("paintings")]
+    words += ["--hold-out-content", 1, "--hold-out-style", 1, "--device", "cpu", "-n"]
+    for cfg in ([], ["--cfg", "auto"]):
+        told = call(train_style.main, *words, *cfg)
+        assert "Preset:        small (auto:" in told and '"cfg": "small"' in told and '"encoder": "vgg16"' in told
+    assert "Preset:" not in call(train_style.main, *words, "--cfg", "small")
+    given = dict(content="a", style="b", cfg=None)
+    assert train_style.resolve(given, torch.device("cuda")).cfg == "paper"
+    assert train_style.resolve(given, torch.device("mps")).cfg == "small"
+
+
+def test_a_dry_run_fetches_no_weights(pictures, tmp_path, monkeypatch):  # noqa: F811  a fixture
+    def fetch(*_, **__):
+        raise AssertionError("a dry run fetches")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    words = ["--outdir", tmp_path / "runs", "--content", pictures("photos"), "--style", pictures("paintings"), "--cfg", "paper"]
+    words += ["--style-depth", 8, "--style-width", 16, "--hold-out-content", 1, "--hold-out-style", 1, "--device", "cpu", "-n"]
+    assert "Encoder:       vgg19, 575 MB to be fetched once" in call(train_style.main, *words)
+    with pytest.raises(InputError, match="no such file with an encoder's weights"):  # what is given is looked at all the same
+        call(train_style.main, *words, "--encoder-weights", tmp_path / "nothing.pth")
+
+
 def test_style_options_given_again_are_accepted(pictures, encoder_file, tmp_path):  # noqa: F811  fixtures
     again = list(options(pictures("photos"), pictures("paintings"), encoder_file, tmp_path / "runs", dict(kimg=0.002)))
     call(train_style.main, *again, "--desc", "a/b")

@@ -402,9 +402,9 @@ def test_styles_may_be_cut_larger_than_contents(pictures, tmp_path):
 def test_the_papers_style_encoder_wants_its_size(wrong):
     options = dict(content="a", style="b", cfg="paper")
     with pytest.raises(InputError, match="takes 256 only"):
-        train_style.resolve(options | wrong)
-    assert train_style.resolve(options | wrong | dict(adaptive=True)).adaptive
-    assert train_style.resolve(options | dict(crop=128, style_crop=256)).crop == 128
+        train_style.resolve(options | wrong, CPU)
+    assert train_style.resolve(options | wrong | dict(adaptive=True), CPU).adaptive
+    assert train_style.resolve(options | dict(crop=128, style_crop=256), CPU).crop == 128
 
 
 def test_the_style_weight_rises_and_stays():
