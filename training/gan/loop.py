@@ -36,6 +36,8 @@ def make_step(
     """
     torch.backends.cudnn.benchmark = True
     prepare(config.precision)
+    if state.nimg:  # what a resumed run draws and scores before its next step is as the last one left it
+        state.grow(growth_at(state.nimg - config.batch, config, state.G.synthesis.resolutions))
     pin = device.type == "cuda"
     data = batches(dataset, config.batch // world, config.seed, state.nimg, rank, world, config.workers, pin)
 

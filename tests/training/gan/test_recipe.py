@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from networks.modulation import MODULATIONS
 from torch_utils.files import InputError
 from torch_utils.stats import Means
+from training.dataset import ImageDataset
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import PRESETS, TrainingConfig, resolve
 from training.gan.estimate import estimate
 from training.gan.growth import growth_at, shrink
+from training.gan.loop import make_step
 from training.gan.losses import LOSSES, discriminator_loss, generator_loss, path_lengths, path_penalty
 from training.gan.state import TrainingState
 from training.gan.steps import discriminator_step, generate, generator_step
@@ -236,6 +238,22 @@ def test_shrink_is_continuous_and_keeps_a_constant():
     assert torch.allclose(shrink(images, 2 - 1e-6, 4), shrink(images, 2.0, 4), atol=1e-4)
     flat = torch.full((1, 1, 32, 32), 0.7)
     assert torch.allclose(shrink(flat, 1.5, 4), torch.full((1, 1, 16, 16), 0.7))
+
+
+def test_a_resumed_run_is_as_grown_as_the_last_step_left_it(image_folder):
+    """Before the next step, too: a score that a snapshot lacks is of what the snapshot has."""
+    config, state = make(data=str(image_folder(8, 16)), grow=True, grow_from=8, grow_kimg=0.008, workers=0)
+    dataset, grown = ImageDataset(config.data), []
+    for _ in range(5):
+        state.grow(None)  # as in a state that has just been loaded
+        step, data = make_step(config, dataset, state, CPU)
+        grown.append(state.ema.growth)
+        step()
+        data.close()
+        grown.append(state.ema.growth)
+        state.nimg += config.batch
+    assert grown[2::2] == grown[1:-1:2] and len(set(grown)) > 2
+    assert state.G.growth == state.D.growth == state.ema.growth
 
 
 # ---------------------------------------------------------------- health
