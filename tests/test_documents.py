@@ -15,7 +15,8 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pretrained" / "README.md"])
+LISTS = [ROOT / "pretrained" / "README.md", ROOT / "scripts" / "README.md"]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *LISTS])
 PROGRAMS = ("python", "make", "pip", "conda", "source", "pre-commit", "git", "docker")
 FOLDERS = ("networks", "training", "metrics", "torch_utils", "scripts", "tests", "docs", "datasets", "pretrained")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
@@ -200,6 +201,13 @@ def all_commands():
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             found[name] = importlib.import_module(name).main
     return found
+
+
+def test_commands_are_listed():
+    listed = re.findall(r"`([a-z_]+)`", LISTS[1].read_text(encoding="utf-8"))
+    there = {name.split(".")[-1] for name in all_commands() if name.startswith("scripts.")} | {"viewer"}
+    there -= {"__main__", *(path.stem for path in ROOT.glob("scripts/benchmarks/*.py"))}  # `bench` lists its own
+    assert there == set(listed), there ^ set(listed)
 
 
 def all_options():
