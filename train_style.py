@@ -67,7 +67,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
     else:
         encoder = load_vgg(config.encoder, weights, config.encoder_padding).to(chosen)
     if by_device and not start.run_dir and config.cfg == StyleConfig.FOR_CPUS:
-        notes.append(f"Preset:        {config.cfg} (auto: there is no GPU of NVIDIA to use; --help names others)")
+        notes.append(f"Preset:        {config.cfg} (auto: there is no NVIDIA GPU to use; --help names others)")
     state = build_state(config, chosen)
     if start.saved:
         state.load(start.run_dir, chosen)
