@@ -71,7 +71,7 @@ def main(data, outdir, docs, records, stages, chosen, kimg, seeds, snap, precisi
     make_folders(docs, docs / "images")
     words = data_words(data)
     for stage, runs in plan.items():
-        write = lambda stage=stage, runs=runs: write_page(stage, runs, read_records(records), docs, words)
+        write = lambda stage=stage, runs=runs: write_page(stage, runs, read_records(records), docs, words, outdir)
         for i, one in enumerate(runs, 1):
             if read_record(one, read_records(records)) is not None:
                 continue
@@ -130,7 +130,7 @@ def page_of(stage: str, docs: Path) -> Path:
     return docs / (PAGE if stage == FIRST else APPENDIX)
 
 
-def write_page(stage: str, runs: list[Run], records: dict[str, dict], docs: Path, words: list[str]) -> None:
+def write_page(stage: str, runs: list[Run], records: dict[str, dict], docs: Path, words: list[str], outdir: Path) -> None:
     """What the records have; the words around it on the page are written by hand."""
     lines = [
         STAGES[stage].question,
@@ -143,7 +143,7 @@ def write_page(stage: str, runs: list[Run], records: dict[str, dict], docs: Path
         for one in runs:
             if Path(one.config.data) == data and (record := read_record(one, records)):
                 rows.setdefault(one.row, []).append((one, record))
-        lines += section(stage, data, rows, docs)
+        lines += section(stage, data, rows, docs, outdir)
     insert(page_of(stage, docs), f"study: {stage}", lines)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.experiments.ablation_page import seconds_of
+from scripts.experiments.ablation_page import save_sheet, seconds_of
 from scripts.experiments.ablation_tables import settings
 from scripts.experiments.record_file import append_record
 from scripts.experiments.study_numbers import ENOUGH, aligned, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, DETECTORS, METRICS, Run
 from scripts.output import markdown, save_figure
+from torch_utils.run_dir import fakes_name
 from torch_utils.stats import read_jsonl
 
 KEPT = ("value", "floor", "way_left", "precision", "recall")  # of a score
@@ -59,8 +60,11 @@ def compared(options: dict) -> dict:
     return {name: value for name, value in options.items() if name != "precision"}
 
 
-def section(stage: str, data: Path, runs: dict[str, list[tuple[Run, dict]]], docs: Path) -> list[str]:
-    """Markdown of one stage on one set of images; `runs`: row -> runs that have records. Nothing where there are none."""
+def section(stage: str, data: Path, runs: dict[str, list[tuple[Run, dict]]], docs: Path, outdir: Path) -> list[str]:
+    """Markdown of one stage on one set of images; `runs`: row -> runs that have records. Nothing where there are none.
+
+    Samples are in no record: where runs of one seed and all rows are in `outdir` their picture is made anew, else it stays.
+    """
     records = {row: aligned([record for _, record in found]) for row, found in runs.items() if found}
     if not records:
         return []
@@ -69,14 +73,30 @@ def section(stage: str, data: Path, runs: dict[str, list[tuple[Run, dict]]], doc
     kimg = max(found[0][0].config.kimg for found in runs.values() if found)
     picture = f"study-{data.stem}-{stage.replace(' ', '-')}.png"
     draw(records, paces, docs / "images" / picture)
+    sheet = docs / "images" / picture.replace(".png", "-samples.png")
+    if samples := drawn_samples(runs, outdir):
+        save_sheet(samples, sheet)
     paragraphs = [
         f"#### {data.name}, {kimg:g} kimg",
         f"![{stage}](images/{picture})",
         "Means over seeds; bands from the best seed to the worst.",
         table(records, paces),
         *notes(records, place),
+        *([f"Samples of one seed from the same latents: ![samples](images/{sheet.name})"] if sheet.exists() else []),
     ]
     return [line for paragraph in paragraphs for line in (paragraph, "")]
+
+
+def drawn_samples(runs: dict[str, list[tuple[Run, dict]]], outdir: Path) -> dict[str, Path]:
+    """Row -> samples at the end, of the last seed whose runs are all in `outdir`; empty where there is none."""
+    ends: dict[int, dict[str, Path]] = {}
+    for row, found in runs.items():
+        for run, _ in found:
+            path = outdir / run.name / fakes_name(round(1000 * run.config.kimg))
+            if path.exists():
+                ends.setdefault(run.config.seed, {})[row] = path
+    whole = [seed for seed, samples in ends.items() if len(samples) == sum(map(bool, runs.values()))]
+    return ends[max(whole)] if whole else {}
 
 
 def table(records: dict[str, list[dict]], paces: dict[str, float | None]) -> str:

@@ -110,6 +110,7 @@ def shown(tmp_path, **records: list[dict]) -> list[str]:
         Path("emoji32.zip"),
         {row: [(runs[row], one) for one in found] for row, found in records.items()},
         tmp_path,
+        tmp_path / "runs",
     )
 
 
@@ -198,8 +199,9 @@ def test_from_the_command_to_the_page(small_study, tmp_path, monkeypatch):
     page = pages[0].read_text()
     assert page.count("| none |") == page.count("| bank |") == 1
     assert "--stage modulations --row bank --row none --kimg 1 --seeds 2 --snap 1 --docs" in page
-    (picture,) = (tmp_path / "docs" / "images").iterdir()
-    assert picture.name == "study-images-modulations.png" and f"](images/{picture.name})" in page
+    pictures = [path.name for path in sorted((tmp_path / "docs" / "images").iterdir())]
+    assert pictures == ["study-images-modulations-samples.png", "study-images-modulations.png"]
+    assert all(f"](images/{name})" in page for name in pictures)
 
     monkeypatch.setattr(ablation, "train", lambda *_: pytest.fail("nothing is left to train"))
     pages[0].write_text(page.replace("# Ablation", "# Written by hand"))
@@ -222,7 +224,7 @@ def test_from_the_command_to_the_page(small_study, tmp_path, monkeypatch):
 
 def test_stages_after_the_first_are_in_the_appendix(tmp_path):
     for stage in STAGES:
-        study.write_page(stage, plan(stage, 1), {}, tmp_path, [])
+        study.write_page(stage, plan(stage, 1), {}, tmp_path, [], tmp_path)
     stages = {
         path.name: [name for name in STAGES if f"<!-- study: {name} -->" in path.read_text()] for path in tmp_path.iterdir()
     }
