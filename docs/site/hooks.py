@@ -40,6 +40,7 @@ LEADS = {  # what stands above a module's docstrings
 PROJECT = {  # document -> its title
     "README.md": "Front page",
     "pretrained/README.md": "Pretrained networks",
+    "scripts/README.md": "List of commands",
     "CONTRIBUTING.md": "Contributing",
     "CHANGELOG.md": "Changes",
     "SECURITY.md": "Security",

@@ -133,7 +133,7 @@ def of_generator(values: dict) -> None:
     config = TrainingConfig.from_json(resolve(cfg, 32, options) | {"cfg": cfg})
     train.check_processes(config, torch.device("cpu"))
     images = SimpleNamespace(resolution=(32, 32), channels=3, c_dim=0)
-    check_given(given, config, images, 3)
+    check_given(given, config, images, SimpleNamespace(nimg=0, D=SimpleNamespace(blocks=[None] * 3)))
     check_networks(config, images, torch.device("cpu"), None)
 
 
