@@ -103,7 +103,7 @@ def table(records: dict[str, list[dict]], paces: dict[str, float | None]) -> str
     """Markdown; the best row first. A cell of distances has a line for each detector."""
     first = METRICS[0]
     last = lambda row, metric, key="value": [record["points"][-1]["scores"][metric][key] for record in records[row]]
-    order = ranks({row: last(row, first) for row in records}) if enough(records) else dict.fromkeys(records, 1)
+    order = ranks({row: last(row, first) for row in records})
     end = statistics.mean(last(END_OF, first)) if END_OF in records else None
     lines = []
     for row in sorted(records, key=lambda row: (order[row], statistics.mean(last(row, first)))):
