@@ -6,10 +6,10 @@ import torch
 import torch.nn as nn
 
 from networks.layers import Conv2d, Linear
+from networks.logits import GROUP, minibatch_std, of_label
+from networks.projected import ProjectedDiscriminator
 from networks.resolutions import channels_at, resolutions
-from torch_utils.ops import ACTIVATION_GAIN, downsample2x, in_float32, leaky_relu_
-
-GROUP = 4  # samples that share one standard deviation
+from torch_utils.ops import ACTIVATION_GAIN, downsample2x, leaky_relu_
 
 
 class Block(nn.Module):
@@ -39,6 +39,7 @@ class Discriminator(nn.Module):
         channel_max: int = 512,
         mbstd_group_size: int = GROUP,  # all of the batch share one where this does not divide it
         growing: bool = False,  # whether smaller images are accepted too, as `growth` says: for progressive growing
+        projected: bool = False,  # has a second discriminator, `.projected`, which is asked by itself
     ):
         super().__init__()
         levels = resolutions(img_resolution)[::-1]
@@ -51,6 +52,7 @@ class Discriminator(nn.Module):
         self.hidden = Linear(widths[-1] * math.prod(levels[-1]), widths[-1])
         self.out = Linear(widths[-1], 1 if c_dim == 0 else widths[-1])
         self.embed = Linear(c_dim, widths[-1]) if c_dim > 0 else None
+        self.projected = ProjectedDiscriminator(levels[0], c_dim, mbstd_group_size) if projected else None
 
     def freeze(self, count: int) -> None:
         """Let the first `count` blocks, and from-RGB before them, learn nothing (FreezeD: Mo, Cho and Shin 2020)."""
@@ -71,31 +73,4 @@ class Discriminator(nn.Module):
                 x = torch.lerp(small, x, fade)
         x = leaky_relu_(self.conv(minibatch_std(x, self.mbstd_group_size, batches), ACTIVATION_GAIN))
         x = self.out(leaky_relu_(self.hidden(x.flatten(1), ACTIVATION_GAIN)))
-        if self.embed is not None:
-            if c is None:
-                raise ValueError(f"this discriminator is conditional: it needs labels c [N, {self.c_dim}]")
-            embedding = self.embed(c)
-            embedding = embedding * (embedding.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-            x = (x * embedding).sum(dim=1, keepdim=True) * x.shape[1] ** -0.5  # projection (Miyato and Koyama 2018)
-        return x
-
-
-def minibatch_std(x: torch.Tensor, group_size: int, batches: int = 1) -> torch.Tensor:
-    """Append one channel: the standard deviation over a group of samples, averaged over everything else.
-
-    Karras et al. 2018, section 3. Groups are consecutive samples, so that they are the same however a batch is shared out, as
-    long as every share is a multiple of `group_size`.
-    """
-    total, c, h, w = x.shape
-    n = total // batches
-    group = group_size if n % group_size == 0 else n
-    y = _group_std(x.reshape(total // group, group, c, h, w))  # [total/group]
-    y = y.to(x.dtype).repeat_interleave(group, output_size=total).view(-1, 1, 1, 1).expand(total, 1, h, w)
-    return torch.cat([x, y.contiguous(memory_format=torch.channels_last)], dim=1)
-
-
-@in_float32
-def _group_std(y: torch.Tensor) -> torch.Tensor:
-    """[groups, group, C, H, W] -> [groups]"""
-    y = (y - y.mean(dim=1, keepdim=True)).square().mean(dim=1)
-    return (y + 1e-8).sqrt().mean(dim=(1, 2, 3))
+        return x if self.embed is None else of_label(x, self.embed, c)

@@ -37,13 +37,14 @@ def logistic(logits: torch.Tensor) -> torch.Tensor:
     return F.softplus(-logits).mean()
 
 
-def gradient_penalty(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+def gradient_penalty(logits: torch.Tensor, *images: torch.Tensor) -> torch.Tensor:
     """‖∇_x D(x)‖² of each image; its mean is R1 on real images, R2 on generated ones (Mescheder et al. 2018, equation 9).
 
-    logits [N, 1] must have been computed from images [N, C, H, W], which require a gradient. -> [N], differentiable.
+    logits [N, L] must have been computed from images [N, C, H, W], which require a gradient; or from several tensors, of which
+    each logit may depend. -> [N], differentiable.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3))
+    gradients = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return sum(gradient.square().sum(dim=(1, 2, 3)) for gradient in gradients)
 
 
 def path_lengths(images: torch.Tensor, ws: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ def spheres(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
     """
     last = list(network.synthesis.to_rgb) if isinstance(network, Generator) else []
     last += [network.out] if isinstance(network, Discriminator) else []
+    last += [head.out for head in network.projected.heads] if isinstance(network, Discriminator) and network.projected else []
     for layer in network.modules():
         if isinstance(layer, KernelPredictor) and layer.identity < 1:
             for weight in (layer.spatial_weight, layer.pointwise_weight):

@@ -60,7 +60,13 @@ class TrainingState(SavedState):
             )
             d_base = config.d_channel_base or config.channel_base
             self.D = Discriminator(
-                img_resolution, img_channels, c_dim, channel_base=d_base, channel_max=config.channel_max, growing=config.grow
+                img_resolution,
+                img_channels,
+                c_dim,
+                channel_base=d_base,
+                channel_max=config.channel_max,
+                growing=config.grow,
+                projected=config.projected > 0,
             )
         self.G.to(device=device, memory_format=torch.channels_last)
         self.D.to(device=device, memory_format=torch.channels_last)

@@ -18,8 +18,17 @@ from training.gan.augment import augment
 from training.gan.config import TrainingConfig
 from training.gan.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, path_penalty
 from training.gan.magnitudes import make_tangent, renormalise
+from training.gan.projected import Maps, look_at, projected_discriminator_loss, projected_generator_loss
 from training.gan.state import TrainingState
 from training.run.health import check_finite
+
+
+class Shared(NamedTuple):
+    """What is made once, for both updates."""
+
+    images: torch.Tensor  # generated
+    real_maps: Maps | None = None  # what a projected discriminator sees of the real images,
+    fake_maps: Maps | None = None  # and of the generated ones
 
 
 class Part(NamedTuple):
@@ -42,7 +51,7 @@ class Part(NamedTuple):
         return Part(self.real[take], None if self.c is None else self.c[take], self.first // shrunk, self.batch // shrunk)
 
 
-def generate(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor | None:
+def generate(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c: torch.Tensor | None) -> Shared | None:
     """Images for both updates, as many and as large as `real` and of its classes: D's update leaves G as it is.
 
     None with `batch_gpu`, which saves memory: then each update makes them anew, a part at a time.
@@ -52,7 +61,7 @@ def generate(state: TrainingState, config: TrainingConfig, real: torch.Tensor, c
     (part,) = _parts(real, c, config)
     images, w_mean = _generate(state, config, part)
     state.G.mapping.update_w_avg(distributed.average_tensor(w_mean))
-    return images
+    return _look(state, config, part, images)
 
 
 def discriminator_step(
@@ -61,7 +70,7 @@ def discriminator_step(
     real: torch.Tensor,  # [N, C, H, W] about [-1, 1], as large as the networks have grown
     c: torch.Tensor | None,  # one-hot [N, c_dim]
     means: Means,
-    generated: torch.Tensor | None = None,  # from `generate`
+    generated: Shared | None = None,  # from `generate`
 ):
     """Rate real above generated images; at every `reg_interval`-th step also flatten D around them."""
     penalise = config.gamma > 0 and state.step % config.reg_interval == 0
@@ -77,9 +86,10 @@ def discriminator_step(
         if generated is None:
             with torch.no_grad():
                 fake, w_of_part = _generate(state, config, part)
+                shared = _look(state, config, part, fake)
             w_mean = w_mean + w_of_part / len(parts)
         else:
-            fake = generated.detach()
+            shared, fake = generated, generated.images.detach()
         images = [torch.cat([real, fake])] if alike else [real, fake]
         images[0].requires_grad_(penalise)
         with autocast(config.precision, real.device, twice=penalise):
@@ -91,6 +101,9 @@ def discriminator_step(
             for name, squared_norm in zip(("r1", "r2"), norms):
                 loss = loss + config.gamma / 2 * config.reg_interval * squared_norm.mean()
                 means.add(**{name: squared_norm})
+        if shared.fake_maps:
+            now = config.projected_gamma > 0 and state.step % config.reg_interval == 0
+            loss = loss + projected_discriminator_loss(state, config, shared.real_maps, shared.fake_maps, part.c, now, means)
         _check("the discriminator's loss", loss, state, {"the real images": real})
         state.scaler_D.scale(loss / len(parts)).backward()
         signs = signs + (r_t(config.loss, real_logits, fake_logits) * len(real)).round()
@@ -113,7 +126,7 @@ def generator_step(
     real: torch.Tensor,
     c: torch.Tensor | None,
     means: Means,
-    generated: torch.Tensor | None = None,  # from `generate`
+    generated: Shared | None = None,  # from `generate`
 ):
     """Make D rate generated images as real; at every `pl_interval`-th step also even out how fast images move with w."""
     regularise = config.pl_weight > 0 and state.step % config.pl_interval == 0
@@ -128,13 +141,15 @@ def generator_step(
             if config.loss == "relativistic":
                 with torch.no_grad():
                     real_logits = _rate(state, config, real, part.c, draws)
-        fake = _generate(state, config, part)[0] if generated is None else generated
+        shared = generated or _look(state, config, part, _generate(state, config, part)[0])
         with autocast(config.precision, real.device, twice=regularise):
-            fake_logits = _rate(state, config, fake, part.c, draws)
+            fake_logits = _rate(state, config, shared.images, part.c, draws)
         loss = adversarial = generator_loss(config.loss, fake_logits, real_logits)
+        if shared.fake_maps:
+            loss = loss + projected_generator_loss(state, config, shared.real_maps, shared.fake_maps, part.c, means)
         if regularise:
             lengths = _path_lengths(state, config, part.half())
-            loss = adversarial + config.pl_weight * config.pl_interval * path_penalty(lengths, state.path_mean)
+            loss = loss + config.pl_weight * config.pl_interval * path_penalty(lengths, state.path_mean)
             length = length + lengths.detach().mean() / len(parts)
             means.add(path_length=lengths)
         _check("the generator's loss", loss, state, {"the real images": real})
@@ -161,6 +176,17 @@ def _generate(state: TrainingState, config: TrainingConfig, part: Part) -> tuple
     with autocast(config.precision, part.real.device):
         ws = _styles(state, config, part, draws)
         return state.G.synthesis(ws, "random", full_size=False, draws=draws), ws[:, 0].detach().mean(0)
+
+
+def _look(state: TrainingState, config: TrainingConfig, part: Part, images: torch.Tensor) -> Shared:
+    """Generated images, and what a projected discriminator sees of them and of the real ones, where there is one."""
+    if state.D.projected is None:
+        return Shared(images)
+    draws = lambda: part.draws(state, config, "features")
+    with autocast(config.precision, part.real.device):
+        with torch.no_grad():
+            real = look_at(state, config, part.real, draws())
+        return Shared(images, real, look_at(state, config, images, draws()))
 
 
 def _styles(state: TrainingState, config: TrainingConfig, part: Part, draws: BatchDraws) -> torch.Tensor:

