@@ -24,6 +24,7 @@ CHANNELS = (32, 64, 128, 128)  # of the mixed maps
 MAX_CHANNELS = 128  # of a head
 SIDES = (96, 224)  # of images as the network sees them; 224 is what it was trained on
 STRIDE = 32  # of its last map
+SHIFTS = 16  # that is, by half as many pixels to each side
 
 
 def seen_size(img_resolution: tuple[int, int]) -> tuple[int, int]:
@@ -82,11 +83,16 @@ class ProjectedDiscriminator(nn.Module):
         self.across_scales = nn.ModuleList(Projection(of, out) for of, out in zip(CHANNELS[1:], CHANNELS))
         self.heads = nn.ModuleList(Head(width, size, c_dim, mbstd_group_size) for width, size in zip(CHANNELS, sizes))
 
-    def features(self, img: torch.Tensor) -> list[torch.Tensor]:
-        """Images [N, img_channels, H, W] about [-1, 1] -> four mixed maps [N, CHANNELS, h, w], from fine to coarse."""
+    def features(self, img: torch.Tensor, shift: tuple[int, int] = (SHIFTS // 2, SHIFTS // 2)) -> list[torch.Tensor]:
+        """Images [N, img_channels, H, W] about [-1, 1] -> four mixed maps [N, CHANNELS, h, w], from fine to coarse.
+
+        `shift`: rows and columns, from 0 to `SHIFTS`, by which all enlarged images are moved; half of that is none. A strided network sees some
+        places better than others; where those never move, a grid of them is what the generator draws.
+        """
         whole = torch.autocast("cpu", enabled=False) if img.device.type == "cpu" else contextlib.nullcontext()
         with whole:  # depthwise convolutions in sixteen bits are slow on CPUs
             x = F.interpolate(_as_rgb(widen(img)), self.size, mode="bicubic", align_corners=False)
+            x = F.pad(x, [SHIFTS // 2] * 4, mode="replicate").narrow(2, shift[0], self.size[0]).narrow(3, shift[1], self.size[1])
             maps = feature_maps(frozen(img.device), normalised((x + 1) * 127.5))
             mixed = [mix(x / size) for mix, x, size in zip(self.across_channels, maps, DEVIATIONS)]
             for i in (2, 1, 0):  # from the coarsest on, each scale receives what the next has

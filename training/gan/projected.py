@@ -2,8 +2,9 @@
 
 import torch
 
+from networks.projected import SHIFTS
 from torch_utils.precision import autocast
-from torch_utils.rng import BatchDraws
+from torch_utils.rng import BatchDraws, mix
 from torch_utils.stats import Means
 from training.gan.augment import augment
 from training.gan.config import TrainingConfig
@@ -20,7 +21,9 @@ def look_at(state: TrainingState, config: TrainingConfig, images: torch.Tensor, 
     one that it is paired with are augmented by the same transformations.
     """
     images = augment(images, state.strength.p, config.augpipe, draws) if config.aug != "noaug" else images
-    return state.D.projected.features(images)
+    generator = torch.Generator().manual_seed(mix("shift", config.seed, state.nimg))  # one shift for all images of a step
+    down, right = torch.randint(SHIFTS + 1, [2], generator=generator).tolist()
+    return state.D.projected.features(images, (down, right))
 
 
 def projected_discriminator_loss(
