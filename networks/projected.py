@@ -1,9 +1,9 @@
 """A discriminator that looks at an image through the feature maps of a frozen network.
 
 Projected GANs (Sauer et al. 2021): maps of four stages of EfficientNet-Lite0 are mixed across channels and across scales by
-random projections that never learn, and each of the four has a small discriminator. Beside an ordinary discriminator, which sees
-pixels, it is vision-aided training (Kumari et al. 2022). Ours is what keeps it from winning outright: no spectral norm, batch norm
-or hinge, but the loss that the other discriminator has, and R1 and R2 by the mixed maps in place of the image.
+random projections that never learn, and each of the four has a small discriminator. Beside an ordinary discriminator, which
+sees pixels, that is vision-aided training (Kumari et al. 2022). Ours is what keeps it from winning outright: the loss that the
+other discriminator has, and R1 and R2 by the mixed maps instead of the image, in place of spectral norm, batch norm and hinge loss.
 """
 
 import contextlib
@@ -86,14 +86,18 @@ class ProjectedDiscriminator(nn.Module):
     def features(self, img: torch.Tensor, shift: tuple[int, int] = (SHIFTS // 2, SHIFTS // 2)) -> list[torch.Tensor]:
         """Images [N, img_channels, H, W] about [-1, 1] -> four mixed maps [N, CHANNELS, h, w], from fine to coarse.
 
-        `shift`: rows and columns, from 0 to `SHIFTS`, by which all enlarged images are moved; half of that is none. A strided network sees some
-        places better than others; where those never move, a grid of them is what the generator draws.
+        `shift`: rows and columns, from 0 to `SHIFTS`, by which all enlarged images are moved; half of that is none. A strided
+        network sees some places better than others; where those never move, the generator draws a grid of them.
         """
         whole = torch.autocast("cpu", enabled=False) if img.device.type == "cpu" else contextlib.nullcontext()
         with whole:  # depthwise convolutions in sixteen bits are slow on CPUs
             x = F.interpolate(_as_rgb(widen(img)), self.size, mode="bicubic", align_corners=False)
-            x = F.pad(x, [SHIFTS // 2] * 4, mode="replicate").narrow(2, shift[0], self.size[0]).narrow(3, shift[1], self.size[1])
-            maps = feature_maps(frozen(img.device), normalised((x + 1) * 127.5))
+            x = (
+                F.pad(x, [SHIFTS // 2] * 4, mode="replicate")
+                .narrow(2, shift[0], self.size[0])
+                .narrow(3, shift[1], self.size[1])
+            )
+            maps = feature_maps(frozen(x.device, x.dtype), normalised((x + 1) * 127.5))
             mixed = [mix(x / size) for mix, x, size in zip(self.across_channels, maps, DEVIATIONS)]
             for i in (2, 1, 0):  # from the coarsest on, each scale receives what the next has
                 above = self.across_scales[i](mixed[i + 1])

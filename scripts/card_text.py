@@ -12,7 +12,7 @@ from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.cli import duration
 from torch_utils.files import InputError, atomic_write, is_url, make_folders, name_of_url
 from torch_utils.run_dir import SNAPSHOTS
-from torch_utils.score_names import is_distance
+from torch_utils.score_names import caveat, is_distance
 from training.run.options import RunConfig, options_of
 from training.run.run_records import RunRecords
 
@@ -151,7 +151,7 @@ def _score_in_words(record: dict, first: dict, start: str) -> str:
         words += f"; {start} {first['value']:.4g}"
     if record["way_left"] is not None:
         words += f"; **normalized {record['way_left']:.2f}** (1: untrained, 0: as good as real images)"
-    return words
+    return words + (f"; **{caveat(record)}**" if caveat(record) else "")
 
 
 def records_text(table: list[tuple[str, str]], commands: list[str]) -> str:

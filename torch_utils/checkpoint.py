@@ -83,9 +83,13 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
         config, info = (parse_json(header[name], f"{path}: not a network snapshot: its {name}") for name in ("config", "info"))
     if not isinstance(config, dict) or not isinstance(info, dict):
         raise InputError(f"{path}: not a network snapshot (its configuration is not a table)")
-    names = info.get("label_names") or []
-    if type(info.get("nimg", 0)) is not int or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise InputError(f"{path}: not a network snapshot (its nimg is no number, or its label_names are no names)")
+    names = [info.get(key) or [] for key in ("label_names", "features_seen")]
+    if type(info.get("nimg", 0)) is not int or not all(
+        isinstance(n, list) and all(isinstance(x, str) for x in n) for n in names
+    ):
+        raise InputError(
+            f"{path}: not a network snapshot (its nimg is no number, or its label_names or features_seen no names)"
+        )
     return Snapshot(header.get("kind", ""), config, info, contents)
 
 

@@ -2,6 +2,7 @@
 
 from metrics.evaluation.session import UNTRAINED
 from networks.normalized_distance import normalized_distance
+from torch_utils.score_names import caveat
 
 LABELS = {  # of the numbers beside a metric's main one
     "precision": ", precision",
@@ -33,6 +34,8 @@ def print_table(results: dict[str, dict]) -> None:
         normalized = normalized_distance(results["generator"]["value"], one["floor"], results[UNTRAINED]["value"])
         if normalized is not None:
             print_row("normalized distance, (d − r)/(d₀ − r)", normalized)
+    if words := caveat(one):
+        print(f"  {words}")
 
 
 def print_row(what: str, value: float, more: str = "") -> None:

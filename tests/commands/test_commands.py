@@ -169,6 +169,8 @@ def test_dry_run_says_the_sizes_and_writes_nothing(run_command, tmp_path):
         ("--lr-decay-kimg", "lr_decay_kimg", 3.0),
         ("--lr-end", "lr_end", 0.25),
         ("--forced-norm", "forced_norm", True),
+        ("--projected", "projected", 0.5),
+        ("--projected-gamma", "projected_gamma", 3.0),
         ("--beta2", "beta2", 0.9),
         ("--beta2-end", "beta2_end", 0.9),
         ("--gamma-end", "gamma_end", 0.2),

@@ -23,6 +23,7 @@ def check_given(given: set[str], config: TrainingConfig, dataset: ImageDataset, 
         "grow_from": not config.grow and "--grow 1",
         "grow_kimg": not config.grow and "--grow 1",
         "style_mixing": config.modulation in STYLED_ONCE and "a style for each layer, and --modulation none has one in all",
+        "projected_gamma": not config.projected and "--projected",
         "ramp_kimg": not moves and "an option that ends in -end",
     }
     for name in sorted(given & set(idle)):

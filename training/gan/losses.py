@@ -44,7 +44,7 @@ def gradient_penalty(logits: torch.Tensor, *images: torch.Tensor) -> torch.Tenso
     each logit may depend. -> [N], differentiable.
     """
     gradients = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return sum(gradient.square().sum(dim=(1, 2, 3)) for gradient in gradients)
+    return torch.stack([gradient.square().sum(dim=(1, 2, 3)) for gradient in gradients]).sum(dim=0)
 
 
 def path_lengths(images: torch.Tensor, ws: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:

@@ -22,9 +22,8 @@ def spheres(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
     Not of the last layers, whose scale is that of images or logits, and not of what begins at zero or as an identity: biases,
     and with identity 1 the kernel predictors' weights.
     """
-    last = list(network.synthesis.to_rgb) if isinstance(network, Generator) else []
-    last += [network.out] if isinstance(network, Discriminator) else []
-    last += [head.out for head in network.projected.heads] if isinstance(network, Discriminator) and network.projected else []
+    last: list[nn.Module] = list(network.synthesis.to_rgb) if isinstance(network, Generator) else []
+    last += network.last_layers() if isinstance(network, Discriminator) else []
     for layer in network.modules():
         if isinstance(layer, KernelPredictor) and layer.identity < 1:
             for weight in (layer.spatial_weight, layer.pointwise_weight):

@@ -17,8 +17,8 @@ Maps = list[torch.Tensor]  # [N, C, h, w] of each scale
 def look_at(state: TrainingState, config: TrainingConfig, images: torch.Tensor, draws: BatchDraws) -> Maps:
     """Of images [N, C, H, W], augmented as often as those that the other discriminator sees.
 
-    Both updates look at the same maps, which cost more than all else; so with the same draws, and a real image and the generated
-    one that it is paired with are augmented by the same transformations.
+    Both updates look at the same maps, which cost more than all else: so draws are the same for both, and a real image and
+    the generated one that it is paired with are augmented by the same transformations.
     """
     images = augment(images, state.strength.p, config.augpipe, draws) if config.aug != "noaug" else images
     generator = torch.Generator().manual_seed(mix("shift", config.seed, state.nimg))  # one shift for all images of a step

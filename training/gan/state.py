@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from networks import efficientnet
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
@@ -138,6 +139,8 @@ def build_state(
 
     Options that come from outside are looked at by `budget.check_networks` first.
     """
+    if config.projected:
+        efficientnet.find()  # what is missing is said now, and not at the first step
     try:
         state = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, device)
     except (ValueError, TypeError, MemoryError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch_utils.cli import duration
 from torch_utils.files import atomic_write
-from torch_utils.score_names import lower_is_better
+from torch_utils.score_names import caveat, lower_is_better
 from training.run.report_curves import charts_of, sorted_means
 from training.run.report_pictures import embed, evenly
 from training.run.run_records import Notice, RunRecords, is_finite
@@ -147,7 +147,7 @@ def score_cells(records: list[dict], metric: str) -> list[str]:
         "" if last["floor"] is None else f"{last['floor']:.4g}",
         "" if last["way_left"] is None else f"{100 * last['way_left']:.1f} %",
         f"{last['nimg'] / 1000:.5g}",
-        f"{best['value']:.4g} at {best['nimg'] / 1000:.5g} kimg",
+        f"{best['value']:.4g} at {best['nimg'] / 1000:.5g} kimg" + (f"; {words}" if (words := caveat(last)) else ""),
     ]
 
 

@@ -12,6 +12,7 @@ from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.precision import float32
 from torch_utils.run_dir import LOG, STATS, fakes_name, metric_file, snapshot_name
+from torch_utils.score_names import caveat
 from torch_utils.stats import Log, Records, read_jsonl, resident_bytes
 from torch_utils.tracking import start_tracking
 from training.run.health import too_long, warnings
@@ -157,7 +158,7 @@ class Reporter:
                 line += f"; untrained {first:.4g}; normalized {left:.2f} (1: untrained, 0: as good as real images)"
             elif snapshot and first is not None and self.config.warm_start:
                 line += f"; at the start {first:.4g}"
-            self.log(line)
+            self.log(line + (f"; {words}" if (words := caveat(result)) else ""))
 
     def _unscored(self) -> bool:
         records = [read_jsonl(self.run_dir / metric_file(name)) for name in self.config.metrics]

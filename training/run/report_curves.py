@@ -10,7 +10,7 @@ from training.run.run_records import RunRecords, is_finite, mean_names
 MAX_POINTS = 2000  # of a curve
 TITLES = {  # charts of means in their order, and the names that belong to them; what is not known stands before the last two
     "Losses": "loss_.*",
-    "Gradient penalties": "r[12]",
+    "Gradient penalties": "r[12].*",
     "Mean logits": ".*_logits",
     "Signs of overfitting": "signs",
     "Strength of augmentation": "p",

@@ -27,8 +27,9 @@ SWITCHES = {
     "labels": dict(cond=True),
     "growing": dict(grow=True, grow_kimg=0.024),  # the third step fades a level in
     "forced_norm": dict(forced_norm=True),
+    "projected": dict(projected=1.0),
 }
-LOSSES, OTHERS = list(SWITCHES)[:2], list(SWITCHES)[2:]
+LOSSES, OTHERS = list(SWITCHES)[:2], list(SWITCHES)[2:-1]
 FEW = (  # any two switches are on together in one of these
     "relativistic ada labels growing",
     "relativistic ada forced_norm",
@@ -139,6 +140,12 @@ def check(images, alone, out, world, parts, recipes):
 @pytest.mark.parametrize("world, parts", SPLITS[:2])
 def test_gradients_do_not_depend_on_the_number_of_processes(images, alone, tmp_path, world, parts):
     check(images, alone, tmp_path, world, parts, FEW)
+
+
+@pytest.mark.parametrize("world, parts", SPLITS[:2])
+def test_nor_do_those_by_features_of_a_frozen_network(images, alone, tmp_path, world, parts):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
+    check(images, alone, tmp_path, world, parts, ("relativistic ada labels projected",))
 
 
 @pytest.mark.slow

@@ -1,0 +1,126 @@
+"""--projected: a second discriminator in training, by the features of a frozen network."""
+
+import json
+import struct
+
+import pytest
+import torch
+
+from tests.training.gan.test_schedule import assert_same, run
+from tests.training.gan.test_training import make
+from torch_utils.checkpoint import read_snapshot
+from torch_utils.score_names import caveat, mark_seen
+from torch_utils.stats import Means
+from training.gan.loop import generate
+from training.gan.losses import gradient_penalty
+from training.gan.report import GeneratorReporter
+from training.gan.steps import discriminator_step, generator_step
+
+pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
+
+
+def images(seed=0):
+    return torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_penalty_by_several_tensors():
+    a, b = (torch.randn(3, 2, side, side, dtype=torch.double, requires_grad=True) for side in (4, 2))
+    logits = torch.cat([2 * a.sum(dim=(1, 2, 3))[:, None], b.square().sum(dim=(1, 2, 3))[:, None]], dim=1)
+    expected = 4 * 2 * 16 + 4 * b.square().sum(dim=(1, 2, 3))
+    torch.testing.assert_close(gradient_penalty(logits, a, b), expected)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "logistic"])
+def test_both_updates_move_what_they_should(image_folder, loss):
+    config, _, state = make(image_folder(), projected=1.0, loss=loss, aug="fixed", p=0.5)
+    heads = lambda: [p.detach().clone() for p in state.D.projected.heads.parameters()]
+    weights = lambda: [p.detach().clone() for p in state.G.parameters()]
+    projections = {name: x.clone() for name, x in state.D.projected.named_buffers()}
+    same = lambda one, other: all(map(torch.equal, one, other))
+    before, means = (heads(), weights()), Means()
+    shared = generate(state, config, images(), None)
+    discriminator_step(state, config, images(), None, means, shared)
+    assert not same(before[0], heads()) and same(before[1], weights())
+    before = heads(), weights()
+    generator_step(state, config, images(), None, means, shared)
+    assert same(before[0], heads()) and not same(before[1], weights())
+    assert all(torch.equal(x, projections[name]) for name, x in state.D.projected.named_buffers())
+    assert {"loss_D_projected", "loss_G_projected", "r1_projected", "r2_projected"} <= means.take().keys()
+
+
+def test_weights_of_the_loss_and_of_its_penalty_weigh(image_folder):
+    """Gradients of the heads are in proportion to the weight, and those of the ordinary discriminator do not know of it."""
+    folder, found = image_folder(), {}
+    for key in ((1.0, 20.0), (0.25, 20.0), (1.0, 0.0)):
+        config, _, state = make(folder, projected=key[0], projected_gamma=key[1])
+        discriminator_step(state, config, images(), None, Means())
+        grads = lambda module: torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+        heads = grads(state.D.projected)
+        found[key] = heads, grads(state.D)[: -len(heads)]
+    torch.testing.assert_close(found[0.25, 20.0][0], 0.25 * found[1.0, 20.0][0], rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(found[1.0, 0.0][0], found[1.0, 20.0][0], rtol=0.05)
+    for one in found.values():
+        torch.testing.assert_close(one[1], found[1.0, 20.0][1])
+
+
+def test_shares_of_a_batch_and_the_whole_are_one_update(image_folder):
+    """With --batch-gpu maps are made anew for each part, with the same draws."""
+    folder, found = image_folder(), []
+    for batch_gpu in (None, 4):
+        options = dict(batch=8, projected=1.0, aug="fixed", p=0.5, batch_gpu=batch_gpu)
+        config, _, state = make(folder, **options)
+        real = torch.cat([images(1), images(2)])
+        shared = generate(state, config, real, None)
+        discriminator_step(state, config, real, None, Means(), shared)
+        found.append(torch.cat([p.grad.flatten() for p in state.D.projected.heads.parameters()]))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-6)
+
+
+def test_the_generator_learns_from_it(image_folder):
+    """Its gradient is the sum of what both discriminators say."""
+    folder, found = image_folder(), {}
+    for weight in (0.0, 0.5, 1.0):
+        config, _, state = make(folder, projected=max(weight, 1e-9))
+        shared = generate(state, config, images(), None)
+        generator_step(state, config, images(), None, Means(), shared)
+        found[weight] = torch.cat([p.grad.flatten() for p in state.G.parameters() if p.grad is not None])
+    assert (found[1.0] - found[0.0]).norm() > 0.01 * found[0.0].norm()
+    torch.testing.assert_close(found[0.5], (found[0.0] + found[1.0]) / 2, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, dict(forced_norm=True, aug="ada", p=0.5)])
+def test_resume_is_bit_for_bit(image_folder, tmp_path, changes):
+    folder, options = image_folder(), dict(projected=1.0, **changes)
+    whole = run(folder, tmp_path / "whole", 0.032, **options)
+    run(folder, tmp_path / "parts", 0.016, **options)
+    assert_same(whole, run(folder, tmp_path / "parts", 0.032, state=True, **options))
+
+
+def test_a_score_by_these_features_is_marked_as_not_independent(image_folder, tmp_path):
+    records = [dict(metric=f"fd1k_full-{name}", detector=name, value=1.0) for name in ("efficientnet_lite0", "vgg16")]
+    folder = image_folder()
+    config, dataset, state = make(folder, projected=1.0)
+    reporter = GeneratorReporter(config, dataset, state, tmp_path, lambda fakes: records, torch.device("cpu"), None)
+    assert [record["independent"] for record in reporter.scores()] == [False, True]
+    assert [bool(caveat(record)) for record in reporter.scores()] == [True, False]
+    reporter.write_network(tmp_path / "network.safetensors")
+    assert read_snapshot(tmp_path / "network.safetensors").info["features_seen"] == ["efficientnet_lite0"]
+    config, dataset, state = make(folder)
+    reporter = GeneratorReporter(config, dataset, state, tmp_path, lambda fakes: records, torch.device("cpu"), None)
+    assert all(record["independent"] for record in reporter.scores()) and mark_seen(records, []) == reporter.scores()
+    assert caveat(records[0]) == ""  # of before there was such a mark
+
+
+def test_what_a_file_says_of_features_must_be_names(tmp_path, image_folder):
+    config, dataset, state = make(image_folder(), projected=1.0)
+    file = tmp_path / "network.safetensors"
+    GeneratorReporter(config, dataset, state, tmp_path, None, torch.device("cpu"), None).write_network(file)
+    data = file.read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    info = json.loads(header["__metadata__"]["info"])
+    header["__metadata__"]["info"] = json.dumps(info | dict(features_seen=7))
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+    with pytest.raises(Exception, match="features_seen"):
+        read_snapshot(file)
