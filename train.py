@@ -150,7 +150,11 @@ def resolve_config(options: dict, device: torch.device) -> TrainingConfig:
 
 def traits(config: TrainingConfig) -> list[str]:
     """What the name of a run directory says."""
-    names = [config.cfg, *(name for name in ("cond", "mirror", "grow", "projected") if getattr(config, name)), config.modulation]
+    names = [
+        config.cfg,
+        *(name for name in ("cond", "mirror", "grow", "projected") if getattr(config, name)),
+        config.modulation,
+    ]
     names += [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
     return [*names, f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
 

@@ -6,15 +6,18 @@ import struct
 import pytest
 import torch
 
+from metrics.evaluation.table import print_table
+from scripts.card_text import _score_in_words
 from tests.training.gan.test_schedule import assert_same, run
 from tests.training.gan.test_training import make
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.score_names import caveat, mark_seen
-from torch_utils.stats import Means
-from training.gan.loop import generate
+from torch_utils.stats import Means, read_jsonl
+from training.gan.loop import generate, train
 from training.gan.losses import gradient_penalty
 from training.gan.report import GeneratorReporter
 from training.gan.steps import discriminator_step, generator_step
+from training.run.html_report import score_cells
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
 
@@ -109,6 +112,32 @@ def test_a_score_by_these_features_is_marked_as_not_independent(image_folder, tm
     reporter = GeneratorReporter(config, dataset, state, tmp_path, lambda fakes: records, torch.device("cpu"), None)
     assert all(record["independent"] for record in reporter.scores()) and mark_seen(records, []) == reporter.scores()
     assert caveat(records[0]) == ""  # of before there was such a mark
+
+
+def test_the_mark_is_seen_wherever_a_score_is_shown(capsys):
+    """In the table of calc_metrics.py, in the report, and on cards; the run's log is in the next test."""
+    usual = dict(
+        value=2.0, floor=1.0, floor_counts=[10, 20], way_left=0.5, nimg=1000, value_is="distance", generated=10, real=20
+    )
+    record = dict(metric="fd1k_full-x", detector="x", resizing="none") | usual
+    for independent, said in ((False, 1), (True, 0)):
+        (marked,) = mark_seen([record], ["x"] if not independent else ["y"])
+        print_table({"generator": marked})
+        shown = [capsys.readouterr().out, " ".join(score_cells([marked], "fd1k_full-x")), _score_in_words(marked, marked, "")]
+        assert [text.count("not independent") for text in shown] == [said] * 3
+
+
+def test_the_log_of_a_run_says_so(image_folder, tmp_path):
+    record = dict(metric="fd1k_full-efficientnet_lite0", detector="efficientnet_lite0", value=2.0, floor=None)
+    images = image_folder()
+    for projected in (1.0, 0.0):
+        folder = tmp_path / str(projected)
+        folder.mkdir()
+        config, dataset, state = make(images, kimg=0.016, projected=projected)
+        train(config, dataset, state, folder, lambda fakes: [record], torch.device("cpu"))
+        assert ("not independent" in (folder / "log.txt").read_text()) == (projected > 0)
+        records = read_jsonl(folder / "metric-fd1k_full-efficientnet_lite0.jsonl")
+        assert records and all(record["independent"] == (projected == 0) for record in records)
 
 
 def test_what_a_file_says_of_features_must_be_names(tmp_path, image_folder):
