@@ -150,13 +150,17 @@ def resolve_config(options: dict, device: torch.device) -> TrainingConfig:
 
 def traits(config: TrainingConfig) -> list[str]:
     """What the name of a run directory says."""
-    names = [
+    switches = [name for name in ("cond", "mirror", "grow", "projected") if getattr(config, name)]
+    others = [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
+    return [
         config.cfg,
-        *(name for name in ("cond", "mirror", "grow", "projected") if getattr(config, name)),
+        *switches,
         config.modulation,
+        *others,
+        f"batch{config.batch}",
+        f"gamma{config.gamma:g}",
+        f"seed{config.seed}",
     ]
-    names += [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
-    return [*names, f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
 
 
 def open_dataset(config: TrainingConfig) -> ImageDataset:

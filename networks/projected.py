@@ -2,8 +2,8 @@
 
 Projected GANs (Sauer et al. 2021): maps of four stages of EfficientNet-Lite0 are mixed across channels and across scales by
 random projections that never learn, and each of the four has a small discriminator. Beside an ordinary discriminator, which
-sees pixels, that is vision-aided training (Kumari et al. 2022). In place of spectral norm, batch norm and hinge loss, with which
-it wins outright and the generator collapses, it has the loss of the other discriminator, and R1 and R2 by the mixed maps.
+sees pixels, that is vision-aided training (Kumari et al. 2022). With spectral norm, batch norm and hinge loss it wins outright
+here, and the generator collapses; so it has the loss of the other discriminator, and R1 and R2 by the mixed maps.
 """
 
 import contextlib

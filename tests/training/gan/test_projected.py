@@ -128,15 +128,16 @@ def test_the_mark_is_seen_wherever_a_score_is_shown(capsys):
 
 
 def test_the_log_of_a_run_says_so(image_folder, tmp_path):
-    record = dict(metric="fd1k_full-efficientnet_lite0", detector="efficientnet_lite0", value=2.0, floor=None)
+    metric = "fd1k_full-efficientnet_lite0"
+    evaluate = lambda fakes: [dict(metric=metric, detector="efficientnet_lite0", value=2.0, floor=None)]
     images = image_folder()
     for projected in (1.0, 0.0):
         folder = tmp_path / str(projected)
         folder.mkdir()
         config, dataset, state = make(images, kimg=0.016, projected=projected)
-        train(config, dataset, state, folder, lambda fakes: [record], torch.device("cpu"))
+        train(config, dataset, state, folder, evaluate, torch.device("cpu"))
         assert ("not independent" in (folder / "log.txt").read_text()) == (projected > 0)
-        records = read_jsonl(folder / "metric-fd1k_full-efficientnet_lite0.jsonl")
+        records = read_jsonl(folder / f"metric-{metric}.jsonl")
         assert records and all(record["independent"] == (projected == 0) for record in records)
 
 
