@@ -150,17 +150,9 @@ def resolve_config(options: dict, device: torch.device) -> TrainingConfig:
 
 def traits(config: TrainingConfig) -> list[str]:
     """What the name of a run directory says."""
-    switches = [name for name in ("cond", "mirror", "grow", "projected") if getattr(config, name)]
-    others = [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
-    return [
-        config.cfg,
-        *switches,
-        config.modulation,
-        *others,
-        f"batch{config.batch}",
-        f"gamma{config.gamma:g}",
-        f"seed{config.seed}",
-    ]
+    names = [config.cfg, *filter(vars(config).get, ("cond", "mirror", "grow", "projected")), config.modulation]
+    names += [value for value, usual in ((config.loss, "relativistic"), (config.aug, "noaug")) if value != usual]
+    return [*names, f"batch{config.batch}", f"gamma{config.gamma:g}", f"seed{config.seed}"]
 
 
 def open_dataset(config: TrainingConfig) -> ImageDataset:
