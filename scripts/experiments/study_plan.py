@@ -1,8 +1,8 @@
 """The study of modulations as it is planned, before it is run: its stages in order, their rows, what each is to answer.
 
-Every row is the `small` preset with the changes of `recipe` and its own: the same images in the same order, discriminator, loss
-and augmentation. Within a stage all rows come with seed 0, then all with seed 1, and so on: wherever it stops, rows have
-equally many seeds.
+Every row is the `small` preset without its projected discriminator, with the changes of `recipe` and its own: the same images
+in the same order, discriminator, loss and augmentation. Within a stage all rows come with seed 0, then all with seed 1, and so
+on: wherever it stops, rows have equally many seeds.
 """
 
 import bisect
@@ -38,7 +38,7 @@ def recipe(side: int) -> dict:
     of one of 128.
     """
     widths = dict(channel_base=16 * side, d_channel_base=16 * side)
-    return widths | dict(forced_norm=True, glr=0.003, dlr=0.004, lr_decay_kimg=10.0)
+    return widths | dict(projected=0.0, forced_norm=True, glr=0.003, dlr=0.004, lr_end=1.0, lr_decay_kimg=10.0)
 
 
 def row(modulation: str = BASE, changes: dict | None = None, **options) -> dict:

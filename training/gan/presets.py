@@ -65,9 +65,10 @@ def tiny_preset(side: int) -> dict[str, Any]:
 
 
 def small_preset(side: int) -> dict[str, Any]:
-    """32 channels at the images' own size: pictures that a person can name after an evening on two CPU cores.
+    """Pictures that a person can name after an evening on two CPU cores: 32 channels at the images' own size, a discriminator
+    of half that width and one that sees features, weights of fixed magnitude, and rates that fall to a tenth.
 
-    `pretrained/emoji32` was made with it.
+    `pretrained/emoji32` was made with it; docs/ablation-appendix.md has what each part gains.
     """
     return tiny_preset(side) | dict(
         batch=16,
@@ -76,33 +77,27 @@ def small_preset(side: int) -> dict[str, Any]:
         modulation_options=dict(demodulate=True),  # of AdaConv; another modulation has its own defaults
         channel_base=32 * side,
         channel_max=256,
-        d_channel_base=32 * side,
-        glr=0.0015,
-        dlr=0.002,
+        d_channel_base=16 * side,
+        projected=1.0,
+        forced_norm=True,
+        glr=0.003,
+        dlr=0.004,
+        lr_end=0.1,
+        ramp_kimg=200,
         reg_interval=8,
         ema_kimg=5,
         aug="ada",
         ada_kimg=100,
         grow_kimg=20,
-        kimg=300,
+        kimg=200,
         snap=20,
+        metrics=("fd1k_full-vgg16", "fd1k_full-efficientnet_lite0"),  # training has not looked at the former's features
     )
 
 
 def demo_preset(side: int) -> dict[str, Any]:
-    """`small` for ten minutes: half the width, for twice the images; weights of fixed magnitude, at rates twice as high, which
-    fall to a tenth. docs/ablation-appendix.md has what that gains."""
-    return small_preset(side) | dict(
-        channel_base=16 * side,
-        d_channel_base=16 * side,
-        forced_norm=True,
-        glr=0.003,
-        dlr=0.004,
-        lr_end=0.1,
-        ramp_kimg=64,
-        kimg=64,
-        snap=16,
-    )
+    """`small` for ten minutes, which are too few to learn images by heart: so nothing is augmented."""
+    return small_preset(side) | dict(aug="noaug", ramp_kimg=40, kimg=40, snap=10)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:

@@ -132,6 +132,14 @@ class TrainingState(SavedState):
         )
 
 
+def require_features() -> None:
+    """Says now, and not at the first step, that a projected discriminator's network is missing."""
+    try:
+        efficientnet.find()
+    except InputError as error:
+        raise InputError(f"--projected: {error}; or train without it, by --projected 0") from None
+
+
 def build_state(
     config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None
 ) -> TrainingState:
@@ -140,7 +148,7 @@ def build_state(
     Options that come from outside are looked at by `budget.check_networks` first.
     """
     if config.projected:
-        efficientnet.find()  # what is missing is said now, and not at the first step
+        require_features()
     try:
         state = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, device)
     except (ValueError, TypeError, MemoryError) as error:
