@@ -10,8 +10,8 @@ demo: .venv/demo.stamp
 	$(RUN) generate.py --network out/demo --seeds 0-63 --outdir out/demo/seeds --grid out/demo/grid.png --scale 4
 	$(RUN) calc_metrics.py --network out/demo --metrics fd1k_full-efficientnet_lite0,fd1k_full-vgg16 --baselines
 	@echo "Pictures: out/demo/grid.png (64 seeds), out/demo/seeds/, and what was learned when in out/demo/0*/fakes*.png"
-	@echo "Ten times as many images draw better (pretrained/README.md):"
-	@echo "  $(RUN) train.py --outdir out --data datasets/emoji32.zip --cfg small --kimg 400"
+	@echo "Five times as many images draw better (pretrained/README.md):"
+	@echo "  $(RUN) train.py --outdir out --data datasets/emoji32.zip --cfg small"
 
 test: .venv/dev.stamp
 	$(RUN) -m pytest
