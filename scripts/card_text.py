@@ -35,7 +35,8 @@ FREE = (
 
 
 def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]:
-    """And why it is this one. The best by the run's first distance; where nothing was scored, the newest."""
+    """And why it is this one. The best by the run's first distance, on features that training has not looked at where there is
+    such a one; where nothing was scored, the newest."""
     if asked:
         path = next((path for path in (records.run_dir / asked, asked) if path.is_file()), None)
         if path is None:
@@ -45,6 +46,7 @@ def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]
     if not snapshots:
         raise InputError(f"{records.run_dir}: found no network-snapshot-….safetensors")
     names = [*(records.options.get("metrics") or ()), *records.scores]
+    names.sort(key=lambda name: any(map(caveat, records.scores.get(name, [])[-1:])))
     for metric in (name for name in names if is_distance(str(name)) and name in records.scores):
         if scored := [(record["value"], path) for path in snapshots if (record := record_of(records.scores[metric], path))]:
             return min(scored)[1], f"the best of {len(scored)} by {metric}"

@@ -12,6 +12,7 @@ import numpy as np
 from networks.normalized_distance import normalized_distance
 from torch_utils.files import InputError, is_url, name_of_url, parse_json, read_file
 from torch_utils.run_dir import read_options
+from torch_utils.score_names import caveat
 from torch_utils.stats import MAX_RECORDS
 
 Notice = tuple[str, str]  # "warning" or "note", and its text
@@ -75,7 +76,10 @@ def read_records(path: Path) -> list[dict]:
 
 
 def read_scores(run_dir: Path, untrained: bool = True) -> dict[str, list[dict]]:
-    """Records by metric, each with a `way_left`: None where the metric has no score of an `untrained` network."""
+    """Records by metric, each with a `way_left`: None where the metric has no score of an `untrained` network.
+
+    Those on features that training has looked at come last: whoever takes the first is not misled.
+    """
     scores = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
         records = [record for record in read_records(path) if is_finite(record.get("value"))]
@@ -88,7 +92,7 @@ def read_scores(run_dir: Path, untrained: bool = True) -> dict[str, list[dict]]:
                 record["way_left"] = normalized_distance(record["value"], record["floor"], records[0]["value"])
         if records:
             scores[path.stem.removeprefix("metric-")] = records
-    return scores
+    return dict(sorted(scores.items(), key=lambda item: bool(caveat(item[1][-1]))))
 
 
 def list_grids(run_dir: Path, nimg: float | None, start: str = "untrained") -> list[Grid]:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from metrics.evaluation.table import print_table
-from scripts.card_text import _score_in_words
+from networks.generator import Generator
+from scripts.card_text import _score_in_words, choose_snapshot
 from tests.training.gan.test_schedule import assert_same, run
 from tests.training.gan.test_training import make
-from torch_utils.checkpoint import read_snapshot
+from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.score_names import caveat, mark_seen
 from torch_utils.stats import Means, read_jsonl
 from training.gan.loop import generate, train
@@ -18,6 +19,7 @@ from training.gan.losses import gradient_penalty
 from training.gan.report import GeneratorReporter
 from training.gan.steps import discriminator_step, generator_step
 from training.run.html_report import score_cells
+from training.run.run_records import RunRecords
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
 
@@ -154,3 +156,23 @@ def test_what_a_file_says_of_features_must_be_names(tmp_path, image_folder):
     file.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
     with pytest.raises(Exception, match="features_seen"):
         read_snapshot(file)
+
+
+def test_choices_are_made_by_what_training_has_not_seen(tmp_path):
+    """By the verdict of a report and by cards; though the other is named first, and would choose otherwise."""
+    (tmp_path / "training_options.json").write_text(json.dumps(dict(metrics=["fd1k_full-seen", "fd1k_full-unseen"])))
+    for name, independent, values in (("seen", False, (9.0, 5.0, 1.0)), ("unseen", True, (9.0, 1.0, 5.0))):
+        rows = [dict(nimg=0, value=values[0], floor=0.0, independent=independent)]
+        for nimg, value in zip((1000, 2000), values[1:]):
+            snapshot = f"network-snapshot-{nimg // 1000:06d}.safetensors"
+            save_snapshot(tmp_path / snapshot, "generator", build_small(), nimg=nimg)
+            rows.append(dict(nimg=nimg, value=value, floor=0.0, independent=independent, snapshot=snapshot))
+        (tmp_path / f"metric-fd1k_full-{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    records = RunRecords(tmp_path)
+    assert list(records.scores) == ["fd1k_full-unseen", "fd1k_full-seen"]
+    path, why = choose_snapshot(records, None)
+    assert path.name == "network-snapshot-000001.safetensors" and why == "the best of 2 by fd1k_full-unseen"
+
+
+def build_small():
+    return Generator(8, z_dim=4, style_depth=1, channel_base=32, channel_max=4)
