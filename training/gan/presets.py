@@ -68,7 +68,7 @@ def small_preset(side: int) -> dict[str, Any]:
     """Pictures that a person can name after an evening on two CPU cores: 32 channels at the images' own size, a discriminator
     of half that width and one that sees features, weights of fixed magnitude, and rates that fall to a tenth.
 
-    `pretrained/emoji32` was made with it; docs/ablation-appendix.md has what each part gains.
+    `pretrained/emoji32` was made with it, in 160 kimg; docs/ablation-appendix.md has what each part gains.
     """
     return tiny_preset(side) | dict(
         batch=16,
@@ -97,7 +97,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 def demo_preset(side: int) -> dict[str, Any]:
     """`small` for ten minutes, which are too few to learn images by heart: so nothing is augmented."""
-    return small_preset(side) | dict(aug="noaug", ramp_kimg=40, kimg=40, snap=10)
+    return small_preset(side) | dict(aug="noaug", ramp_kimg=36, kimg=36, snap=12)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:
