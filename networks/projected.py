@@ -28,7 +28,7 @@ SHIFTS = 16  # that is, by half as many pixels to each side
 
 
 def seen_size(img_resolution: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) to which images are enlarged: twice theirs within `SIDES`, in multiples of the network's stride."""
+    """(height, width) to which images are brought: twice theirs within `SIDES`, in multiples of the network's stride."""
     longer = max(img_resolution)
     scale = min(max(2 * longer, SIDES[0]), SIDES[1]) / longer
     height, width = (max(round(side * scale / STRIDE), 1) * STRIDE for side in img_resolution)
@@ -91,12 +91,8 @@ class ProjectedDiscriminator(nn.Module):
         """
         whole = torch.autocast("cpu", enabled=False) if img.device.type == "cpu" else contextlib.nullcontext()
         with whole:  # depthwise convolutions in sixteen bits are slow on CPUs
-            x = F.interpolate(_as_rgb(widen(img)), self.size, mode="bicubic", align_corners=False)
-            x = (
-                F.pad(x, [SHIFTS // 2] * 4, mode="replicate")
-                .narrow(2, shift[0], self.size[0])
-                .narrow(3, shift[1], self.size[1])
-            )
+            x = F.pad(_resized(_as_rgb(widen(img)), self.size), [SHIFTS // 2] * 4, mode="replicate")
+            x = x.narrow(2, shift[0], self.size[0]).narrow(3, shift[1], self.size[1])
             maps = feature_maps(frozen(x.device, x.dtype), normalised((x + 1) * 127.5))
             mixed = [mix(x / size) for mix, x, size in zip(self.across_channels, maps, DEVIATIONS)]
             for i in (2, 1, 0):  # from the coarsest on, each scale receives what the next has
@@ -108,6 +104,13 @@ class ProjectedDiscriminator(nn.Module):
     def forward(self, maps: list[torch.Tensor], c: torch.Tensor | None = None, batches: int = 1) -> torch.Tensor:
         """As in `Discriminator`; each logit depends on the map of its own scale."""
         return torch.cat([head(x, c, batches) for head, x in zip(self.heads, maps)], dim=1)
+
+
+def _resized(img: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Enlarged by cubic interpolation, or shrunk by averages, which leave no false patterns."""
+    if max(img.shape[2:]) > max(size):
+        return F.interpolate(img, size, mode="area")
+    return F.interpolate(img, size, mode="bicubic", align_corners=False)
 
 
 def _as_rgb(img: torch.Tensor) -> torch.Tensor:
