@@ -17,6 +17,7 @@ import torch
 from metrics.evaluation.evaluator import Evaluator
 from metrics.evaluation.metric_name import parse_metric
 from torch_utils import distributed, torchrun
+from torch_utils.checkpoint import features_seen
 from torch_utils.cli import Progress, command, counted, run
 from torch_utils.cores import use_threads
 from torch_utils.files import InputError, read_json, write_json
@@ -84,6 +85,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
     notes = group_notes(config)
     if start.snapshot:
         notes.append(f"Starting from: {start.snapshot}: {state.warm_start(start.snapshot)}")
+        config = start.config = dataclasses.replace(config, features_seen=features_seen(start.snapshot))
     if by_device and not start.run_dir and config.cfg != AUTO:
         notes.append(f"Preset:        {config.cfg} (auto: there is no NVIDIA GPU to use; --help names others)")
     if hours or not dry_run:

@@ -93,6 +93,11 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
     return Snapshot(header.get("kind", ""), config, info, contents)
 
 
+def features_seen(path: str | Path) -> tuple[str, ...]:
+    """Names of detectors whose features the training of this network has looked at."""
+    return tuple(read_snapshot(path, tensors=False).info.get("features_seen") or ())
+
+
 def build(
     snapshot: Snapshot,
     constructor: type[Network],

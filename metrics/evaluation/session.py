@@ -18,7 +18,7 @@ from metrics.perceptual_path_length import path_record
 from networks.generator import Generator
 from networks.sampling import sample
 from torch_utils.archive import Archive
-from torch_utils.checkpoint import load_generator, read_snapshot
+from torch_utils.checkpoint import features_seen, load_generator, read_snapshot
 from torch_utils.cli import Progress
 from torch_utils.files import InputError, is_url, sha256
 from torch_utils.prefetch import prefetch
@@ -143,8 +143,7 @@ class Session:
         """Records by what was scored, and records of path lengths. Of several processes only the first gets any."""
         records = {what: self.evaluator(fakes) for what, fakes in self.fakes().items()} if self.evaluator else {}
         if self.network and self.evaluator:
-            seen = read_snapshot(self.network, tensors=False).info.get("features_seen") or []
-            records["generator"] = mark_seen(records["generator"], seen)
+            records["generator"] = mark_seen(records["generator"], features_seen(self.network))
         if self.G and self.request.baselines and self.evaluator:
             records[UNTRAINED] = self._evaluate_untrained(records["generator"])
         draw: dict[str, Any] = dict(seed=self.request.seed, classes=self.labels, shards=self.shards)

@@ -161,6 +161,7 @@ class TrainingConfig(RunConfig):
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
     warm_start: bool = option(False, None, "begun from a network, by --resume SNAPSHOT")
+    features_seen: tuple[str, ...] = option((), None, "by the training of that network: scores on these are not independent")
 
     BEFORE = {"padding": "replicate"}
     FOR_CPUS = "small"

@@ -40,8 +40,8 @@ def logistic(logits: torch.Tensor) -> torch.Tensor:
 def gradient_penalty(logits: torch.Tensor, *images: torch.Tensor) -> torch.Tensor:
     """‖∇_x D(x)‖² of each image; its mean is R1 on real images, R2 on generated ones (Mescheder et al. 2018, equation 9).
 
-    logits [N, L] must have been computed from images [N, C, H, W], which require a gradient; or from several tensors, of which
-    each logit may depend. -> [N], differentiable.
+    logits [N, 1] must have been computed from images [N, C, H, W], which require a gradient; or logits [N, L] from L tensors,
+    each from one of its own, whose penalties are added up. -> [N], differentiable.
     """
     gradients = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return torch.stack([gradient.square().sum(dim=(1, 2, 3)) for gradient in gradients]).sum(dim=0)

@@ -49,7 +49,8 @@ class GeneratorReporter(Reporter):
     ):
         super().__init__(config, state, run_dir, device, stop)
         self.dataset, self.evaluate = dataset, evaluate
-        self.seen = [SEEN] if config.projected else []  # features whose scores are not independent
+        seen = {*config.features_seen, *([SEEN] if config.projected else [])}
+        self.seen = sorted(seen)  # features whose scores are not independent
         self.columns, self.reals = self._choose_reals()
         self.real_spread = diversity(self.reals)
         for nimg, _, path in averages(run_dir):

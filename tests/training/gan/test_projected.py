@@ -9,11 +9,13 @@ import torch
 from metrics.evaluation.table import print_table
 from networks.generator import Generator
 from scripts.card_text import _score_in_words, choose_snapshot
+from tests.conftest import ROOT
 from tests.training.gan.test_schedule import assert_same, run
 from tests.training.gan.test_training import make
-from torch_utils.checkpoint import read_snapshot, save_snapshot
+from torch_utils.checkpoint import features_seen, read_snapshot, save_snapshot
 from torch_utils.score_names import caveat, mark_seen
 from torch_utils.stats import Means, read_jsonl
+from train import main as train_main
 from training.gan.loop import generate, train
 from training.gan.losses import gradient_penalty
 from training.gan.report import GeneratorReporter
@@ -141,6 +143,17 @@ def test_the_log_of_a_run_says_so(image_folder, tmp_path):
         assert ("not independent" in (folder / "log.txt").read_text()) == (projected > 0)
         records = read_jsonl(folder / f"metric-{metric}.jsonl")
         assert records and all(record["independent"] == (projected == 0) for record in records)
+
+
+def test_what_a_network_has_seen_its_successors_have_seen(image_folder, tmp_path):
+    """A run that begins from it without --projected marks its scores all the same, and so does its network."""
+    folder, first = image_folder(), tmp_path / "first.safetensors"
+    save_snapshot(first, "generator", make(folder)[2].ema, nimg=0, features_seen=["efficientnet_lite0"])
+    size = ["--cfg", "tiny", "--cbase", "128", "--cmax", "16", "--batch", "4", "--kimg", "0.004", "--metrics", "none"]
+    words = ["--outdir", tmp_path / "runs", "--data", folder, *size, "--resume", first, "--device", "cpu"]
+    train_main([str(word) for word in words], standalone_mode=False)
+    (made,) = (tmp_path / "runs").glob("0*/network-snapshot-*.safetensors")
+    assert features_seen(made) == ("efficientnet_lite0",) and features_seen(ROOT / "pretrained" / "fashion32.safetensors") == ()
 
 
 def test_what_a_file_says_of_features_must_be_names(tmp_path, image_folder):
