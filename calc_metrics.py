@@ -27,6 +27,7 @@ from torch_utils.files import InputError, append_jsonl
 from torch_utils.images import save_grid
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.score_names import NOT_INDEPENDENT
 from training.dataset import ImageDataset
 
 HINTS = {  # what options are called elsewhere -> what to do instead
@@ -126,6 +127,8 @@ def show_nearest(session: Session, path: Path) -> None:
         f"  A generated image is {neighbours.closeness:.2f} times as far from the nearest real image as a real image is "
         "(medians; far below 1: copies)"
     )
+    if session.evaluator.metrics[0].detector in session.evaluator.seen:
+        print(f"  {NOT_INDEPENDENT}")
 
 
 def write_records(folder: Path, records: list[dict]) -> None:

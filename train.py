@@ -190,7 +190,7 @@ def build_evaluator(
         return None
     try:
         real = (lambda: evaluation_batches(dataset, 32), len(dataset), dataset.content_hash())
-        return Evaluator(list(config.metrics), *real, device, inception, mirrored=dataset.mirror)
+        return Evaluator(list(config.metrics), *real, device, inception, mirrored=dataset.mirror, seen=config.seen)
     except InputError as error:
         raise InputError(f"{error}; or train without scores, by --metrics none") from None
 

@@ -29,17 +29,21 @@ def find() -> Path:
     return path
 
 
-@functools.cache
 def frozen(device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
     """The network for pixels normalised by `normalised`, its batch norms folded into its convolutions; one for all callers."""
+    return _frozen(torch.empty(0, device=device).device, dtype)  # "cuda" is "cuda:0"
+
+
+@functools.cache
+def _frozen(device: torch.device, dtype: torch.dtype) -> Any:
     path = find()
     from efficientnet_lite_pytorch import EfficientNet
 
-    with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away; the caller's random stream goes on
-        network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    network = fold_batch_norms(network.eval().requires_grad_(False))
-    return network.to(device, dtype, memory_format=torch.channels_last)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # a score may come first, and training take gradients
+        network = EfficientNet.from_name("efficientnet-lite0")  # the initial weights are thrown away
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network = fold_batch_norms(network.eval().requires_grad_(False))
+        return network.to(device, dtype, memory_format=torch.channels_last)
 
 
 def normalised(pixels: torch.Tensor) -> torch.Tensor:

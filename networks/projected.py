@@ -7,6 +7,7 @@ here, and the generator collapses; so it has the loss of the other discriminator
 """
 
 import contextlib
+import functools
 import math
 
 import torch
@@ -24,6 +25,7 @@ CHANNELS = (32, 64, 128, 128)  # of the mixed maps
 MAX_CHANNELS = 128  # of a head
 SIDES = (96, 224)  # of images as the network sees them; 224 is what it was trained on
 STRIDE = 32  # of its last map
+KEPT = 250  # numbers for each pixel that it sees, at least, are kept for the gradient of an image
 SHIFTS = 16  # that is, by half as many pixels to each side
 
 
@@ -55,7 +57,7 @@ class Head(nn.Module):
         super().__init__()
         self.mbstd_group_size = mbstd_group_size
         self.down = nn.ModuleList()
-        while min(size) > 6:
+        while min(size) > 6 and not any(side % 2 for side in size):
             wider = min(2 * channels, MAX_CHANNELS)
             self.down.append(Conv2d(channels, wider))
             channels, size = wider, (size[0] // 2, size[1] // 2)
@@ -107,10 +109,19 @@ class ProjectedDiscriminator(nn.Module):
 
 
 def _resized(img: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Enlarged by cubic interpolation, or shrunk by averages, which leave no false patterns."""
-    if max(img.shape[2:]) > max(size):
-        return F.interpolate(img, size, mode="area")
-    return F.interpolate(img, size, mode="bicubic", align_corners=False)
+    """Enlarged by cubic interpolation, or shrunk by averages, which leave no false patterns: one product for each side."""
+    rows, columns = (_resizing(old, new, img.device, img.dtype) for old, new in zip(img.shape[2:], size))
+    return rows @ img @ columns.T
+
+
+@functools.cache
+def _resizing(old: int, new: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """[new, old], that brings columns of `old` numbers to `new`."""
+    with torch.inference_mode(False):  # whoever needs it first
+        one_by_one = torch.eye(old)[None, None]
+        if new < old:
+            return F.interpolate(one_by_one, (new, old), mode="area")[0, 0].to(device, dtype)
+        return F.interpolate(one_by_one, (new, old), mode="bicubic", align_corners=False)[0, 0].to(device, dtype)
 
 
 def _as_rgb(img: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """A card of a trained network, from its run's own records: `python -m scripts.card RUN_DIR`."""
 
+import contextlib
 import math
 import sys
 from pathlib import Path
@@ -77,7 +78,10 @@ def save_enlarged(path: Path, images: torch.Tensor, columns: int) -> None:
 
 
 def nearest(records: RunRecords, images: torch.Tensor, path: Path, device: torch.device) -> str:
-    """Draw the samples that are closest to a training image beside those; -> what is to be said of it."""
+    """Draw the samples that are closest to a training image beside those; -> what is to be said of it.
+
+    By a detector whose features training has not looked at.
+    """
     options = records.options
     if "data" not in options:
         raise InputError(f"{records.run_dir}: its records do not say which images it was trained on")
@@ -85,11 +89,11 @@ def nearest(records: RunRecords, images: torch.Tensor, path: Path, device: torch
     flags = {name: bool(options.get(name)) for name in ("mirror", "skip_bad")}
     real = ImageDataset(options["data"], use_labels=False, **flags, subset=named["subset"], seed=named["seed"] or 0)
     real.check()
-    try:
-        require_detector(EFFICIENTNET)
-        metric = f"kid1k_full-{EFFICIENTNET}"  # any that looks at the features of all real images
-    except InputError:  # without the `offline` extra
-        metric = f"kid1k_full-{VGG16}"
+    metric = f"kid1k_full-{VGG16}"  # any that looks at the features of all real images
+    if not options.get("projected") and EFFICIENTNET not in (options.get("features_seen") or ()):
+        with contextlib.suppress(InputError):  # without the `offline` extra
+            require_detector(EFFICIENTNET)
+            metric = f"kid1k_full-{EFFICIENTNET}"
     opened = (lambda: evaluation_batches(real, 32), len(real), real.content_hash())
     found = Evaluator([metric], *opened, device, mirrored=real.mirror).nearest(images, min(REAL, len(real)))
     save_enlarged(path, rows(images, found, real, ROWS), 1 + found.real.shape[1])

@@ -49,7 +49,8 @@ def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]
     names.sort(key=lambda name: any(map(caveat, records.scores.get(name, [])[-1:])))
     for metric in (name for name in names if is_distance(str(name)) and name in records.scores):
         if scored := [(record["value"], path) for path in snapshots if (record := record_of(records.scores[metric], path))]:
-            return min(scored)[1], f"the best of {len(scored)} by {metric}"
+            words = caveat(records.scores[metric][-1])
+            return min(scored)[1], f"the best of {len(scored)} by {metric}" + (f", {words}" if words else "")
     return snapshots[-1], "the newest; none was scored by a distance"
 
 

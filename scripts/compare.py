@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
+from torch_utils.score_names import caveat
 from training.run.html_report import figure, option_text, picture_section, score_cells, score_section, table, write_page
 from training.run.report_curves import charts_of_all
 from training.run.report_pictures import embed
@@ -51,10 +52,19 @@ def different_options(runs: dict[str, RunRecords]) -> str:
     return f"<section><h2>Options that differ</h2>{body}</section>"
 
 
+def metrics_of(runs: dict[str, RunRecords]) -> list[str]:
+    """Those that most runs have first; before all, those on features that no run's training has looked at."""
+    names = dict.fromkeys(metric for records in runs.values() for metric in records.scores)
+    scored = {metric: [records.scores[metric] for records in runs.values() if metric in records.scores] for metric in names}
+    return sorted(names, key=lambda metric: (any(caveat(scores[-1]) for scores in scored[metric]), -len(scored[metric])))
+
+
 def verdicts(runs: dict[str, RunRecords]) -> str:
+    """Of each run, by the first metric that it has."""
     lines = []
     for name, records in runs.items():
-        words = (verdict(metric, scores, records.planned_kimg) for metric, scores in records.scores.items())
+        known = [metric for metric in metrics_of(runs) if metric in records.scores]
+        words = (verdict(metric, records.scores[metric], records.planned_kimg) for metric in known)
         if text := next(filter(None, words), ""):
             lines.append(f'<p class="verdict"><b>{html.escape(name)}</b>: {html.escape(text)}</p>')
     return "".join(lines)
@@ -85,8 +95,7 @@ def main(folders: tuple[Path, ...], out: Path):
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}")
     runs = dict(zip(short_names(folders), map(RunRecords, folders)))
-    metrics = dict.fromkeys(metric for records in runs.values() for metric in records.scores)
-    scored = [(metric, name, r.scores[metric]) for metric in metrics for name, r in runs.items() if metric in r.scores]
+    scored = [(metric, name, r.scores[metric]) for metric in metrics_of(runs) for name, r in runs.items() if metric in r.scores]
     rows = [[f"{metric} · {name}", *score_cells(scores, metric)] for metric, name, scores in scored]
     data = ", ".join(dict.fromkeys(records.data_name for records in runs.values()))
     write_page(

@@ -19,7 +19,7 @@ from torch_utils.cli import command, run
 from torch_utils.files import InputError
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import EMA, averages, snapshot_name
-from torch_utils.score_names import lower_is_better
+from torch_utils.score_names import caveat, lower_is_better
 from training.dataset import ImageDataset, evaluation_batches
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import MAX_WIDTH, fit
@@ -53,28 +53,31 @@ def rebuild(run_dir: Path, width: float) -> tuple[Generator, float]:
     return G, missed
 
 
-def build_score(run_dir: Path, metric: str, device: torch.device) -> Callable[[Generator], float]:
-    """score(G), against the images that the run was trained on."""
+def build_score(run_dir: Path, metric: str, device: torch.device) -> Callable[[Generator], dict]:
+    """score(G), against the images that the run was trained on, as a record."""
     config = stored_options(TrainingConfig, run_dir)
     data = ImageDataset(config.data, config.mirror, config.cond, config.subset, config.seed, config.skip_bad)
     data.check()
     real = (lambda: evaluation_batches(data, 32), len(data), data.content_hash())
-    evaluate = Evaluator([metric], *real, device, mirrored=data.mirror)
-    return lambda G: evaluate(lambda count: sample(G.to(device), count, config.seed, data.labels))[0]["value"]
+    evaluate = Evaluator([metric], *real, device, mirrored=data.mirror, seen=config.seen)
+    return lambda G: evaluate(lambda count: sample(G.to(device), count, config.seed, data.labels))[0]
 
 
-def choose(run_dir: Path, metric: str, score: Callable[[Generator], float]) -> float:
+def choose(run_dir: Path, metric: str, score: Callable[[Generator], dict]) -> float:
     """Of TRIED the width with the best score; prints all scores, and that of the average which the run itself kept."""
     print(markdown(["width", metric, "profile missed"]))
     scores = {}
     for width in TRIED:
         G, missed = rebuild(run_dir, width)
-        scores[width] = score(G)
+        record = score(G)
+        scores[width] = record["value"]
         print(row([f"{width:.2f}", f"{scores[width]:.4g}", f"{missed:.1%}"]), flush=True)
     nimg = averages(run_dir)[-1][0]
     own = run_dir / snapshot_name(nimg)
     if own.is_file() and read_snapshot(own, tensors=False).info.get("nimg") == nimg:
-        print(row([OWN, f"{score(load_generator(own)):.4g}", ""]))
+        print(row([OWN, f"{score(load_generator(own))['value']:.4g}", ""]))
+    if words := caveat(record):
+        print(f"{metric}: {words}")
     return (min if lower_is_better(metric) else max)(scores, key=scores.__getitem__)
 
 

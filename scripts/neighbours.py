@@ -22,6 +22,7 @@ from torch_utils.files import make_folders
 from torch_utils.images import save_png
 from torch_utils.labelled_grid import labelled_grid
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.score_names import NOT_INDEPENDENT
 from training.dataset import ImageDataset
 
 COPY = 0.5  # of the usual distance between real images: nearer than this, a picture deserves a look
@@ -73,6 +74,8 @@ def main(seeds, output, count, data, detector, network, psi, label, device):
     ratios = found.distances[:, 0] / found.between_real
     near = [f"{seed}" for seed, ratio in zip(seeds, ratios) if ratio < COPY]
     print(f"{output}: the nearest real image is {ratios.min():.2f} to {ratios.max():.2f} times as far as between real images")
+    if detector in session.evaluator.seen:
+        print(f"{detector}: {NOT_INDEPENDENT}")
     if near:
         print(f"nearer than {COPY}, perhaps copies: seeds {', '.join(near)}")
 

@@ -19,6 +19,7 @@ from torch_utils.files import InputError, first_line, make_folders
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.run_dir import OPTIONS, newest_snapshot
+from torch_utils.score_names import caveat
 from training.run.run_records import RunRecords
 
 README = "README.md"
@@ -114,7 +115,8 @@ def words_of_records(shared: Any, records: RunRecords, path: Path, why: str, ste
     else:
         table = card_style.facts(records, path, why, shared)
         shared.pictures = card_style.pictures(records, shared, stem)
-    scores = [(name, record["value"]) for name, scored in records.scores.items() if (record := record_of(scored, path))]
+    found = {name: record for name, scored in records.scores.items() if (record := record_of(scored, path))}
+    scores = [(name, record["value"]) for name, record in found.items() if not caveat(record)]  # there is no room for one
     return dict(text=records_text(table, records.said("Command line")), scores=scores)
 
 

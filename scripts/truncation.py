@@ -24,6 +24,7 @@ from torch_utils.images import save_png
 from torch_utils.labelled_grid import labelled_grid
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
+from torch_utils.score_names import caveat
 from training.dataset import ImageDataset
 
 MAX_PSIS = 32
@@ -51,7 +52,7 @@ def picture(
 
 def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
     """A Markdown table: a row for each psi, a column for each number of each metric."""
-    table, heads = [], ["psi"]
+    table, heads, notes = [], ["psi"], []
     for psi in psis:
         draw = lambda count, psi=psi: sample(session.G, count, session.request.seed, session.labels, psi=psi, cutoff=cutoff)
         records, row = session.evaluator(draw), [f"{psi:g}"]
@@ -61,7 +62,8 @@ def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
             heads += [record["metric"] if name == "value" else name for name in names]
             row += [f"{record[name]:.3g}" for name in names]
         table.append(row)
-    return markdown(heads, table)
+        notes = [f"\n{record['metric']}: {caveat(record)}" for record in records if caveat(record)]
+    return markdown(heads, table) + "".join(notes)
 
 
 @command()

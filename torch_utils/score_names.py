@@ -6,6 +6,7 @@ from collections.abc import Collection
 DISTANCES = ("fid", "fd", "kid", "mind")  # to real images
 PATH_LENGTHS = ("ppl2_wend", "ppl")  # these follow how images change, and so need the generator itself
 LOSSES = ("style_loss", "content_loss")  # of a style transfer
+NOT_INDEPENDENT = "not independent: training has looked at these features"
 
 
 def is_distance(name: str) -> bool:
@@ -25,7 +26,7 @@ def mark_seen(records: list[dict], seen: Collection[str]) -> list[dict]:
 
 def caveat(record: dict) -> str:
     """What is said beside a score of this record, or "". Records without a mark are older than any training that needs one."""
-    return "not independent: training has looked at these features" if record.get("independent") is False else ""
+    return NOT_INDEPENDENT if record.get("independent") is False else ""
 
 
 def _kind(name: str) -> str:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +26,24 @@ from metrics.statistics import PrefixStatistics
 from torch_utils.cli import Progress
 from torch_utils.files import InputError
 from torch_utils.prefetch import default_workers, prefetch_one, threads
-from torch_utils.score_names import DISTANCES, PATH_LENGTHS
+from torch_utils.score_names import DISTANCES, PATH_LENGTHS, mark_seen
 
 PACKAGES = ("torch", "clean-fid", "numpy", "scipy", "pillow")  # whose versions can move a score
 
 
-def require_detectors(metrics: list[MetricName], inception_path: str | Path | None, detector_file: Path | None) -> None:
-    """Raises `InputError`, which names the metrics and ways out, where a detector's files are missing."""
+def require_detectors(
+    metrics: list[MetricName], inception_path: str | Path | None, detector_file: Path | None, seen: Collection[str] = ()
+) -> None:
+    """Raises `InputError`, which names the metrics and ways out, where a detector's files are missing.
+
+    None of these ways leads to a detector whose features training has `seen`.
+    """
     for detector in dict.fromkeys(metric.detector for metric in metrics):
         wanting = [metric for metric in metrics if metric.detector == detector]
         try:
             require_detector(detector, inception_path, detector_file)
         except InputError as error:
-            instead = [alternative(metric) for metric in wanting if metric.detector in DETECTORS]
+            instead = [alternative(metric, seen) for metric in wanting if metric.detector in DETECTORS]
             usable = dict.fromkeys(str(metric) for metric in instead if metric and metric.detector != detector)
             more = f"; or score {', '.join(usable)} instead" if usable else ""
             raise InputError(f"{', '.join(map(str, wanting))}: {error}{more}") from None
@@ -66,6 +71,7 @@ class Evaluator:
         shards: Shards = ALONE,  # processes that all call it at once
         reference_file: ReferenceFile | None = None,  # replaces `real_batches`
         mirrored: bool = False,  # the second half of the real images are the first half, flipped from left to right
+        seen: Collection[str] = (),  # detectors whose features the training of what is scored has looked at
     ):
         """Raises `InputError` for a name that is no metric, a detector whose files are missing and too few real images."""
         more = [] if detector_file is None else [detector_name(detector_file)]
@@ -83,7 +89,8 @@ class Evaluator:
         self.device, self.batch_size = device, batch_size
         self.inception_path, self.inception_resizing, self.detector_file = inception_path, inception_resizing, detector_file
         self.interval, self.extrapolate = interval, extrapolate
-        require_detectors(self.metrics, inception_path, detector_file)
+        self.seen = seen
+        require_detectors(self.metrics, inception_path, detector_file, seen)
         self.reference_file = reference_file
         if reference_file:
             reference_file.require(self.metrics)
@@ -129,7 +136,7 @@ class Evaluator:
             scores = self._scores(metric, statistics[metric.detector], features[metric.detector])
             seconds = drawn + time.monotonic() - began  # the images are drawn once for all metrics
             records.append({"metric": str(metric)} | scores | self._setting(metric) | {"seconds": round(seconds, 3)})
-        return records
+        return mark_seen(records, self.seen)
 
     def seconds(self, fake_batches: Callable[[int], Iterable[torch.Tensor]]) -> float:
         """About what one call takes, by the second of two batches that are drawn and looked at.

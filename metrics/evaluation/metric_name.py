@@ -75,11 +75,13 @@ def parse_metric(name: str, detector: str = DEFAULT_DETECTOR, more: Collection[s
     return MetricName(kind, int(count) * 1000, full is not None, chosen)
 
 
-def alternative(metric: MetricName) -> MetricName | None:
-    """The same on the detector that PyPI has; None for a metric that is defined on one network only."""
+def alternative(metric: MetricName, seen: Collection[str] = ()) -> MetricName | None:
+    """The same on the detector that PyPI has, or where training has `seen` it on the one that is shipped; None for a metric
+    that is defined on one network only."""
     if metric.kind in ("is", *PATH_LENGTHS):
         return None
-    return replace(metric, kind="fd" if metric.kind == "fid" else metric.kind, detector=DEFAULT_DETECTOR)
+    detector = VGG16 if DEFAULT_DETECTOR in seen else DEFAULT_DETECTOR
+    return replace(metric, kind="fd" if metric.kind == "fid" else metric.kind, detector=detector)
 
 
 def listing() -> str:

@@ -24,7 +24,6 @@ from torch_utils.files import InputError, is_url, sha256
 from torch_utils.prefetch import prefetch
 from torch_utils.pretrained import find_network
 from torch_utils.run_dir import read_options
-from torch_utils.score_names import mark_seen
 
 BLURRED, UNTRAINED = "real images blurred to 8×8", "untrained generator"
 Fakes = Callable[[int], Iterable[torch.Tensor]]  # fakes(count) gives uint8 batches [N, C, H, W], this process's share
@@ -118,6 +117,7 @@ class Session:
             shards=self.shards,
             reference_file=reference,
             mirrored=bool(real and real.mirror),
+            seen=features_seen(self.network) if self.network else (),
         )
 
     # ---------------------------------------------------------------- evaluate
@@ -142,8 +142,6 @@ class Session:
     def evaluate(self) -> tuple[dict[str, list[dict]], list[dict]]:
         """Records by what was scored, and records of path lengths. Of several processes only the first gets any."""
         records = {what: self.evaluator(fakes) for what, fakes in self.fakes().items()} if self.evaluator else {}
-        if self.network and self.evaluator:
-            records["generator"] = mark_seen(records["generator"], features_seen(self.network))
         if self.G and self.request.baselines and self.evaluator:
             records[UNTRAINED] = self._evaluate_untrained(records["generator"])
         draw: dict[str, Any] = dict(seed=self.request.seed, classes=self.labels, shards=self.shards)

@@ -397,6 +397,7 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
         (32, dict(z_dim=2**14, style_depth=2**10, mapping_layers=64)),
         (32, dict(batch=2**16)),
         (32, dict(batch=2**16, batch_gpu=2**15)),
+        (32, dict(batch=2**12, projected=1.0, grow=True)),  # which sees images of the full size from the beginning
         (256, dict(batch=1024, gpus=8)),
         ((1024, 512), dict(batch=512, precision="bf16", posthoc_ema=True)),
     ],

@@ -5,10 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from metrics.detectors.names import EFFICIENTNET
+from networks import efficientnet, projected
 from networks.discriminator import Discriminator
 from networks.efficientnet import frozen
-from networks.projected import SEEN, SHIFTS, ProjectedDiscriminator, Projection, _resized, seen_size
+from networks.projected import CHANNELS, KEPT, SEEN, SHIFTS, ProjectedDiscriminator, Projection, _resized, seen_size
 from tests.conftest import EMOJI
+from torch_utils.ops import downsample2x
 from training.dataset import ImageDataset
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
@@ -88,6 +90,53 @@ def test_a_shift_moves_what_is_seen(emoji):
     seen, expected = P.features(emoji, (pixels, SHIFTS // 2))[0], P.features(moved)[0]
     plain = P.features(emoji)[0]
     assert (inside(seen) - inside(expected)).abs().mean() < 0.1 * (inside(seen) - inside(plain)).abs().mean()
+
+
+@pytest.mark.parametrize(
+    "old, new", [((32, 32), (96, 96)), ((64, 48), (128, 96)), ((672, 672), (224, 224)), ((300, 250), (224, 192))]
+)
+def test_resizing_is_what_pytorch_has_for_it(old, new):
+    img = torch.rand(2, 3, *old, generator=torch.Generator().manual_seed(0))
+    way = dict(mode="area") if new < old else dict(mode="bicubic", align_corners=False)
+    torch.testing.assert_close(_resized(img, new), F.interpolate(img, new, **way), rtol=1e-5, atol=1e-6)
+
+
+def test_one_side_may_grow_where_the_other_shrinks():
+    columns = torch.linspace(-1, 1, 16).expand(1, 3, 512, 16)
+    wanted = F.interpolate(columns, (512, 32), mode="bicubic", align_corners=False)[:, :, :224]
+    torch.testing.assert_close(_resized(columns, (224, 32)), wanted)
+
+
+def test_maps_are_halved_only_where_that_leaves_no_half_pixel(monkeypatch):
+    """Of 224×224 pixels the last has 7×7."""
+    sizes = []
+    halved = lambda x: sizes.append(x.shape[2:]) or downsample2x(x)
+    monkeypatch.setattr(projected, "downsample2x", halved)
+    P = build(256)
+    P([torch.zeros(1, width, side, side) for width, side in zip(CHANNELS, (56, 28, 14, 7))])
+    assert sizes and not any(side % 2 for size in sizes for side in size)
+
+
+def test_one_network_serves_scores_and_training(emoji):
+    """Even if a score, which takes no gradients, comes first."""
+    efficientnet._frozen.cache_clear()
+    with torch.inference_mode():
+        first = frozen(torch.device("cpu"))
+    x = emoji.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(sum(y.sum() for y in build().features(x)), x)
+    assert gradient.any() and frozen(x.device, x.dtype) is first and efficientnet._frozen.cache_info().currsize == 1
+
+
+def test_what_is_kept_of_an_image_is_not_overrated():
+    """The memory that a run is refused for has to be needed."""
+    kept = {}
+    note = lambda x: kept.update({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()}) or x
+    P, x = build(64), torch.zeros(2, 3, 64, 64, requires_grad=True)
+    weights = {p.untyped_storage().data_ptr() for p in [*frozen(x.device).parameters(), *P.buffers()]}
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        maps = P.features(x)
+    bytes_each = sum(size for where, size in kept.items() if where not in weights) / 2
+    assert maps and 0.7 < 4 * KEPT * 128**2 / bytes_each < 1
 
 
 def test_shrinking_averages():

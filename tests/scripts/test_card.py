@@ -124,6 +124,11 @@ def test_its_pictures_are_the_seeds_and_copies_are_seen(make_run, tmp_path):
     copies = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in real])
     words = card.nearest(RunRecords(run), copies, tmp_path / "copies.png", torch.device("cpu"))
     assert "closest sample 0.00 times" in words and apart > 0
+    records = RunRecords(run)
+    for looked, detector in (({}, "efficientnet_lite0"), (dict(projected=1.0), "vgg16")):
+        records.options |= looked
+        words = card.nearest(records, copies, tmp_path / "copies.png", torch.device("cpu"))
+        assert f"nearest to it, on {detector}" in words
 
 
 def test_which_network(make_run, tmp_path, monkeypatch):

@@ -58,6 +58,19 @@ def test_runs_are_put_side_by_side(tmp_path, make_run, capsys):
     assert "<b>00001-adain</b>: 55 % of the way" in page and not re.search(r"https?:", page)
 
 
+def test_one_metric_for_all_verdicts(tmp_path, make_run):
+    """On features that no run has looked at, though one run alone would be judged by the others; those are marked."""
+    seen = "fd1k_full-another"  # which comes first by its name
+    for name, scores, independent in (("00000-emoji32-plain", (200, 110), True), ("00001-emoji32-aided", (200, 65), False)):
+        run = make_run(name)
+        records = [dict(nimg=4000 * i, value=v, floor=20, independent=independent) for i, v in enumerate(scores)]
+        (run / f"metric-{seen}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = page_of(tmp_path, *tmp_path.glob("0*"))
+    assert page.count(f"is left ({METRIC})") == 2 and "not independent: training" in page
+    assert set(charts_in(page)[seen]) == {"plain", "aided (not independent)", "floor"}
+    assert list(charts_in(page))[:4:2] == [METRIC, seen]
+
+
 def test_floors_that_differ_are_not_drawn_as_one(tmp_path, make_run):
     page = page_of(tmp_path, make_run("a"), make_run("b", floor=21.0))
     assert charts_in(page)[METRIC]["floor"] is None and "None: all options are equal." in page

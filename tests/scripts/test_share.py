@@ -62,6 +62,15 @@ def test_a_run_is_shared_with_its_records(run, tmp_path):
     ]
 
 
+def test_what_training_has_looked_at_is_no_result(run, tmp_path):
+    """The hub's table of results has no room for words beside a number; the card has."""
+    records = (run / metric_file(FD)).read_text().splitlines()
+    (run / metric_file(FD)).write_text("".join(json.dumps(json.loads(x) | dict(independent=False)) + "\n" for x in records))
+    said = share_it("--network", run.parent, "--outdir", tmp_path / "shared")
+    page = hub.ModelCard.load(tmp_path / "shared" / "README.md")
+    assert not page.data.eval_results and "not independent" in page.text and "not independent" in said
+
+
 def test_one_snapshot_and_a_picture(run, tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "cover.jpg")
     words = ["--network", run / "network-snapshot-000002.safetensors", "--picture", tmp_path / "cover.jpg"]

@@ -52,6 +52,10 @@ class AdaptiveStrength:
             self.p = min(max(self.p + step, 0.0), 1.0)
             self.r_t_sum, self.images, self.updates = 0.0, 0, 0
 
+    def at_work(self) -> None:
+        """Raise p from 0, with which nothing is transformed, to what is usual later: for timing."""
+        self.p = max(self.p, 0.1)
+
     def state_dict(self) -> dict[str, float | int]:
         """What changes; the settings are options. `signs` is the name that saved states have for `r_t_sum`."""
         return {"p": self.p, "signs": self.r_t_sum, "images": self.images, "updates": self.updates}

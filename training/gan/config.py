@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from networks.generator import LIMITS, option_types
 from networks.modulation import MODULATIONS
+from networks.projected import SEEN
 from torch_utils.files import InputError
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import PRECISIONS
@@ -165,6 +166,16 @@ class TrainingConfig(RunConfig):
 
     BEFORE = {"padding": "replicate"}
     FOR_CPUS = "small"
+
+    @property
+    def penalises(self) -> bool:
+        """Whether some steps of the discriminator have penalties."""
+        return self.gamma > 0 or (self.projected > 0 and self.projected_gamma > 0)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Networks whose features training looks at: scores on these are not independent."""
+        return tuple(sorted({*self.features_seen, *([SEEN] if self.projected else [])}))
 
     def going_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """With another loss or augmentation, what is its default, in place of what was that of the former."""

@@ -55,12 +55,13 @@ def estimate(
 def _step(state: TrainingState, config: TrainingConfig, images: torch.Tensor, c: torch.Tensor | None, device) -> float:
     """Seconds of a step, of those with and without penalties on the average."""
     total = _timed(device, lambda: generate(state, config, images, c))  # once, for both updates
-    every = config.reg_interval if config.gamma else 0, config.pl_interval if config.pl_weight else 0
+    every = config.reg_interval if config.penalises else 0, config.pl_interval if config.pl_weight else 0
     for step, interval in zip((discriminator_step, generator_step), every):
         seconds = []
         for state.step in (0, 1):  # step 0 has all penalties, step 1 none
             generated = generate(state, config, images, c)
-            seconds.append(_timed(device, lambda: step(state, config, images, c, Means(), generated)))  # noqa: B023  called at once
+            seconds.append(_timed(device, lambda: step(state, config, images, c, Means(), generated)))  # noqa: B023, F821  called at once
+            del generated  # as a run does, before it makes the next
         total += (seconds[0] + (interval - 1) * seconds[1]) / interval if interval else seconds[1]
     return total
 
@@ -81,6 +82,8 @@ def print_costs(config: TrainingConfig, dataset: ImageDataset, device: torch.dev
     prepare(config.precision)
     keep_freed_memory()
     state = build_state(config, dataset, device)
+    if config.aug == "ada":
+        state.strength.at_work()
     images, labels = next(batches(dataset, config.batch // config.gpus, config.seed))
     c = F.one_hot(labels, dataset.c_dim).float().to(device) if dataset.c_dim else None
     costs = estimate(state, config, from_uint8(images.to(device)), c, device)

@@ -17,7 +17,7 @@ from training.gan.growth import growth_at, shrink
 from training.gan.report import Evaluate, GeneratorReporter
 from training.gan.schedule import scheduled
 from training.gan.state import TrainingState
-from training.gan.steps import discriminator_step, generate, generator_step
+from training.gan.steps import adapt, discriminator_step, generate, generator_step
 from training.image_stream import ImageStream
 from training.run.loop import run_steps
 
@@ -56,8 +56,9 @@ def make_step(
         state.follow(now)
         state.means.add(**values)
         generated = generate(state, now, real, c)
-        discriminator_step(state, now, real, c, state.means, generated)
+        r_t_sum = discriminator_step(state, now, real, c, state.means, generated)
         generator_step(state, now, real, c, state.means, generated)
+        adapt(state, now, r_t_sum, device)
         seen = state.nimg + config.batch
         update_ema(state.ema, state.G, config.batch, seen, config.ema_kimg * 1000, config.ema_rampup)
         for average, width in zip(state.averages, WIDTHS):

@@ -68,8 +68,8 @@ def time_training(
     if growth_at(state.nimg, config, state.G.synthesis.resolutions) is not None:
         raise InputError("--hours: with --grow 1 the pace changes until all sizes are there; until then the length is --kimg")
     if config.aug == "ada":
-        state.strength.p = max(state.strength.p, 0.1)  # with 0 nothing would be transformed, which takes time later
-    intervals = (config.reg_interval if config.gamma else 1), (config.pl_interval if config.pl_weight else 1)
+        state.strength.at_work()
+    intervals = (config.reg_interval if config.penalises else 1), (config.pl_interval if config.pl_weight else 1)
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         stack.enter_context(readers_watched())

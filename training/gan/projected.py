@@ -3,6 +3,7 @@
 import torch
 
 from networks.projected import SHIFTS
+from torch_utils.ops import widen
 from torch_utils.precision import autocast
 from torch_utils.rng import BatchDraws, mix
 from torch_utils.stats import Means
@@ -30,7 +31,7 @@ def projected_discriminator_loss(
     state: TrainingState, config: TrainingConfig, real: Maps, fake: Maps, c: torch.Tensor | None, penalise: bool, means: Means
 ) -> torch.Tensor:
     """[], weighted; with `penalise`, R1 and R2 by the maps in it."""
-    maps = [torch.cat([x, y.detach()]).requires_grad_(penalise) for x, y in zip(real, fake)]
+    maps = [widen(torch.cat([x, y.detach()])).requires_grad_(penalise) for x, y in zip(real, fake)]  # penalties are in float32
     with autocast(config.precision, maps[0].device, twice=penalise):
         logits = state.D.projected(maps, None if c is None else c.repeat(2, 1), batches=2)
     loss = discriminator_loss(config.loss, *logits.chunk(2))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from networks.projected import SEEN
 from networks.sampling import one_hot, sample
 from torch_utils import distributed
 from torch_utils.checkpoint import save_snapshot
@@ -15,7 +14,6 @@ from torch_utils.interrupt import StopRequest
 from torch_utils.platform import release_freed_memory
 from torch_utils.rng import normal
 from torch_utils.run_dir import EMA, FAKES_INIT, REALS, average_name, averages
-from torch_utils.score_names import mark_seen
 from training.dataset import ImageDataset
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import WIDTHS
@@ -49,8 +47,6 @@ class GeneratorReporter(Reporter):
     ):
         super().__init__(config, state, run_dir, device, stop)
         self.dataset, self.evaluate = dataset, evaluate
-        seen = {*config.features_seen, *([SEEN] if config.projected else [])}
-        self.seen = sorted(seen)  # features whose scores are not independent
         self.columns, self.reals = self._choose_reals()
         self.real_spread = diversity(self.reals)
         for nimg, _, path in averages(run_dir):
@@ -73,7 +69,7 @@ class GeneratorReporter(Reporter):
 
     def write_network(self, path: Path) -> None:
         info = dict(nimg=self.state.nimg, dataset=self.dataset.name, mirror=self.config.mirror, seed=self.config.seed)
-        info |= dict(label_names=self.dataset.label_names, features_seen=self.seen)
+        info |= dict(label_names=self.dataset.label_names, features_seen=self.config.seen)
         save_snapshot(path, "generator", self.state.ema, half=False, **info)
         for width, average in zip(WIDTHS, self.state.averages):
             make_folders(self.run_dir / EMA)
@@ -89,7 +85,7 @@ class GeneratorReporter(Reporter):
         except _AskedToStop:
             return None
         release_freed_memory()
-        return mark_seen(results, self.seen)
+        return results
 
     def _samples(self, count: int) -> Iterator[torch.Tensor]:
         for images in sample(self.state.ema, count, self.config.seed, self.dataset.labels):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from networks import efficientnet
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import load_generator
@@ -132,14 +131,6 @@ class TrainingState(SavedState):
         )
 
 
-def require_features() -> None:
-    """Says now, and not at the first step, that a projected discriminator's network is missing."""
-    try:
-        efficientnet.find()
-    except InputError as error:
-        raise InputError(f"--projected: {error}; or train without it, by --projected 0") from None
-
-
 def build_state(
     config: TrainingConfig, dataset: ImageDataset, device: torch.device, run_dir: Path | None = None
 ) -> TrainingState:
@@ -147,8 +138,6 @@ def build_state(
 
     Options that come from outside are looked at by `budget.check_networks` first.
     """
-    if config.projected:
-        require_features()
     try:
         state = TrainingState(config, dataset.resolution, dataset.channels, dataset.c_dim, device)
     except (ValueError, TypeError, MemoryError) as error:

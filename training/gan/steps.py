@@ -71,8 +71,11 @@ def discriminator_step(
     c: torch.Tensor | None,  # one-hot [N, c_dim]
     means: Means,
     generated: Shared | None = None,  # from `generate`
-):
-    """Rate real above generated images; at every `reg_interval`-th step also flatten D around them."""
+) -> float:
+    """Rate real above generated images; at every `reg_interval`-th step also flatten D around them.
+
+    Returns the sum of r_t over this process's images, for `adapt`.
+    """
     penalise = config.gamma > 0 and state.step % config.reg_interval == 0
     alike = not penalise or config.loss == "relativistic"  # R1 and R2: then both kinds of images go through D as one
     state.D.requires_grad_(True)
@@ -115,9 +118,14 @@ def discriminator_step(
     means.add(signs=r_t_mean)  # the name that records have
     if config.aug != "noaug":
         means.add(p=state.strength.p)
+    return float(signs)
+
+
+def adapt(state: TrainingState, config: TrainingConfig, r_t_sum: float, device: torch.device) -> None:
+    """Augment more, or less. After both updates, which share what they see of augmented images."""
     if config.aug == "ada":
-        of_all = distributed.average({"signs": float(signs)}, real.device)["signs"] * distributed.place()[1]
-        state.strength.update(of_all, parts[0].batch)
+        of_all = distributed.average({"signs": r_t_sum}, device)["signs"] * distributed.place()[1]
+        state.strength.update(of_all, config.batch)
 
 
 def generator_step(

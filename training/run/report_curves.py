@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 
+from torch_utils.score_names import caveat
 from training.run.run_records import RunRecords, is_finite, mean_names
 
 MAX_POINTS = 2000  # of a curve
@@ -43,10 +44,10 @@ def title_of(name: str) -> str:
 def charts_of(run: RunRecords) -> list[dict]:
     """Of one run: scores first, machinery last."""
     charts = [
-        chart(name, [curve("distance", records, "value", run.seconds)], zero=True, floor=records[-1]["floor"])
+        chart(_marked(name, records), [curve("distance", records, "value", run.seconds)], zero=True, floor=records[-1]["floor"])
         for name, records in run.scores.items()
     ]
-    known = {name: with_way_left(records) for name, records in run.scores.items()}
+    known = {_marked(name, records): with_way_left(records) for name, records in run.scores.items()}
     left = [curve(name, records, "way_left", run.seconds) for name, records in known.items() if records]
     if left:
         charts.append(chart(LEFT, left, zero=True, percent=True))
@@ -62,16 +63,20 @@ def charts_of_all(runs: dict[str, RunRecords]) -> list[dict]:
     for metric in dict.fromkeys(metric for run in runs.values() for metric in run.scores):
         scored = {name: run for name, run in runs.items() if metric in run.scores}
         floors = {run.scores[metric][-1]["floor"] for run in scored.values()}
-        curves = [curve(name, run.scores[metric], "value", run.seconds) for name, run in scored.items()]
+        curves = [curve(_marked(name, rs := run.scores[metric]), rs, "value", run.seconds) for name, run in scored.items()]
         charts.append(chart(metric, curves, zero=True, floor=floors.pop() if len(floors) == 1 else None))
         known = {name: with_way_left(run.scores[metric]) for name, run in scored.items()}
-        left = [curve(name, records, "way_left", runs[name].seconds) for name, records in known.items() if records]
+        left = [curve(_marked(name, rs), rs, "way_left", runs[name].seconds) for name, rs in known.items() if rs]
         if left:
             charts.append(chart(f"{metric}, normalized", left, zero=True, percent=True))
     for mean in sorted_means([record for run in runs.values() for record in run.stats]):
         curves = [mean_curve(name, mean, run) for name, run in runs.items() if any(mean in record for record in run.stats)]
         charts.append(chart(mean, curves, zero=title_of(mean) in LAST))
     return charts
+
+
+def _marked(name: str, records: list[dict]) -> str:
+    return f"{name} (not independent)" if caveat(records[-1]) else name
 
 
 def chart(title: str, curves: list[dict], zero: bool, floor: float | None = None, percent: bool = False) -> dict:

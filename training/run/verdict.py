@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from torch_utils.score_names import caveat
+
 FEW = 3  # scores in the recent half of a run, below which there is no trend
 NOISE = 0.03  # relative: distances of 1000 images scatter by about a hundredth
 
@@ -21,7 +23,8 @@ def verdict(metric: str, records: list[dict], planned_kimg: float | None) -> str
     kimg, left = points[-1]
     if kimg == 0:
         return f"Too early to say: {metric} has only seen the untrained network."
-    state = f"{_percent(left)} of the way from the untrained network to real images is left ({metric})"
+    named = "; ".join(filter(None, (metric, caveat(records[-1]))))
+    state = f"{_percent(left)} of the way from the untrained network to real images is left ({named})"
     if left > 1:
         state = f"{metric} is worse than the untrained network's, which is common within the first few kimg"
     recent = [point for point in points if point[0] >= max(kimg / 2, 1e-3)]

@@ -300,10 +300,13 @@ def test_a_missing_detector_names_the_metrics_and_what_the_command_at_hand_accep
     score = [*("--metrics", ",".join(names)), "--images", str(folder), "--data", str(folder)]
     by_calc_metrics = message_of(lambda: calc_metrics.main.main(score, standalone_mode=False))
     config = TrainingConfig(data=str(folder), metrics=names)
-    by_train = message_of(train.build_evaluator, config, ImageDataset(folder), torch.device("cpu"), None)
+    opened = ImageDataset(folder), torch.device("cpu"), None
+    by_train = message_of(train.build_evaluator, config, *opened)
     for message in (by_calc_metrics, by_train):
         assert message.startswith("fid2k_full, pr1k: no Inception weights")
         assert "or score fd2k_full-efficientnet_lite0, pr1k-efficientnet_lite0 instead" in message
+    seen = message_of(train.build_evaluator, dataclasses.replace(config, projected=1.0), *opened)
+    assert "or score fd2k_full-vgg16, pr1k-vgg16 instead" in seen
     assert "--metrics none" in by_train and "--metrics none" not in by_calc_metrics
     assert "instead" not in message_of(require_detectors, [parse_metric("is5k")], None, None)
 

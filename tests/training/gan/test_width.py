@@ -37,7 +37,7 @@ FEW = (  # any two switches are on together in one of these
     "logistic growing forced_norm",
 )
 SPLITS = [(2, None), (1, 4), (2, 4), (4, None)]  # processes, and --batch-gpu
-STEPS = 3
+STEPS = 5  # p of ada moves after the fourth
 IMAGES = 10
 
 
@@ -129,6 +129,7 @@ def check(images, alone, out, world, parts, recipes):
     for name in recipes:
         together = [sum(batches, []) for batches in zip(*(rank[name]["seen"] for rank in ranks))]
         assert together[:STEPS] == one[name]["seen"][:STEPS] != []
+        assert ("ada" in name) == (one[name]["kept"][0] not in (0, 0.5)), name  # p has moved
         wanted = one[name]["gradients"]
         assert (wanted.abs().amax(1) > 0.01).all(), name
         for rank in ranks:
