@@ -12,9 +12,8 @@ if __name__ == "__main__":
 
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
-from torch_utils.score_names import caveat
 from training.run.html_report import figure, option_text, picture_section, score_cells, score_section, table, write_page
-from training.run.report_curves import charts_of_all
+from training.run.report_curves import charts_of_all, metrics_of
 from training.run.report_pictures import embed
 from training.run.run_records import RunRecords
 from training.run.verdict import verdict
@@ -50,13 +49,6 @@ def different_options(runs: dict[str, RunRecords]) -> str:
     rows = [[option, *values] for option, values in texts.items() if len(set(values)) > 1]
     body = table(rows, ["option", *runs]) if rows else "<p>None: all options are equal.</p>"
     return f"<section><h2>Options that differ</h2>{body}</section>"
-
-
-def metrics_of(runs: dict[str, RunRecords]) -> list[str]:
-    """Those that most runs have first; before all, those on features that no run's training has looked at."""
-    names = dict.fromkeys(metric for records in runs.values() for metric in records.scores)
-    scored = {metric: [records.scores[metric] for records in runs.values() if metric in records.scores] for metric in names}
-    return sorted(names, key=lambda metric: (any(caveat(scores[-1]) for scores in scored[metric]), -len(scored[metric])))
 
 
 def verdicts(runs: dict[str, RunRecords]) -> str:

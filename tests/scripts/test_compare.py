@@ -67,7 +67,7 @@ def test_one_metric_for_all_verdicts(tmp_path, make_run):
         (run / f"metric-{seen}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     page = page_of(tmp_path, *tmp_path.glob("0*"))
     assert page.count(f"is left ({METRIC})") == 2 and "not independent: training" in page
-    assert set(charts_in(page)[seen]) == {"plain", "aided (not independent)", "floor"}
+    assert set(charts_in(page)[seen]) == {"00000-plain", "00001-aided (not independent)", "floor"}
     assert list(charts_in(page))[:4:2] == [METRIC, seen]
 
 

@@ -57,10 +57,17 @@ def charts_of(run: RunRecords) -> list[dict]:
     return charts
 
 
+def metrics_of(runs: dict[str, RunRecords]) -> list[str]:
+    """Those that most runs have first; before all, those on features that no run's training has looked at."""
+    names = dict.fromkeys(metric for records in runs.values() for metric in records.scores)
+    scored = {metric: [records.scores[metric] for records in runs.values() if metric in records.scores] for metric in names}
+    return sorted(names, key=lambda metric: (any(caveat(scores[-1]) for scores in scored[metric]), -len(scored[metric])))
+
+
 def charts_of_all(runs: dict[str, RunRecords]) -> list[dict]:
     """Of several runs by name: a chart for each score and each mean, with a curve for each run that has it."""
     charts = []
-    for metric in dict.fromkeys(metric for run in runs.values() for metric in run.scores):
+    for metric in metrics_of(runs):
         scored = {name: run for name, run in runs.items() if metric in run.scores}
         floors = {run.scores[metric][-1]["floor"] for run in scored.values()}
         curves = [curve(_marked(name, rs := run.scores[metric]), rs, "value", run.seconds) for name, run in scored.items()]
