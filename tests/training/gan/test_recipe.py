@@ -17,7 +17,7 @@ from training.gan.growth import growth_at, shrink
 from training.gan.loop import make_step
 from training.gan.losses import LOSSES, discriminator_loss, generator_loss, path_lengths, path_penalty
 from training.gan.state import TrainingState
-from training.gan.steps import discriminator_step, generate, generator_step
+from training.gan.steps import adapt, discriminator_step, generate, generator_step
 from training.run.health import Diverged, diversity, first_not_finite, warnings
 
 CPU = torch.device("cpu")
@@ -42,8 +42,9 @@ def after(steps=2, **changes):
         state.grow(growth_at(state.nimg, config, state.G.synthesis.resolutions))
         real = shrink(real_images(config.batch), state.G.growth, 3)
         generated = generate(state, config, real, None)
-        discriminator_step(state, config, real, None, means, generated)
+        r_t_sum = discriminator_step(state, config, real, None, means, generated)
         generator_step(state, config, real, None, means, generated)
+        adapt(state, config, r_t_sum, CPU)
         state.step += 1
         state.nimg += config.batch
     flat = {name: torch.cat([p.detach().flatten() for p in getattr(state, name).parameters()]) for name in "GD"}
