@@ -612,16 +612,15 @@ def test_errors_of_the_system_are_one_line(body, line):
 
 @UNIX
 @pytest.mark.parametrize("script", ["train.py", "generate.py", "stylize.py"])
-@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
 def test_an_interrupt_during_imports_is_quiet(script, seconds):
+    """Sooner it is Python itself that starts, and says so in its own way."""
     command = [sys.executable, str(ROOT / script), "--help"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert process.returncode in (0, -signal.SIGINT, 130)
-    if seconds > 0.2:  # before that it is Python itself that starts
-        assert "Traceback" not in said, said
+    assert process.returncode in (0, -signal.SIGINT, 130) and "Traceback" not in said, said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links as Unix has them")
