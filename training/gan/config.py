@@ -115,7 +115,9 @@ class TrainingConfig(RunConfig):
     style_mixing: float = option(
         0.0, RECIPE, "share of images with two styles; StyleGAN2 has 0.9", min=0, max=1, shown="by preset and loss"
     )
-    freezed: int = option(0, NETWORKS, "blocks of a resumed run's discriminator of pixels, from the image on, that learn no more", min=0)
+    freezed: int = option(
+        0, NETWORKS, "blocks of a resumed run's discriminator of pixels, from the image on, that learn no more", min=0
+    )
     ema_kimg: float = option(10, None, "half-life of the averaged generator", min=0)
     ema_rampup: float = option(0.05, None, "the half-life is at most this part of the images seen", min=0)
 
@@ -147,7 +149,8 @@ class TrainingConfig(RunConfig):
     cfg: str = option(
         AUTO,
         LENGTH,
-        "preset, which the other options override; --cfg NAME --help shows its numbers",
+        "preset, which the other options override (auto: by the size of images on an NVIDIA GPU, elsewhere small); "
+        "--cfg NAME --help shows its numbers",
         choices=PRESETS,
         hints=CONFIGS,
     )

@@ -65,8 +65,8 @@ def tiny_preset(side: int) -> dict[str, Any]:
 
 
 def small_preset(side: int) -> dict[str, Any]:
-    """Pictures that a person can name after an hour or two of one CPU core: 32 channels at the images' own size, a discriminator
-    of half that width and one that sees features, weights of fixed magnitude, and rates that fall to a tenth.
+    """Pictures that a person can name after an hour or two of one CPU core: 32 channels at the images' own size, a
+    discriminator of half that width and one that sees features, weights of fixed magnitude, and rates that fall to a tenth.
 
     `pretrained/emoji32` was made with it, in 160 kimg; docs/ablation-appendix.md has what was tried.
     """
