@@ -360,7 +360,7 @@ def test_a_network_draws_a_class_by_the_name_that_its_data_had(tmp_path):
     data = ImageDataset(tmp_path / "a.zip", use_labels=True)
     G = Generator(img_resolution=8, img_channels=1, c_dim=data.c_dim, z_dim=8, channel_base=64, channel_max=8, style_depth=2)
     reporter = SimpleNamespace(
-        state=SimpleNamespace(nimg=0, ema=G, averages=[]), dataset=data, config=SimpleNamespace(mirror=False, seed=0), seen=[]
+        state=SimpleNamespace(nimg=0, ema=G, averages=[]), dataset=data, config=SimpleNamespace(mirror=False, seed=0, seen=())
     )
     GeneratorReporter.write_network(reporter, tmp_path / "network.safetensors")
     names = read_snapshot(tmp_path / "network.safetensors", tensors=False).info["label_names"]
