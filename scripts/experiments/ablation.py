@@ -62,7 +62,7 @@ def execute(config: TrainingConfig, run_dir: Path, device: torch.device) -> bool
         shutil.rmtree(run_dir)
     dataset.check()
     real = (lambda: evaluation_batches(dataset, 32), len(dataset), dataset.content_hash())
-    evaluator = Evaluator(list(config.metrics), *real, device, mirrored=dataset.mirror)
+    evaluator = Evaluator(list(config.metrics), *real, device, mirrored=dataset.mirror, seen=config.seen)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(options, config.to_json())
     if not train(config, dataset, state, run_dir, evaluator, device):  # a signal; the same command goes on from here
