@@ -14,7 +14,8 @@ import torch
 from metrics.style_transfer.structure import StructureScore, between, from_distances, mean_score, slices, stroke_descriptors
 from scripts.experiments.tiny_transfer import TRANSFERS, TinyTransfer, train
 from scripts.output import markdown
-from torch_utils.images import from_uint8, save_grid, to_uint8
+from torch_utils.images import from_uint8, save_png, to_uint8
+from torch_utils.labelled_grid import labelled_grid
 from training.style_transfer.textures import KINDS, Texture, field_batch, texture_batch
 
 PERIODS = (4, 8, 16)  # of the structure score
@@ -83,7 +84,9 @@ def run_test(steps: int, seed: int, picture: Path) -> dict[str, Examined]:
         print(f"{transfer}: {steps} steps and {SIDE}×{SIDE} images in {time.monotonic() - began:.0f} s", file=sys.stderr)
     _, styles = held_out_images(HELD_OUT, SIDE)
     rows = [to_uint8(styles), *(examined.images for examined in results.values())]
-    save_grid(picture, torch.cat([row[list(SHOWN)] for row in rows]), columns=len(SHOWN))
+    textures = [HELD_OUT.all()[i] for i in SHOWN]
+    heads = [f"{texture.kind}, {texture.degrees:g}°" for texture in textures]
+    save_png(picture, labelled_grid([row[list(SHOWN)] for row in rows], heads, ["style", *results]))
     return results
 
 
