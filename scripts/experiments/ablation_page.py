@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 
 from scripts.experiments.ablation_tables import configure, parameters, run_name, settings
-from scripts.experiments.record_file import append_record
+from scripts.experiments.record_file import append_run, on_same_images, until
 from scripts.output import markdown, save_figure
-from torch_utils.files import atomic_write
+from torch_utils.files import InputError, atomic_write
 from torch_utils.images import from_pil, save_png
 from torch_utils.labelled_grid import labelled_grid
 from torch_utils.run_dir import fakes_name
@@ -29,7 +29,7 @@ def write_record(config: TrainingConfig, run_dir: Path, records: Path) -> None:
         for s in scores
     ]
     record = dict(settings=settings(config.to_json()), metric=metric, points=points)
-    append_record(records, run_name(config), record)
+    append_run(records, run_name(config), record, run_dir, config.kimg)
 
 
 def seconds_of(ticks: list[dict]) -> dict[int, float]:
@@ -53,16 +53,26 @@ def seconds_at(record: dict, point: dict) -> float:
     return point["seconds"] if "seconds" in point else point["kimg"] * record["sec_per_kimg"]
 
 
-def read_record(config: TrainingConfig, records: dict[str, dict]) -> dict | None:
-    """The record of a run with these settings and up to `config.kimg`, if there is one; `records`: by name."""
-    record = records.get(run_name(config))
-    if not record or record["settings"] != settings(config.to_json()) or record["points"][-1]["kimg"] < config.kimg:
-        return None
-    return record | dict(points=[point for point in record["points"] if point["kimg"] <= config.kimg])
+def read_record(config: TrainingConfig, records: dict[str, list[dict]], content: str) -> dict | None:
+    """The record of a run with these settings, on the images of this hash, up to `config.kimg`, if there is one; `records`: by
+    name."""
+    for record in records.get(run_name(config), ()):
+        if record["settings"] == settings(config.to_json()) and on_same_images(record, content):
+            if found := until(record, config.kimg):
+                return found
+    return None
 
 
 def section(
-    table: str, rows: dict[str, dict], data: Path, kimg: int, seeds: int, docs: Path, records: dict[str, dict], outdir: Path
+    table: str,
+    rows: dict[str, dict],
+    data: Path,
+    content: str,  # its hash
+    kimg: int,
+    seeds: int,
+    docs: Path,
+    records: dict[str, list[dict]],  # by name
+    outdir: Path,
 ) -> list[str]:
     """Markdown of one table on one set of images: numbers, curves, samples. Rows without a record are left out.
 
@@ -76,7 +86,7 @@ def section(
     lines, samples, colours = [], {}, colours_of(list(rows))
     for row, changes in rows.items():
         configs = [configure(changes, data, dataset.width, kimg, 1, seed) for seed in range(seeds)]
-        runs = [record for config in configs if (record := read_record(config, records))]
+        runs = [record for config in configs if (record := read_record(config, records, content))]
         if not runs:
             continue
         ends = [record["points"][-1] for record in runs]
@@ -144,6 +154,8 @@ def insert(page: Path, name: str, lines: list[str], title: str = "Ablation") -> 
     if begin not in text:
         text += f"\n### {name.capitalize()}\n\n{begin}\n{end}\n"
     before, rest = text.split(begin, 1)
+    if end not in rest:
+        raise InputError(f"{page}: found {begin} without {end} below it")
     after = rest.split(end, 1)[1]
     with atomic_write(page, "w") as file:
         file.write("\n".join([before + begin, *lines, end + after]))

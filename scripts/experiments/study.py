@@ -17,14 +17,14 @@ import torch
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.experiments.ablation import DATA, PATH, data_words, execute
+from scripts.experiments.ablation import DATA, PATH, check_data, data_words, execute
 from scripts.experiments.ablation_page import insert
 from scripts.experiments.record_file import read_records, records_option
 from scripts.experiments.study_page import read_record, section, write_record
 from scripts.experiments.study_plan import STAGES, Run, planned
 from torch_utils.cli import command, counted, run
 from torch_utils.files import InputError, make_folders
-from torch_utils.platform import choose_device, keep_freed_memory, machine_in_words
+from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.precision import AUTO, PRECISIONS, resolve_precision
 from torch_utils.run_dir import read_options
 from training.dataset import ImageDataset
@@ -92,32 +92,25 @@ def plan_of(data, stages, chosen, kimg, seeds, snap, precision) -> dict[str, lis
     for row in chosen:
         if row not in names:
             raise InputError(f"--row {row}: wanted one of {', '.join(dict.fromkeys(names))}")
-    sizes = {}
-    for path in data:
-        if not path.exists():
-            raise InputError(f"--data {path}: there is no such file")
-        images = ImageDataset(path)
-        sizes[path] = max(images.resolution), images.channels
-    found = {}
+    check_data(data)
+    found = {path: ImageDataset(path) for path in data}
+    images = {path: (max(one.resolution), one.channels, one.content_hash()) for path, one in found.items()}
+    runs = {}
     for name in stages:
         stage = STAGES[name]
         rows = [row for row in stage.rows if not chosen or row in chosen]
-        found[name] = planned(stage, sizes, kimg or stage.kimg, seeds or stage.seeds, rows, snap, precision)
-    return {name: runs for name, runs in found.items() if runs}
+        runs[name] = planned(stage, images, kimg or stage.kimg, seeds or stage.seeds, rows, snap, precision)
+    return {name: some for name, some in runs.items() if some}
 
 
 def train(one: Run, run_dir: Path, records: Path, device: torch.device) -> None:
-    """To the end, in the number format in which the run was begun, and record it.
-
-    Where a run was trained that is complete already, nobody knows: its record has no machine.
-    """
+    """To the end, in the number format in which the run was begun, and record it."""
     config = dataclasses.replace(one.config, precision=read_options(run_dir).get("precision", one.config.precision))
-    trained = execute(config, run_dir, device)
-    machine = f"{machine_in_words(device)}, {counted(torch.get_num_threads(), 'thread')}" if trained else None
-    write_record(dataclasses.replace(one, config=config), run_dir, records, machine)
+    execute(config, run_dir, device)
+    write_record(dataclasses.replace(one, config=config), run_dir, records)
 
 
-def print_plan(plan: dict[str, list[Run]], records: dict[str, dict]) -> None:
+def print_plan(plan: dict[str, list[Run]], records: dict[str, list[dict]]) -> None:
     for stage, runs in plan.items():
         done = sum(read_record(one, records) is not None for one in runs)
         length = sum(one.config.kimg for one in runs)
@@ -130,7 +123,7 @@ def page_of(stage: str, docs: Path) -> Path:
     return docs / (PAGE if stage == FIRST else APPENDIX)
 
 
-def write_page(stage: str, runs: list[Run], records: dict[str, dict], docs: Path, words: list[str], outdir: Path) -> None:
+def write_page(stage: str, runs: list[Run], records: dict[str, list[dict]], docs: Path, words: list[str], outdir: Path) -> None:
     """What the records have; the words around it on the page are written by hand."""
     lines = [
         STAGES[stage].question,

@@ -7,7 +7,7 @@ import numpy as np
 
 from scripts.experiments.ablation_page import save_sheet, seconds_of
 from scripts.experiments.ablation_tables import settings
-from scripts.experiments.record_file import append_record
+from scripts.experiments.record_file import append_run, on_same_images, trained_on, until
 from scripts.experiments.study_numbers import ENOUGH, aligned, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, DETECTORS, METRICS, Run
 from scripts.output import markdown, save_figure
@@ -24,11 +24,8 @@ INTERVALS = (
 NETWORKS = dict(efficientnet_lite0="EfficientNet-Lite0", vgg16="VGG-16")  # detectors, in words
 
 
-def write_record(run: Run, run_dir: Path, records: Path, machine: str | None) -> None:
-    """Settings, parameters, number format, machine, and at each snapshot seconds and all scores: a few kilobytes.
-
-    `machine`: where the run ended, which its seconds belong to; None where that is not known.
-    """
+def write_record(run: Run, run_dir: Path, records: Path) -> None:
+    """Settings, parameters, number format, machine, images, and at each snapshot seconds and all scores: a few kilobytes."""
     seconds = seconds_of(read_jsonl(run_dir / "stats.jsonl"))
     points: dict[int, dict] = {}
     for metric in METRICS:
@@ -38,21 +35,23 @@ def write_record(run: Run, run_dir: Path, records: Path, machine: str | None) ->
             nimg = score["nimg"]
             point = points.setdefault(nimg, dict(kimg=nimg / 1000, seconds=round(seconds[nimg], 1), scores={}))
             point["scores"][metric] = {key: round(score[key], 4) for key in KEPT if score.get(key) is not None}
-    facts = dict(parameters=run.parameters, precision=run.config.precision, machine=machine)
-    record = dict(settings=compared(settings(run.config.to_json())), **facts)
-    append_record(records, run.name, record | dict(points=[points[nimg] for nimg in sorted(points)]))
+    facts = dict(parameters=run.parameters, precision=run.config.precision, machine=trained_on(run_dir))
+    whole = [points[nimg] for nimg in sorted(points) if points[nimg]["scores"].keys() >= set(METRICS)]
+    record = dict(settings=compared(settings(run.config.to_json())), **facts, points=whole)
+    append_run(records, run.name, record, run_dir, run.config.kimg)
 
 
-def read_record(run: Run, records: dict[str, dict]) -> dict | None:
-    """That of a run with these settings, up to its `kimg`; None where it is not there, or not long enough.
+def read_record(run: Run, records: dict[str, list[dict]]) -> dict | None:
+    """That of a run with these settings on these images, up to its `kimg`; None where there is none of that length.
 
     `records`: by name. Any number format will do: the record says which it was.
     """
-    record = records.get(run.name)
-    if not record or compared(record["settings"]) != compared(settings(run.config.to_json())):
-        return None
-    points = [point for point in record["points"] if int(point["kimg"]) <= run.config.kimg]  # a last batch goes beyond
-    return record | dict(points=points) if record["points"][-1]["kimg"] >= run.config.kimg else None
+    wanted = compared(settings(run.config.to_json()))
+    for record in records.get(run.name, ()):
+        if compared(record["settings"]) == wanted and on_same_images(record, run.content):
+            if found := until(record, run.config.kimg):
+                return found
+    return None
 
 
 def compared(options: dict) -> dict:

@@ -80,6 +80,7 @@ class Run:
     config: TrainingConfig
     side: int
     channels: int
+    content: str  # hash of the images
 
     @property
     def name(self) -> str:
@@ -96,16 +97,22 @@ class Run:
 
 
 def planned(
-    stage: Stage, sizes: dict[Path, tuple[int, int]], kimg: float, seeds: int, rows: Iterable[str], snap: int, precision: str
+    stage: Stage,
+    images: dict[Path, tuple[int, int, str]],
+    kimg: float,
+    seeds: int,
+    rows: Iterable[str],
+    snap: int,
+    precision: str,
 ) -> list[Run]:
-    """In the order in which they are to be run; `sizes`: data -> side and channels of its images."""
+    """In the order in which they are to be run; `images`: data -> side, channels and content hash of its images."""
     found = []
-    for seed, name, (data, (side, channels)) in itertools.product(range(seeds), rows, sizes.items()):
+    for seed, name, (data, (side, channels, content)) in itertools.product(range(seeds), rows, images.items()):
         changes = stage.rows[name]
         if stage.same_parameters and name != BASE:
             changes = changes | dict(channel_base=widened(changes, side, channels))
         settings = recipe(side) | changes | dict(metrics=METRICS, precision=precision)
-        found.append(Run(name, changes, configure(settings, data, side, kimg, snap, seed, CFG), side, channels))
+        found.append(Run(name, changes, configure(settings, data, side, kimg, snap, seed, CFG), side, channels, content))
     return found
 
 

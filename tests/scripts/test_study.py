@@ -1,30 +1,32 @@
 """The study of modulations: its plan, its numbers, and a small one from its command to its page."""
 
 import itertools
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scripts.experiments import ablation, study, study_page
-from scripts.experiments.record_file import append_record, read_records
+from scripts.experiments.record_file import STARTS, append_record, read_records, trained_on, until
 from scripts.experiments.study_numbers import aligned, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, METRICS, OTHERS, STAGES, planned
 from tests.training.run.test_start import call
-from torch_utils.files import InputError
+from torch_utils.files import InputError, append_jsonl
 from training.gan.config import PRESETS
 
-EMOJI = {Path("emoji32.zip"): (32, 3)}
+EMOJI = {Path("emoji32.zip"): (32, 3, "emoji")}
 
 
-def plan(stage: str, seeds: int = 2, sizes=EMOJI):
-    return planned(STAGES[stage], sizes, 8, seeds, STAGES[stage].rows, 4, "fp32")
+def plan(stage: str, seeds: int = 2, images=EMOJI, kimg: float = 8):
+    return planned(STAGES[stage], images, kimg, seeds, STAGES[stage].rows, 4, "fp32")
 
 
 @pytest.mark.parametrize("stage", ["modulations", "parts", "rates"])
 def test_a_stage_can_stop_anywhere(stage):
-    runs = plan(stage, 2, EMOJI | {Path("fashion32.zip"): (32, 1)})
+    runs = plan(stage, 2, EMOJI | {Path("fashion32.zip"): (32, 1, "fashion")})
     rows = len(STAGES[stage].rows)
     assert [one.config.seed for one in runs] == [0] * 2 * rows + [1] * 2 * rows
     assert [one.row for one in runs[: 2 * rows : 2]] == list(STAGES[stage].rows)
@@ -189,8 +191,8 @@ def test_from_the_command_to_the_page(small_study, tmp_path, monkeypatch):
     assert [line.split("] ")[1] for line in said.splitlines() if line.startswith("[")] == names
     file = tmp_path / "records" / "study.jsonl"
     records = read_records(file)
-    assert list(records) == names
-    record = records[names[0]]
+    assert list(records) == names[::-1]  # the last one first
+    (record,) = records[names[0]]
     assert [point["kimg"] for point in record["points"]] == [0, 1.008] and set(record["points"][0]["scores"]) == set(METRICS)
     assert record["points"][1]["seconds"] > 0 and record["parameters"] > 0
     assert record["precision"] == "fp32" and "thread" in record["machine"]
@@ -210,8 +212,8 @@ def test_from_the_command_to_the_page(small_study, tmp_path, monkeypatch):
     options = tmp_path / "runs" / names[0] / "training_options.json"
     options.write_text(options.read_text().replace('"fp32"', '"bf16"'))
     assert f"[modulations, 1/4] {names[0]}" in small_study()
-    elsewhere = read_records(file)[names[0]]
-    assert elsewhere == record | dict(precision="bf16", machine=None)
+    (elsewhere,) = read_records(file)[names[0]]
+    assert elsewhere == record | dict(precision="bf16")
     assert pages[0].read_text() != page and file.read_text().splitlines(keepends=True)[:3] == lines[1:]
 
     file.write_text("".join(lines))
@@ -247,10 +249,10 @@ def test_a_record_of_other_settings_is_none(tmp_path):
     assert find() is None
     write()
     assert find()["points"] == points
-    write(glr=0.5)
-    assert find() is None
     write(precision="bf16")  # any number format will do
-    assert find()["points"] == points
+    assert find()["settings"]["precision"] == "bf16"
+    write(glr=0.5)
+    assert find()["settings"]["precision"] == "bf16"
 
 
 def test_of_several_records_the_last_counts(tmp_path):
@@ -260,4 +262,84 @@ def test_of_several_records_the_last_counts(tmp_path):
         append_record(file, name, dict(value=value))
     with open(file, "a") as unfinished:
         unfinished.write('{"name": "third", "val')
-    assert read_records(file) == dict(one=dict(name="one", value=3), other=dict(name="other", value=2))
+    one, other = ([dict(name=name, value=value) for value in values] for name, values in (("one", (3, 1)), ("other", (2,))))
+    assert read_records(file) == dict(one=one, other=other)
+
+
+def test_a_record_ends_where_it_is_asked_to():
+    points = [dict(kimg=kimg) for kimg in (0.0, 8.0, 16.016)]
+    assert [until(dict(points=points), kimg) for kimg in (12, 20)] == [None, None]
+    assert [until(dict(points=points), kimg)["points"][-1]["kimg"] for kimg in (8, 16)] == [8.0, 16.016]
+    assert until(dict(points=[]), 8) is None
+
+
+def test_a_record_of_other_images_is_none(tmp_path):
+    one, file = plan("modulations")[0], tmp_path / "study.jsonl"
+    record = dict(settings=study_page.settings(one.config.to_json()), parameters=1, points=[dict(kimg=8.0)])
+    append_record(file, one.name, record | dict(content="others"))
+    assert study_page.read_record(one, read_records(file)) is None
+    append_record(file, one.name, record)  # of before contents were recorded
+    assert study_page.read_record(one, read_records(file))
+
+
+def test_a_longer_record_outlives_a_shorter_one(tmp_path):
+    long, short = (plan("modulations", kimg=kimg)[0] for kimg in (16, 8))
+    settings, file = study_page.settings(long.config.to_json()), tmp_path / "study.jsonl"
+    for points in ([dict(kimg=0.0), dict(kimg=16.0)], [dict(kimg=0.0), dict(kimg=8.0)]):
+        append_record(file, long.name, dict(settings=settings, parameters=1, points=points))
+    ends = [study_page.read_record(one, read_records(file))["points"][-1]["kimg"] for one in (long, short)]
+    assert ends == [16, 8]
+
+
+@pytest.mark.parametrize("main", [study.main, ablation.main])
+def test_two_data_sets_of_one_name(main, tmp_path, image_folder):
+    (tmp_path / "other").mkdir()
+    twin = shutil.copytree(folder := image_folder(8, 16), tmp_path / "other" / folder.name)
+    with pytest.raises(InputError, match="wanted files of different names"):
+        call(main, "--data", folder, "--data", twin, "--records", tmp_path / "none.jsonl", "--outdir", tmp_path / "runs")
+
+
+def test_where_a_run_was_trained(tmp_path):
+    assert trained_on(tmp_path) is None
+    for nimg, machine, expected in ((0, "a", "a"), (480, "a", "a"), (960, "b", None)):
+        append_jsonl(tmp_path / STARTS, dict(nimg=nimg, machine=machine, content="c"))
+        assert trained_on(tmp_path) == expected
+    (tmp_path / STARTS).unlink()
+    append_jsonl(tmp_path / STARTS, dict(nimg=480, machine="a", content="c"))  # who knows where it began
+    assert trained_on(tmp_path) is None
+
+
+def test_a_last_score_that_was_interrupted_is_made_up_for(small_study, tmp_path, monkeypatch):
+    scores, calls, file = ablation.Evaluator(), itertools.count(), tmp_path / "records" / "study.jsonl"
+
+    def interrupted(fakes):
+        if next(calls) == 1:  # of the first run's last snapshot
+            os.kill(os.getpid(), signal.SIGTERM)
+        list(fakes(4))
+        return scores(fakes)
+
+    monkeypatch.setattr(ablation, "Evaluator", lambda *_, **__: interrupted)
+    small_study()
+    assert not file.exists() and len(list((tmp_path / "runs").iterdir())) == 1
+    small_study()
+    records = read_records(file)
+    assert len(records) == 4 and all(len(found) == 1 for found in records.values())
+    assert all(record["points"][-1]["kimg"] == 1.008 and record["machine"] for (record,) in records.values())
+
+
+def test_a_run_without_the_score_that_is_asked_for(small_study, tmp_path):
+    small_study("--kimg", 2, "--snap", 2)
+    file = tmp_path / "records" / "study.jsonl"
+    before = file.read_text()
+    with pytest.raises(InputError, match="has scores at 0, 2.016 kimg, wanted one at 1; give another"):
+        small_study("--snap", 1)
+    assert file.read_text() == before
+
+
+def test_a_run_on_other_images_of_the_same_name(small_study, tmp_path):
+    small_study()
+    (tmp_path / "records" / "study.jsonl").unlink()
+    images = next(path for path in tmp_path.rglob("*.png") if "runs" not in path.parts and "docs" not in path.parts)
+    images.unlink()
+    with pytest.raises(InputError, match="was trained on other images"):
+        small_study()

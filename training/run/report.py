@@ -1,7 +1,7 @@
 """What a training run writes: log lines, statistics, pictures, snapshots, scores. Subclasses make pictures and scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -60,7 +60,9 @@ class Reporter:
         """Before the first step; of a new run, what the data look like and where the network stands at the start."""
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
-            if self.state.nimg == self.state.snapshot_nimg and self._unscored():  # it ended while the last one was scored
+            if self.state.nimg == self.state.snapshot_nimg and unscored(
+                self.run_dir, self.config.metrics, self.state.nimg
+            ):  # it ended while the last one was scored
                 self._score(snapshot_name(self.state.nimg))
         else:
             self.first_pictures()
@@ -160,6 +162,8 @@ class Reporter:
                 line += f"; at the start {first:.4g}"
             self.log(line + (f"; {words}" if (words := caveat(result)) else ""))
 
-    def _unscored(self) -> bool:
-        records = [read_jsonl(self.run_dir / metric_file(name)) for name in self.config.metrics]
-        return any(all(record["nimg"] != self.state.nimg for record in scored) for scored in records)
+
+def unscored(run_dir: Path, metrics: Iterable[str], nimg: int) -> bool:
+    """Whether one of the scores after so many images is missing: the run ended while they were measured."""
+    records = [read_jsonl(run_dir / metric_file(name)) for name in metrics]
+    return any(all(record["nimg"] != nimg for record in scored) for scored in records)
