@@ -27,6 +27,7 @@ from torch_utils.files import InputError, append_jsonl
 from torch_utils.images import save_grid
 from torch_utils.interrupt import STATUS
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.pretrained import find_network
 from torch_utils.score_names import NOT_INDEPENDENT
 from training.dataset import ImageDataset
 
@@ -82,6 +83,8 @@ def main(device: str | None, gpus: int | None, **options):
     distributed.check_gpus(gpus, chosen)
     if gpus > 1 and options["nearest"]:
         raise InputError("--nearest is drawn by one process: leave out --gpus")
+    if options["network"]:
+        options["network"] = find_network(options["network"], "generator")  # says which, once and not in each process
     request = Request(**options)
     if not distributed.launch(score, gpus, chosen, request):
         sys.exit(STATUS)
@@ -109,7 +112,8 @@ def report(session: Session, results: dict[str, list[dict]], path_lengths: list[
     if request.nearest and session.fakes():
         show_nearest(session, request.nearest)
     outdir = request.outdir
-    if outdir is None and session.training and (request.data, request.mirror, request.reference) == (None, None, None):
+    as_in_training = (request.data, request.mirror, request.reference, request.resizing) == (None, None, None, "clean")
+    if outdir is None and "data" in session.training and as_in_training:
         outdir = session.network.parent  # with other real images it would be another metric than that of the training run
     if outdir:
         write_records(outdir, session.with_origin(next(iter(results.values()), []) + path_lengths))

@@ -10,6 +10,7 @@ from metrics.neighbours import as_features
 
 BLOCK = 2048  # rows on either side of a block of the kernel matrix
 GROUPS = 10  # disjoint groups, at least, that the interval looks at
+MAX_GROUP = 5000  # images of a side in a group, so that an interval never takes minutes
 
 
 def kernel_distance(fake, real, subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> tuple[float, float]:
@@ -43,17 +44,19 @@ def mmd2(x: np.ndarray, y: np.ndarray, block: int = BLOCK) -> float:
 def kernel_interval(fake, real, level: float = 0.95, seed: int = 0) -> tuple[float, float] | None:
     """Offsets (low, high) around `kernel_distance`; None where there are fewer than two images to a group.
 
-    Both sides are cut at random into disjoint groups of at most 1000, ten or more. Their distances are independent, so that
-    their spread is that of the mean; Student's distribution does the rest. It covers the draw of both sides.
+    Each side is cut at random into the same number of disjoint groups, ten or more, about 1000 images of the smaller side to a
+    group where there are that many. Their distances are independent, so that their spread is that of the mean; Student's
+    distribution does the rest. It covers the draw of both sides.
     """
     fake, real = as_features(fake), as_features(real)
     count = min(len(fake), len(real))
     groups = max(GROUPS, count // 1000)
-    size = count // groups
-    if size < 2:
+    if count // groups < 2:
         return None
     rng = np.random.RandomState(seed)
-    mine, theirs = (rng.permutation(len(side))[: groups * size].reshape(groups, size) for side in (fake, real))
+    sizes = [min(len(side) // groups, MAX_GROUP) for side in (fake, real)]
+    cut = lambda side, size: rng.permutation(len(side))[: groups * size].reshape(groups, size)
+    mine, theirs = (cut(side, size) for side, size in zip((fake, real), sizes))
     values = [mmd2(fake[one], real[other]) for one, other in zip(mine, theirs)]
     half = scipy.special.stdtrit(groups - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(groups)
     return -float(half), float(half)

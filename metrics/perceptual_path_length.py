@@ -20,6 +20,7 @@ from metrics.jackknife import GROUPS, jackknife_interval
 from networks.generator import Generator
 from networks.sampling import draw_labels
 from torch_utils.cli import Progress
+from torch_utils.precision import float32
 from torch_utils.rng import normal
 
 EPSILON = 1e-4  # of the way from one w to another
@@ -107,6 +108,7 @@ def lpips_input(images: torch.Tensor) -> torch.Tensor:
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
+@float32()
 def path_record(
     metric: MetricName,
     G: Generator,

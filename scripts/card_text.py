@@ -39,7 +39,7 @@ def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]
     such a one; where nothing was scored, the newest."""
     if asked:
         path = next((path for path in (records.run_dir / asked, asked) if path.is_file()), None)
-        if path is None:
+        if path is None or path.resolve().parent != records.run_dir.resolve():
             raise InputError(f"--network {asked}: {records.run_dir} has no such snapshot")
         return path, "as asked for"
     snapshots = sorted(records.run_dir.glob(SNAPSHOTS))
@@ -48,7 +48,9 @@ def choose_snapshot(records: RunRecords, asked: Path | None) -> tuple[Path, str]
     names = [*(records.options.get("metrics") or ()), *records.scores]
     names.sort(key=lambda name: any(map(caveat, records.scores.get(name, [])[-1:])))
     for metric in (name for name in names if is_distance(str(name)) and name in records.scores):
-        if scored := [(record["value"], path) for path in snapshots if (record := record_of(records.scores[metric], path))]:
+        if scored := [
+            (record["value"], path) for path in snapshots if (record := record_of(records.scores_of_files[metric], path))
+        ]:
             words = caveat(records.scores[metric][-1])
             return min(scored)[1], f"the best of {len(scored)} by {metric}" + (f", {words}" if words else "")
     return snapshots[-1], "the newest; none was scored by a distance"
@@ -132,7 +134,7 @@ def score_rows(records: RunRecords, network: Path) -> list[tuple[str, str]]:
     """Rows of a card with the scores of this network file, one for each metric."""
     return [
         (f"`{metric}`", _score_in_words(record, scored[0], records.start))
-        for metric, scored in records.scores.items()
+        for metric, scored in records.scores_of_files.items()
         if (record := record_of(scored, network))
     ]
 

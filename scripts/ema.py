@@ -16,7 +16,7 @@ from networks.sampling import sample
 from scripts.output import markdown, row
 from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.cli import command, run
-from torch_utils.files import InputError
+from torch_utils.files import InputError, make_folders
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import EMA, averages, snapshot_name
 from torch_utils.score_names import caveat, lower_is_better
@@ -106,6 +106,8 @@ def main(run_dir: Path, width: float | None, metric: str | None, out: Path | Non
     if (width is None) == (metric is None):
         raise InputError("give either --width or --choose")
     keep_freed_memory()
+    if out:
+        make_folders(out.absolute().parent)
     if metric:
         rebuild(run_dir, TRIED[0])  # says at once what is missing
         width = choose(run_dir, metric, build_score(run_dir, metric, choose_device(device)))

@@ -115,7 +115,7 @@ def words_of_records(shared: Any, records: RunRecords, path: Path, why: str, ste
     else:
         table = card_style.facts(records, path, why, shared)
         shared.pictures = card_style.pictures(records, shared, stem)
-    found = {name: record for name, scored in records.scores.items() if (record := record_of(scored, path))}
+    found = {name: record for name, scored in records.scores_of_files.items() if (record := record_of(scored, path))}
     scores = [(name, record["value"]) for name, record in found.items() if not caveat(record)]  # there is no room for one
     return dict(text=records_text(table, records.said("Command line")), scores=scores)
 

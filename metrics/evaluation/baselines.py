@@ -34,7 +34,7 @@ def untrained(G: Generator, seed: int) -> Generator:
 def recorded_untrained(run_dir: Path, record: dict) -> dict | None:
     """The score at the start in the records of a run that began with an untrained generator, if it was measured in the same way
     as `record`."""
-    same = ("metric", "generated", "real", "floor", "detector_hash", "resizing")
+    same = ("metric", "generated", "real", "real_content", "seed", "floor", "detector_hash", "resizing")
     for earlier in read_jsonl(run_dir / f"metric-{record['metric']}.jsonl"):
         if earlier.get("nimg") == 0 and all(earlier.get(key) == record[key] for key in same):
             return earlier

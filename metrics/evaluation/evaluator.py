@@ -25,6 +25,7 @@ from metrics.mind import monge_interval
 from metrics.statistics import PrefixStatistics
 from torch_utils.cli import Progress
 from torch_utils.files import InputError
+from torch_utils.precision import float32
 from torch_utils.prefetch import default_workers, prefetch_one, threads
 from torch_utils.score_names import DISTANCES, PATH_LENGTHS, mark_seen
 
@@ -115,6 +116,7 @@ class Evaluator:
                 if self.real.shards.first:
                     self._note_small_counts(detector)
 
+    @float32()
     def __call__(self, fake_batches: Callable[[int], Iterable[torch.Tensor]]) -> list[dict]:
         """One record per metric, in the order of the names.
 

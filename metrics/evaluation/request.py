@@ -96,6 +96,8 @@ class Request:
     def _check_combination(self) -> None:
         if self.network and self.images or not (self.network or self.images or self.save_reference):
             raise InputError("give either --network or --images")
+        if (self.nearest or self.baselines) and not (self.network or self.images):
+            raise InputError("--nearest and --baselines stand beside generated images: give --network or --images, too")
         if self.path_lengths and not self.network:
             raise InputError(f"{self.path_lengths[0]} needs the generator itself: give --network, not --images")
         if self.reference and (self.data or self.save_reference or self.nearest or self.baselines or self.mirror is not None):

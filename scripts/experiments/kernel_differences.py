@@ -204,8 +204,9 @@ def main(networks: tuple[Path, ...], style: Path | None, count: int, out: Path |
     for name in networks:
         path = find_network(name)
         both = trained_and_not(path, style, count, choose_device(device))
-        found[path.stem] = [{title: differences(kernels) for title, kernels in layers} for layers in both]
-        print(f"\n{path.stem}\n\n{table(*found[path.stem])}", flush=True)
+        title = path.stem if path.stem not in found else f"{path.parent.name}/{path.stem}"
+        found[title] = [{layer: differences(kernels) for layer, kernels in layers} for layers in both]
+        print(f"\n{title}\n\n{table(*found[title])}", flush=True)
     if out:
         draw(found, out)
 

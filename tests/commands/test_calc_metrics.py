@@ -1,6 +1,7 @@
 """`calc_metrics.py` with every metric at once, a detector of the user's own, and pictures of nearest neighbours."""
 
 import json
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -183,3 +184,29 @@ def test_one_unreadable_image_is_one_line(folders, where, monkeypatch):
         calc_metrics.main.main([str(argument) for argument in arguments], standalone_mode=False)
     assert "\n" not in str(caught.value)
     assert not list(folders.glob("metric-*")) and not list(folders.glob("*.safetensors")) and not (folders / "cache").exists()
+
+
+def test_scores_with_another_resizing_are_no_scores_of_the_run(folders, monkeypatch, tmp_path):
+    """They would stand in for those that training measures."""
+    added = []
+    monkeypatch.setattr(calc_metrics, "write_records", lambda folder, records: added.append(folder))
+    for resizing in ("clean", "legacy_tensorflow"):
+        request = SimpleNamespace(nearest=None, outdir=None, data=None, mirror=None, reference=None, resizing=resizing)
+        network = tmp_path / "network-snapshot-000001.safetensors"
+        session = SimpleNamespace(
+            request=request, training=dict(data="d"), network=network, with_origin=lambda records: records
+        )
+        calc_metrics.report(session, {}, [])
+    assert added == [tmp_path]
+    session.training = dict(mirror=True)  # a network outside a run
+    request.resizing = "clean"
+    calc_metrics.report(session, {}, [])
+    assert added == [tmp_path]
+
+
+@pytest.mark.parametrize("option", ["--baselines", "--nearest"])
+def test_what_stands_beside_generated_images_needs_some(folders, option):
+    more = [option] if option == "--baselines" else [option, folders / "n.png"]
+    words = ["--data", folders / "real", "--save-reference", folders / "r.safetensors", "--metrics", "fd1k_full", *more]
+    with pytest.raises(InputError, match="stand beside generated images: give --network or --images"):
+        calc_metrics.main.main([str(word) for word in words], standalone_mode=False)

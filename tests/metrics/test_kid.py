@@ -96,3 +96,13 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
         held += value + low <= truth <= value + high
     assert 178 <= held <= 198
     assert kernel_interval(draw(19, 0), draw(100, 0)) is None
+
+
+@pytest.mark.parametrize("counts", [(1000, 200), (200, 2000)])
+def test_the_interval_of_sides_that_differ_in_number(counts):
+    """It is no wider than the spread of values asks for: cut to the smaller side, it was nearly twice as wide."""
+    rng = np.random.RandomState(0)
+    draws = [(rng.randn(counts[0], 4) + 0.4, rng.randn(counts[1], 4)) for _ in range(60)]
+    spread = np.std([kernel_distance(*draw)[0] for draw in draws])
+    half = np.mean([kernel_interval(*draw)[1] for draw in draws])
+    assert 0.9 < half / (1.96 * spread) < 1.5

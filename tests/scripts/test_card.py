@@ -141,6 +141,11 @@ def test_which_network(make_run, tmp_path, monkeypatch):
     assert "000000.safetensors (as asked for)" in printed and "| images seen | 16," in text
     with pytest.raises(InputError, match="nothing.safetensors: .* has no such snapshot"):
         make_card(run, "--network", "nothing.safetensors")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(run / "network-snapshot-000000.safetensors", elsewhere)
+    with pytest.raises(InputError, match="has no such snapshot"):  # its scores would be those of another network
+        make_card(run, "--network", elsewhere / "network-snapshot-000000.safetensors")
     with pytest.raises(InputError, match="no network-snapshot"):
         make_card(tmp_path / "runs")
     with pytest.raises(InputError, match="there is no such run directory"):
@@ -160,6 +165,25 @@ def test_a_score_of_a_snapshot_that_was_replaced_counts_no_more(make_run):
     (run / f"metric-{FD}.jsonl").write_text(json.dumps(records[0] | dict(value=20.0)) + "\n")
     assert card_text.score_rows(RunRecords(run), shared) == []
     assert card_text.choose_snapshot(RunRecords(run), None)[1].startswith("the newest")
+
+
+def test_scores_of_an_average_stand_beside_those_of_its_snapshot(make_run):
+    run = make_run()
+    records = [
+        dict(nimg=0, snapshot=None, value=90.0),
+        *(
+            dict(nimg=2000, snapshot=name, value=value, command="calc_metrics")
+            for name, value in (("network-snapshot-000002.safetensors", 60.0), ("network-ema-0.080.safetensors", 50.0))
+        ),
+    ]
+    average = run / "network-ema-0.080.safetensors"
+    shutil.copy(run / "network-snapshot-000002.safetensors", average)
+    for order in (records, records[::-1]):
+        (run / f"metric-{FD}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in order))
+        found = RunRecords(run)
+        assert [record["value"] for record in found.scores[FD]] == [90, 60]
+        (one,), (other,) = (card_text.score_rows(found, path) for path in (run / records[1]["snapshot"], average))
+        assert "60" in one[1] and "50" in other[1]
 
 
 def test_packed_in_half_precision(make_run, tmp_path, monkeypatch):

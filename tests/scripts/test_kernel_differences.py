@@ -1,10 +1,13 @@
 """What is told of predicted kernels, of kernels that are known."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from networks.adaconv import AdaptiveKernels, KernelPredictor
 from networks.generator import Generator
+from scripts.experiments import kernel_differences
 from scripts.experiments.kernel_differences import (
     decoder_layers,
     descriptors,
@@ -17,6 +20,7 @@ from scripts.experiments.kernel_differences import (
     table,
 )
 from tests.style_fixtures import random_network, random_vgg, smooth
+from tests.training.run.test_start import call
 from torch_utils.files import InputError
 from torch_utils.images import save_png, to_uint8
 
@@ -130,3 +134,16 @@ def test_the_command(run_command):
     assert "\nemoji32\n" in done.stdout and "| untrained |" in done.stdout and "| 6: 32 channels |" in done.stdout
     done = run_command(script, "--network", "adaconv-style", "--device", "cpu")
     assert done.returncode == 2 and "--style says where they are" in done.stderr
+
+
+def test_networks_of_one_name_are_both_shown(tmp_path, monkeypatch):
+    """Snapshots of two runs have the same file names."""
+    drawn, paths = [], [tmp_path / run / "network-snapshot-000160.safetensors" for run in ("one", "other")]
+    layers = [("4×4", kernels_of())]
+    monkeypatch.setattr(kernel_differences, "find_network", Path)
+    monkeypatch.setattr(kernel_differences, "trained_and_not", lambda *_: (layers, layers))
+    monkeypatch.setattr(kernel_differences, "draw", lambda found, out: drawn.append(list(found)))
+    words = [word for path in paths for word in ("--network", path)]
+    shown = call(kernel_differences.main, *words, "--out", tmp_path / "curves.png", "--device", "cpu")
+    assert drawn == [["network-snapshot-000160", "other/network-snapshot-000160"]]
+    assert all(f"\n{name}\n" in shown for name in drawn[0])

@@ -11,7 +11,7 @@ import numpy as np
 
 from networks.normalized_distance import normalized_distance
 from torch_utils.files import InputError, is_url, name_of_url, parse_json, read_file
-from torch_utils.run_dir import read_options
+from torch_utils.run_dir import read_options, snapshot_name
 from torch_utils.score_names import caveat
 from torch_utils.stats import MAX_RECORDS
 
@@ -30,6 +30,7 @@ class RunRecords:
         self.stats = read_records(self.run_dir / "stats.jsonl")
         self.start = "at the start" if self.options.get("warm_start") is True else "untrained"  # network, of no images
         self.scores = read_scores(self.run_dir, self.start == "untrained")
+        self.scores_of_files = read_scores(self.run_dir, self.start == "untrained", files=True)
         lengths = [records[-1]["nimg"] for records in [self.stats, *self.scores.values()] if records]
         self.nimg: float | None = max(lengths, default=None)
         self.grids = list_grids(self.run_dir, self.nimg, self.start)
@@ -60,29 +61,40 @@ class RunRecords:
         return planned if is_finite(planned) and planned > 0 else None
 
 
-def read_records(path: Path) -> list[dict]:
-    """The records of a .jsonl in the order of `nimg`, one for each; lines that are cut off or have none are dropped."""
-    records = {}
+def read_records(path: Path, files: bool = False) -> list[dict]:
+    """The records of a .jsonl in the order of `nimg`, one for each; lines that are cut off or have none are dropped.
+
+    `files`: one for each network file that was scored at each `nimg`, such as averages by `scripts.ema`, too.
+    """
+    records: dict[tuple, dict] = {}
     for line in _lines(path):
         try:
             record = parse_json(line, path)
         except InputError:
             continue
         if isinstance(record, dict) and is_finite(record.get("nimg")):
-            before = records.get(record["nimg"], {})
-            if "command" not in record or "command" in before or not before:  # the run's own score goes first
-                records[record["nimg"]] = record
-    return [records[nimg] for nimg in sorted(records)]
+            key = record["nimg"], str(record.get("snapshot")) if files else ""
+            before = records.get(key)
+            if before is None or _rank(record) <= _rank(before):
+                records[key] = record
+    return [records[key] for key in sorted(records)]
 
 
-def read_scores(run_dir: Path, untrained: bool = True) -> dict[str, list[dict]]:
-    """Records by metric, each with a `way_left`: None where the metric has no score of an `untrained` network.
+def _rank(record: dict) -> int:
+    """Of several records the first counts: the run's own score, one of its snapshot by a command, one of another network."""
+    if "command" not in record:
+        return 0
+    return 1 if record.get("snapshot") == snapshot_name(int(record["nimg"])) else 2
+
+
+def read_scores(run_dir: Path, untrained: bool = True, files: bool = False) -> dict[str, list[dict]]:
+    """`read_records` by metric, each with a `way_left`: None where the metric has no score of an `untrained` network.
 
     Those on features that training has looked at come last: whoever takes the first is not misled.
     """
     scores = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
-        records = [record for record in read_records(path) if is_finite(record.get("value"))]
+        records = [record for record in read_records(path, files) if is_finite(record.get("value"))]
         known = untrained and bool(records) and records[0]["nimg"] == 0
         for record in records:
             record["floor"] = record["floor"] if is_finite(record.get("floor")) else None

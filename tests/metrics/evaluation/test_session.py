@@ -11,6 +11,7 @@ from metrics.evaluation.shards import ALONE
 from tests.commands.test_calc_metrics import Cells, folders  # noqa: F401  a fixture
 from tests.metrics.evaluation.test_evaluator import setting  # noqa: F401  a fixture
 from tests.scripts.test_style_mixing import make_network  # noqa: F401  a fixture
+from torch_utils.checkpoint import save_snapshot
 from torch_utils.files import InputError
 from training.dataset import ImageDataset
 
@@ -61,3 +62,27 @@ def test_images_that_a_run_left_out_are_left_out_of_its_scores(make_network, ima
         with_options(**run | dict(skip_bad=False))
     with pytest.raises(InputError, match=bad.name):  # other images than the run's, as far as anybody has said
         open_session(**request, data=data)
+
+
+def test_a_network_alone_is_scored_as_it_was_trained(make_network, image_folder, tmp_path):  # noqa: F811
+    """A copy outside its run has what its header says."""
+    network, G = make_network()
+    request = dict(metrics=["kid1k_full-efficientnet_lite0"], network=network, data=image_folder(12, 16))
+    assert len(open_session(**request).real) == 12
+    save_snapshot(network, "generator", G, mirror=True, seed=3)
+    session = open_session(**request)
+    assert len(session.real) == 24 and session.training["seed"] == 3
+    assert len(open_session(**request, mirror=False).real) == 12
+
+
+def test_scores_are_measured_in_float32(folders):  # noqa: F811
+    """On GPUs convolutions are TF32 by default; a run's own scores are not, and these are compared with them."""
+    session, seen = open_session(metrics=["is1k"], images=folders / "fake"), []
+
+    def fakes(count):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        yield from session.fakes()["images"](count)
+
+    before = torch.backends.cudnn.allow_tf32
+    session.evaluator(fakes)
+    assert seen == [False] and torch.backends.cudnn.allow_tf32 == before

@@ -197,5 +197,7 @@ def test_command(trained, run_command, tmp_path):
         "generate.py", "--network", run_dir / "network-ema-0.080.safetensors", "--seeds", 0, "--outdir", tmp_path
     )
     assert drawn.returncode == 0 and (tmp_path / "seed0000.png").is_file()
+    new = tmp_path / "new" / "average.safetensors"  # its folder was missed only after all the scoring
+    assert run_command("scripts/ema.py", run_dir, "--width", 0.08, "--out", new).returncode == 0 and new.is_file()
     for options in ([], ["--width", 0.08, "--choose", "fd1k"]):
         assert "give either --width or --choose" in run_command("scripts/ema.py", run_dir, *options).stderr

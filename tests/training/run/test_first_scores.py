@@ -83,7 +83,8 @@ def test_a_network_that_was_given_is_not_called_untrained(trained, tmp_path):
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_baselines_take_records_of_untrained_networks_only(tmp_path, monkeypatch, warm):
-    record = dict(metric=FD, generated=1000, real=8, floor=10.0, detector_hash="x", resizing=None)
+    same = dict(generated=1000, real=8, real_content="c", seed=0, floor=None, detector_hash="x", resizing=None)
+    record = dict(metric=FD) | same
     (tmp_path / f"metric-{FD}.jsonl").write_text(json.dumps(record | dict(nimg=0, value=90.0)) + "\n")
 
     class Opened(Session):
@@ -95,6 +96,8 @@ def test_baselines_take_records_of_untrained_networks_only(tmp_path, monkeypatch
     monkeypatch.setattr(session, "untrained", lambda G, seed: G)
     found = Opened()._evaluate_untrained([record])
     assert found == "measured" if warm else found[0]["value"] == 90
+    for name in same:
+        assert Opened()._evaluate_untrained([record | {name: "another"}]) == "measured"
 
 
 def test_a_run_remembers_that_it_was_begun_from_a_network(image_folder, tmp_path):
