@@ -56,10 +56,11 @@ def scores(session: Session, psis: list[float], cutoff: int | None) -> str:
     for psi in psis:
         draw = lambda count, psi=psi: sample(session.G, count, session.request.seed, session.labels, psi=psi, cutoff=cutoff)
         records, row = session.evaluator(draw), [f"{psi:g}"]
-        heads = ["psi"]
+        heads, several = ["psi"], sum(any(name in record for name in PAIRS) for record in records) > 1
         for record in records:
             names = [name for name in PAIRS if name in record] or ["value"]
-            heads += [record["metric"] if name == "value" else name for name in names]
+            behind = f", {record['metric']}" if several else ""
+            heads += [record["metric"] if name == "value" else name + behind for name in names]
             row += [f"{record[name]:.3g}" for name in names]
         table.append(row)
         notes = [f"\n{record['metric']}: {caveat(record)}" for record in records if caveat(record)]
@@ -90,8 +91,9 @@ def main(seeds, psis, output, network, cutoff, label, noise_mode, metrics, data,
     Example:
       python -m scripts.truncation --seeds 0-7 --trunc 0,0.5,1 --metrics pr1k_full-vgg16 --data photos64.zip --output sweep.png
     """
-    if data and metrics is None:
-        raise InputError("--data: wants --metrics, as pr1k_full-efficientnet_lite0")
+    for option, value in (("--data", data), ("--detector", detector != DEFAULT_DETECTOR), ("--trust-code", trust_code)):
+        if value and metrics is None:
+            raise InputError(f"{option}: wants --metrics, as pr1k_full-efficientnet_lite0")
     chosen = choose_device(device)
     keep_freed_memory()
     session = None

@@ -86,7 +86,7 @@ def run_test(steps: int, seed: int, picture: Path) -> dict[str, Examined]:
     rows = [to_uint8(styles), *(examined.images for examined in results.values())]
     textures = [HELD_OUT.all()[i] for i in SHOWN]
     heads = [f"{texture.kind}, {texture.degrees:g}°" for texture in textures]
-    save_png(picture, labelled_grid([row[list(SHOWN)] for row in rows], heads, ["style", *results]))
+    save_png(picture, labelled_grid([list(row[list(SHOWN)]) for row in rows], heads, ["style", *results]))
     return results
 
 

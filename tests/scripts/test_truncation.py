@@ -55,6 +55,10 @@ def test_scores_of_each_psi(make_network, tmp_path, monkeypatch):  # noqa: F811
     assert head == "| psi | precision | recall | fd1k_full-cells |"
     none, whole = ([float(cell) for cell in row.strip("| ").split(" | ")] for row in (none, whole))
     assert none[0] == 0 and whole[0] == 1 and none[2] == 0 and none[3] != whole[3] > 0
+    metrics[1] = "pr1k_full-cells,pr1k5_full-cells"
+    said = call(truncation.main, *words, *metrics)
+    heads = [f"{name}, {metric}" for metric in metrics[1].split(",") for name in ("precision", "recall")]
+    assert f"| psi | {' | '.join(heads)} |" in said
 
 
 def test_what_cannot_be_scored(make_network, tmp_path):  # noqa: F811
@@ -62,6 +66,8 @@ def test_what_cannot_be_scored(make_network, tmp_path):  # noqa: F811
     words = ["--network", network, "--seeds", 0, "--output", tmp_path / "s.png", "--device", "cpu"]
     for more, message in (
         (["--data", tmp_path], "--data: wants --metrics"),
+        (["--trust-code"], "--trust-code: wants --metrics"),
+        (["--detector", "vgg16"], "--detector: wants --metrics"),
         (["--metrics", "pr1k_full-nothing"], "no detector is called"),
         (["--metrics", "pr1k_full-vgg16"], "--data is missing"),
         (["--metrics", "none"], "nothing to score"),
