@@ -55,7 +55,7 @@ def test_scores_of_each_psi(make_network, tmp_path, monkeypatch):  # noqa: F811
     assert head == "| psi | precision | recall | fd1k_full-cells |"
     none, whole = ([float(cell) for cell in row.strip("| ").split(" | ")] for row in (none, whole))
     assert none[0] == 0 and whole[0] == 1 and none[2] == 0 and none[3] != whole[3] > 0
-    metrics[1] = "pr1k_full-cells,pr1k3_full-cells"
+    metrics[1] = "pr1k_full-cells,pr2k_full-cells"
     said = call(truncation.main, *words, *metrics)
     heads = [f"{name}, {metric}" for metric in metrics[1].split(",") for name in ("precision", "recall")]
     assert f"| psi | {' | '.join(heads)} |" in said
