@@ -90,10 +90,16 @@ class Stylizer:
         return self.decode(self.encode(contents, tile), kernels, contents.shape[2:], tile)
 
     def encode_style_picture(self, style: torch.Tensor) -> torch.Tensor:
-        """Descriptor [1, …] of a picture, brought to `style_size` (and to a square for the paper's style encoder)."""
+        """Descriptor [1, …] of a picture, brought to `style_size` (and to a square for the paper's style encoder).
+
+        `InputError` where it is not finite: a picture drawn with it would be black.
+        """
         resize = with_short_side if self.network.adaptive else as_square
         image = self.to_image(resize(style, self.style_size))
-        return self.encode_style(image, self.tile_for(image))
+        descriptor = self.encode_style(image, self.tile_for(image))
+        if not descriptor.isfinite().all():
+            raise InputError("found a descriptor of the style that is not finite, wanted finite numbers")
+        return descriptor
 
     def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[StyleKernels | None]:
         """Of a style, with `parts` and `statistics` of others; given the content's `own` descriptor, at `strength` from it
