@@ -46,6 +46,7 @@ class Crops(Dataset):
         self._archive, self._side, self._short, self._seed, self._skip_bad = archive, side, short, seed, skip_bad
         self._balanced, self._augment = balance, augment
         self._names, self.held_out = hold_out(archive.names, held_out, held_out_folders, archive.path)
+        self.set_aside = tuple(self.held_out)  # with those that `check` leaves out
         self._renumber()
         self.nbytes: int | None = None  # of all that squares are cut from; `check()` finds it
         self.name = archive.name
