@@ -551,6 +551,44 @@ def test_names_that_clash(draw, tmp_path):
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["deep-a-s2.png"]
 
 
+def test_no_file_is_written_twice_or_over_one_that_is_read(draw, there, tmp_path):
+    own, style = tmp_path / "own.png", tmp_path / "st.png"
+    shutil.copy(there / "contents/c0.png", own)
+    shutil.copy(there / "styles/s2.png", style)
+    shutil.copytree(there / "styles", tmp_path / "styles")
+    shutil.copytree(there / "adaconv", tmp_path / "run")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    named = dict(content=own, style=style)
+    refused(draw, "x.png: is written for --output already", "--table", tmp_path / "x.png", output="x.png")
+    refused(draw, "X.png: is written for --output already", "--table", tmp_path / "X.png", output="x.png")
+    refused(draw, "o.png: is written for --table", "--table", own.parent / "o.png", "--show-kernels", own.parent / "o.png")
+    refused(draw, f"own.png: is the file of --content {own}", output="own.png", **named)
+    refused(draw, f"st.png: is the file of --style {style}", "--table", style, **named)
+    refused(draw, "is the file of --style", "--table", tmp_path / "run" / ".." / "st.png", **named)
+    refused(draw, "is the file of --part", "--part", f"spatial={own}", "--show-kernels", own, style=style)
+    refused(draw, "is the file of --statistics", "--statistics", own, "--show-kernels", own, style=style)
+    (snapshot,) = (tmp_path / "run").iterdir()
+    refused(draw, "is the file of --network", "--save-style", snapshot, network=tmp_path / "run")
+    refused(draw, "is the file of --encoder-weights", "--save-style", there / "vgg.safetensors")
+    named = dict(style=tmp_path / "styles", output="o")
+    refused(draw, "is one of the files of --style", "--table", tmp_path / "styles/s3.png", **named)
+    draw(content=own, style=style, output="pictures")
+    shutil.copy(own, tmp_path / "pictures" / "own.png")
+    refused(draw, "own-st.png: is one of the files of --content", output="pictures", content=tmp_path / "pictures", style=style)
+    shutil.rmtree(tmp_path / "pictures")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_mask_is_not_written_over(draw, there, tmp_path):
+    mask = tmp_path / "mask.png"
+    halves = Image.new("RGB", (41, 33))
+    halves.paste("white", (20, 0, 41, 33))
+    halves.save(mask)
+    refused(draw, "is the file of --mask", "--mask", mask, "--table", mask, style="styles")
+    with Image.open(mask) as image:
+        assert image.size == (41, 33)
+
+
 def test_too_many_cells(draw, monkeypatch, tmp_path):
     monkeypatch.setattr(stylize, "MAX_CELLS", 8)
     refused(
