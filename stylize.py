@@ -36,12 +36,13 @@ from torch_utils.archive import Archive, open_images
 from torch_utils.cli import PNG, Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.pretrained import find_network
 from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
-PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
+PATH, FILE = LocalPath(), LocalPath(dir_okay=False)
 
 
 def weights_of(text: str) -> list[float]:
@@ -137,7 +138,7 @@ def main(**options):
     stylizer = open_stylizer(o)
     method: Method = make_peer(o.transfer, stylizer, o.peer_steps) if o.transfer in PEERS else stylizer
     styles = read_all_styles(o, method)
-    archive, files = open_contents(o, styles) if o.content else (None, None)
+    archive, files = open_contents(o, method, styles) if o.content else (None, None)
     check_files(written_files(o, files), read_files(o))
     make_folders(*(path.parent for path in (*outputs, *(files[0] if files else ()))))
     if o.save_style:
@@ -160,6 +161,8 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
     for option, number in (("--strength", o.strength), ("--mask-blur", o.mask_blur)):
         if number is not None and math.isnan(number):
             raise InputError(f"{option} nan: wanted a number")
+    if o.strength != 1 and not o.content:
+        raise InputError(f"--strength {o.strength:g}: wants --content, as it is the way from that one's own style")
     for option, value in (("--mix", o.mix), ("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
         if o.mask and value:
             raise InputError(f"{option}: is for one style, and --mask is for one in each region")
@@ -234,7 +237,7 @@ def read_all_styles(o: SimpleNamespace, stylizer: Method) -> list[Style]:
     return styles
 
 
-def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, list[list[Path]] | None]:
+def open_contents(o: SimpleNamespace, method: Method, styles: list[Style]) -> tuple[Archive, list[list[Path]] | None]:
     """The contents, and the files for --output. All contents are read once, so that damage is known before any is drawn."""
     archive = open_images(o.content)
     files = plan(o.output, list(archive.names), styles) if o.output else None
@@ -242,6 +245,9 @@ def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, lis
         raise InputError(f"--table: found {len(archive.names)} × {len(styles)} pictures, wanted {MAX_CELLS} cells at most")
     for name in archive.names:
         content = read_picture(archive, name, o.content_size)
+        if isinstance(method, Stylizer):
+            with naming(f"--strength {o.strength:g}: {archive.path}: {name}"):
+                method.check_content(content)
         if mask := styles[0].mask:
             with naming(f"--mask {o.mask}: for {name}"):
                 mask.at(*content.shape[1:])

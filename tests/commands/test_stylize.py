@@ -503,6 +503,12 @@ def test_what_does_not_go_together(draw, there, tmp_path):
         refused(draw, "does not read as weights", "--mix", weights, style="styles")
     refused(draw, "2 contents in 1 styles, wanted a folder", content="contents")
     refused(draw, "wanted a folder for them, or a .png", output="out.jpg")
+    refused(draw, "--strength 0.5: wants --content", "--strength", 0.5, "--show-kernels", kernels, content=None, output=None)
+    refused(draw, "--strength 2: wants --content", "--strength", 2, "--save-style", saved, content=None, output=None)
+    for option in ("--content", "--style", "--statistics", "--mask", "--network"):
+        url = "https://example.org/a.png"
+        refused(draw, f"'{option}': '{url}' is a URL; wanted a file", option, url)
+    refused(draw, "--part bias=s3://a/b.png: is a URL", "--part", "bias=s3://a/b.png")
     refused(draw, "'--strength': nan is not a number", "--strength", "nan")
     refused(draw, "--strength", "--strength", "-0.1")
     refused(draw, "--tile", "--tile", "-1")
@@ -600,6 +606,15 @@ def test_absurd_sizes(draw, tmp_path):
     Image.new("RGB", (2, 4000)).save(tmp_path / "thread.png")
     refused(draw, "thread.png: would have 4000×8000000 pixels", "--content-size", 4000, content=tmp_path / "thread.png")
     refused(draw, "thread.png: would have 500×1000000 pixels", "--style-size", 500, style=tmp_path / "thread.png")
+    (tmp_path / "frames").mkdir()
+    save_png(tmp_path / "frames" / "a.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
+    (tmp_path / "thread.png").rename(tmp_path / "frames" / "thread.png")
+    own = ["--strength", 0.5, "--style-size", 500]  # the content's own descriptor is of that size
+    frames = dict(content=tmp_path / "frames", output="drawn")
+    refused(draw, f"--strength 0.5: {tmp_path / 'frames'}: thread.png: would have 500×1000000 pixels", *own, **frames)
+    assert not (tmp_path / "drawn").exists()
+    draw("--strength", 0.5, network="adain", **frames)  # which reads it off the features
+    (tmp_path / "frames" / "thread.png").rename(tmp_path / "thread.png")
     assert draw("--content-size", 2, content=tmp_path / "thread.png").shape == (4000, 2, 3)
 
 
