@@ -38,6 +38,7 @@ from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops, shrunk
 from training.style_transfer.loop import sample_images, style_step
 from training.style_transfer.loop import train_style as train
+from training.style_transfer.report import middles
 from training.style_transfer.state import StyleState
 
 CPU = torch.device("cpu")
@@ -199,6 +200,38 @@ def test_squares_of_damaged_images(pictures):
     crops = Crops(Archive(folder), 32, 40, skip_bad=True)
     assert list(crops.check()) == ["002.jpg"] and len(crops) == 3
     assert torch.equal(crops[1, 5][0], crops[2, 5][0])  # the next one in its place
+
+
+def test_squares_of_a_line_are_refused_or_left_out(tmp_path):
+    """60,000 × 1 pixels are few, and 60,000 · 40 × 40 are many."""
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "a.png")
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "b.png")
+    for name in ("c.png", "d.png"):
+        Image.new("RGB", (40, 50)).save(tmp_path / name)
+    with pytest.raises(InputError, match=r"a\.png: would have 2400000×40 pixels with a short side of 40, wanted 67108864"):
+        Crops(Archive(tmp_path), 32, 40).check()
+    crops = Crops(Archive(tmp_path), 32, 40, 1, skip_bad=True)
+    found = crops.check()
+    assert list(found) == ["a.png", "b.png"] and "b.png: would have 40×2400000 pixels" in found["b.png"]
+    assert len(crops) == 1 and crops.nbytes == 3 * 40 * 50
+
+
+def test_damaged_images_that_are_held_out(pictures):
+    """Behind a good header: what is to be shown is decoded, and left out."""
+    folder = pictures("photos")
+    path = folder / "003.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+    crops = Crops(Archive(folder), 32, 40, 2, skip_bad=True)
+    found = crops.check()
+    assert list(found) == ["003.jpg"] and "damaged" in found["003.jpg"]
+    assert crops.held_out == ["002.jpg"] and crops.set_aside == ("002.jpg", "003.jpg") and len(crops) == 2
+    assert middles(crops, 4).shape == (1, 3, 32, 32)
+    with pytest.raises(InputError, match=r"held out can be read; the first: .*003\.jpg"):
+        Crops(Archive(folder), 32, 40, 1, skip_bad=True).check()
+    whole = Crops(Archive(folder), 32, 40, 2)
+    assert whole.check() == {}
+    with pytest.raises(InputError, match=r"003\.jpg"):
+        middles(whole, 4)
 
 
 def test_squares_of_images_in_memory(pictures, monkeypatch):
