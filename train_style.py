@@ -34,6 +34,8 @@ from training.style_transfer.loop import train_style
 from training.style_transfer.squares import augment_content
 from training.style_transfer.state import build_state
 
+STYLE_STREAM = (1,)  # of the squares of styles; contents have the first one
+
 
 @command()
 @config_options(StyleConfig, lambda cfg, side: PRESETS[cfg](), PRESETS)
@@ -148,6 +150,7 @@ def list_images(config: StyleConfig) -> list[Crops]:
             folders,
             config.balance_sources,
             augment if getattr(config, f"{what}_augment") else None,
+            STYLE_STREAM if config.squares_apart and what == "style" else (),
         )
         crops.append(images)
     return crops

@@ -24,9 +24,10 @@ class Crops(Dataset):
     """Item (i, position) is a square of image i, uint8 RGB [3, side, side], and no label.
 
     The shorter side is brought to `short`, then a square is cut out (paper, section 3.3: 512, then 256), or what `augment`
-    makes of the image. All that is random depends on the position in the training run alone, so that a resumed run sees what an
-    uninterrupted one would have seen. The last `held_out` images by name and those in `held_out_folders` are never trained on:
-    `middle` shows them. What squares were cut from is kept in memory, as far as there is room.
+    makes of the image. All that is random depends on the position in the training run alone (and on seed and `stream`), so that
+    a resumed run sees what an uninterrupted one would have seen. The last `held_out` images by name and those in
+    `held_out_folders` are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as there
+    is room.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class Crops(Dataset):
         held_out_folders: Sequence[str] = (),
         balance: bool = False,  # between sub-folders; image i is another one then
         augment: Augment | None = None,
+        stream: Sequence[int] = (),  # of the random numbers: another one cuts elsewhere at the same seed and position
     ):
         if not side <= short:
             raise InputError(f"{archive.path}: squares of {side} pixels cannot be cut from images of {short}")
         self._archive, self._side, self._short, self._seed, self._skip_bad = archive, side, short, seed, skip_bad
-        self._balanced, self._augment = balance, augment
+        self._balanced, self._augment, self._stream = balance, augment, tuple(stream)
         self._names, self.held_out = hold_out(archive.names, held_out, held_out_folders, archive.path)
         self.set_aside = tuple(self.held_out)  # with those that `check` leaves out
         self._renumber()
@@ -57,7 +59,7 @@ class Crops(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, int]:
         index, position = item
         image = self._image(index, position)
-        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position])))
+        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position, *self._stream])))
         if self._augment:
             another = lambda rng: self._image(rng.randint(len(self)), position)
             return self._augment(image, another, self._side, rng), NO_LABEL

@@ -33,7 +33,7 @@ from torch_utils.stats import read_jsonl
 from training.dataset import batches
 from training.image_memory import in_words
 from training.run.health import Diverged
-from training.run.start import find_run
+from training.run.start import find_run, restore, stored_options
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops, shrunk
 from training.style_transfer.loop import sample_images, style_step
@@ -588,7 +588,7 @@ def test_presets_are_whole_and_the_documented_command_is_the_papers(tmp_path):
 def test_every_option_of_the_command_is_an_option_of_the_training():
     shown, fields = {option.name for option in train_style.main.params}, set(StyleConfig.__dataclass_fields__)
     others = {"outdir", "resume", "device", "desc", "dry_run"}
-    assert fields - shown == {"beta2", "run"} and shown - fields == others, fields ^ shown
+    assert fields - shown == {"beta2", "run", "squares_apart"} and shown - fields == others, fields ^ shown
 
 
 @pytest.mark.slow
@@ -605,3 +605,27 @@ def test_real_images_are_learned_from(run_command, test_data, tmp_path):
     (path,) = (tmp_path / "runs").glob("*/metric-style_loss.jsonl")
     records = read_jsonl(path)
     assert records[-1]["value"] < 0.5 * records[0]["value"]
+
+
+def test_contents_and_styles_are_cut_at_different_places(tmp_path):
+    """Where neither is augmented; but in runs that began before, and go on."""
+    ramp = torch.arange(128, dtype=torch.uint8)
+    image = torch.stack([ramp.expand(128, 128), ramp[:, None].expand(128, 128), torch.zeros(128, 128, dtype=torch.uint8)])
+    for name in ("photos", "paintings"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{i}.png")
+    paths, given = (tmp_path / "photos", tmp_path / "paintings"), dict(resize=128)
+    for apart in (True, False):
+        config, crops, _ = make(*paths, **given, squares_apart=apart)
+        places = [[tuple(images[0, i][0][:2, 0, 0].tolist()) for i in range(50)] for images in crops]
+        same = sum(one == other for one, other in zip(*places))
+        assert same < 5 if apart else same == 50
+        assert places[0] == [tuple(Crops(Archive(paths[0]), 32, 128)[0, i][0][:2, 0, 0].tolist()) for i in range(50)]
+    stored = {name: value for name, value in config.to_json().items() if name != "squares_apart"}
+    run_dir = tmp_path / "runs" / "00000-x"
+    run_dir.mkdir(parents=True)
+    (run_dir / "training_options.json").write_text(json.dumps(stored))
+    assert not stored_options(StyleConfig, run_dir).squares_apart and not restore(StyleConfig, run_dir, {}).squares_apart
+    StyleState(config).save(run_dir)
+    assert find_run(tmp_path / "runs", make(*paths, **given)[0]) == run_dir and make(*paths)[0].squares_apart
