@@ -6,7 +6,6 @@ import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch
 # isort: split
 
 import math
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +18,9 @@ from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.mask import BLUR
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
 from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, STEPS, Method, Peer, make_peer
+from networks.style_transfer.picture_files import check_files, plan
 from networks.style_transfer.style_files import (
     Style,
-    flat,
     in_regions,
     mixture,
     naming,
@@ -32,17 +31,18 @@ from networks.style_transfer.style_files import (
 )
 from networks.style_transfer.style_kernels import MOMENTS, PARTS
 from networks.style_transfer.stylizer import TILE, WHOLE, Stylizer, load_stylizer
-from torch_utils.archive import SUFFIXES, Archive, open_images
+from networks.style_transfer.vgg import PRETRAINED
+from torch_utils.archive import Archive, open_images
 from torch_utils.cli import PNG, Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.pretrained import find_network
 from torch_utils.table_picture import MAX_CELLS, table_picture, thumbnail
 
-MAX_NAME = 200  # bytes; file systems take 255, and the temporary name is longer
-PATH, FILE = click.Path(path_type=Path), click.Path(dir_okay=False, path_type=Path)
+PATH, FILE = LocalPath(), LocalPath(dir_okay=False)
 
 
 def weights_of(text: str) -> list[float]:
@@ -134,10 +134,12 @@ def main(**options):
     o = SimpleNamespace(**options | {"parts": parts_of(options["parts"])})
     outputs = [path for path in (o.output, o.table, o.save_style, o.show_kernels) if path]
     check_options(o, outputs)
+    o.network_file = find_network(o.network, "style_transfer")
     stylizer = open_stylizer(o)
     method: Method = make_peer(o.transfer, stylizer, o.peer_steps) if o.transfer in PEERS else stylizer
     styles = read_all_styles(o, method)
-    archive, files = open_contents(o, styles) if o.content else (None, None)
+    archive, files = open_contents(o, method, styles) if o.content else (None, None)
+    check_files(written_files(o, files), read_files(o))
     make_folders(*(path.parent for path in (*outputs, *(files[0] if files else ()))))
     if o.save_style:
         save_descriptor(o.save_style, styles[0].descriptor, stylizer.network)
@@ -159,6 +161,8 @@ def check_options(o: SimpleNamespace, outputs: list[Path]) -> None:
     for option, number in (("--strength", o.strength), ("--mask-blur", o.mask_blur)):
         if number is not None and math.isnan(number):
             raise InputError(f"{option} nan: wanted a number")
+    if o.strength != 1 and not o.content:
+        raise InputError(f"--strength {o.strength:g}: wants --content, as it is the way from that one's own style")
     for option, value in (("--mix", o.mix), ("--save-style", o.save_style), ("--show-kernels", o.show_kernels)):
         if o.mask and value:
             raise InputError(f"{option}: is for one style, and --mask is for one in each region")
@@ -200,7 +204,7 @@ def open_stylizer(o: SimpleNamespace) -> Stylizer:
     precision = "fp32" if o.transfer == "gatys" and o.precision == AUTO else precision
     prepare(precision)
     settings = dict(strength=o.strength, style_size=o.style_size, tile=o.tile)
-    stylizer = load_stylizer(find_network(o.network, "style_transfer"), o.encoder_weights, device, precision, **settings)
+    stylizer = load_stylizer(o.network_file, o.encoder_weights, device, precision, **settings)
     if o.style_size != PAPER_STYLE_SIDE and not stylizer.network.adaptive and o.transfer != "gatys":
         side = f"{PAPER_STYLE_SIDE}×{PAPER_STYLE_SIDE}"
         raise InputError(f"--style-size {o.style_size}: the style encoder of {o.network} takes {side} pixels only")
@@ -233,7 +237,7 @@ def read_all_styles(o: SimpleNamespace, stylizer: Method) -> list[Style]:
     return styles
 
 
-def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, list[list[Path]] | None]:
+def open_contents(o: SimpleNamespace, method: Method, styles: list[Style]) -> tuple[Archive, list[list[Path]] | None]:
     """The contents, and the files for --output. All contents are read once, so that damage is known before any is drawn."""
     archive = open_images(o.content)
     files = plan(o.output, list(archive.names), styles) if o.output else None
@@ -241,28 +245,28 @@ def open_contents(o: SimpleNamespace, styles: list[Style]) -> tuple[Archive, lis
         raise InputError(f"--table: found {len(archive.names)} × {len(styles)} pictures, wanted {MAX_CELLS} cells at most")
     for name in archive.names:
         content = read_picture(archive, name, o.content_size)
+        if isinstance(method, Stylizer):
+            with naming(f"--strength {o.strength:g}: {archive.path}: {name}"):
+                method.check_content(content)
         if mask := styles[0].mask:
             with naming(f"--mask {o.mask}: for {name}"):
                 mask.at(*content.shape[1:])
     return archive, files
 
 
-def plan(output: Path, contents: list[str], styles: list[Style]) -> list[list[Path]]:
-    """Where each content (row) in each style (column) goes."""
-    suffix = output.suffix.lower()
-    if suffix in SUFFIXES and not output.is_dir():
-        if suffix != ".png" or len(contents) * len(styles) > 1:
-            found = f"{len(contents)} contents in {len(styles)} styles"
-            raise InputError(f"--output {output}: found {found}, wanted a folder for them, or a .png for one in one")
-        return [[output]]
-    files, seen = [[output / f"{flat(name)}-{style.name}.png" for style in styles] for name in contents], set()
-    for path in sum(files, []):
-        if path.name.casefold() in seen:  # some file systems do not tell capitals from small letters
-            raise InputError(f"--output {output}: two pictures would be {path.name}, wanted names that differ")
-        if len(os.fsencode(path.name)) > MAX_NAME:
-            raise InputError(f"--output {output}: {path.name[:80]}… is too long for the name of a file")
-        seen.add(path.name.casefold())
-    return files
+def written_files(o: SimpleNamespace, files: list[list[Path]] | None) -> list[tuple[str, Path]]:
+    """With the option that each is written for."""
+    others = (("--table", o.table), ("--save-style", o.save_style), ("--show-kernels", o.show_kernels))
+    return [*(("--output", path) for path in sum(files or [], [])), *(pair for pair in others if pair[1])]
+
+
+def read_files(o: SimpleNamespace) -> list[tuple[str, Path]]:
+    """Files and folders, likewise."""
+    read = [("--content", o.content), ("--statistics", o.statistics), ("--mask", o.mask)]
+    read += [("--network", o.network_file), ("--encoder-weights", o.encoder_weights)]
+    read += [*(("--style", path) for path in o.styles), *(("--part", path) for path in o.parts.values())]
+    read += [("the encoder", path) for path in PRETRAINED.values()]
+    return [(option, path) for option, path in read if path]
 
 
 def draw(o: SimpleNamespace, stylizer: Method, archive: Archive, styles: list[Style], files: list[list[Path]] | None) -> None:

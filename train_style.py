@@ -7,6 +7,7 @@ import torch_utils.before_torch  # noqa: F401  what has to be set before PyTorch
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,9 +29,12 @@ from training.style_transfer.augment_styles import augment_style
 from training.style_transfer.budget import check_network
 from training.style_transfer.config import AUTO, PRESETS, StyleConfig, auto_choice
 from training.style_transfer.crops import Crops
+from training.style_transfer.held_out import KINDS, check_held_out, write_held_out
 from training.style_transfer.loop import train_style
 from training.style_transfer.squares import augment_content
 from training.style_transfer.state import build_state
+
+STYLE_STREAM = (1,)  # of the squares of styles; contents have the first one
 
 
 @command()
@@ -57,7 +61,7 @@ def main(outdir, resume, device, desc, dry_run, **options):
     use_threads(config.threads)
 
     check_network(config, chosen, start.run_dir if start.saved else None)
-    (contents, styles), data = open_images(config)
+    (contents, styles), data = open_images(config, start.run_dir if start.saved else None)
     if not start.saved:
         sets = [f"{images.name} {len(images)}" for images in (contents, styles)]
         config = start.config = dataclasses.replace(config, run=fingerprint(config, *sets))
@@ -77,6 +81,8 @@ def main(outdir, resume, device, desc, dry_run, **options):
     traits = [contents.name, styles.name, config.cfg, config.transfer, config.encoder, *([desc] if desc else [])]
     with run_directory(start, outdir, *traits) as run_dir, only_trainer(run_dir):
         write_start(run_dir, config, header)
+        if not start.saved:
+            write_held_out(run_dir, set_aside((contents, styles)))
         finished = train_style(config, contents, styles, state, encoder, run_dir, chosen)
     if not finished:
         sys.exit(STATUS)
@@ -102,9 +108,14 @@ def resolve(options: dict, device: torch.device) -> StyleConfig:
     return config
 
 
-def open_images(config: StyleConfig) -> tuple[list[Crops], list[str]]:
-    """Contents and styles, their headers looked at; and what to say of them."""
+def open_images(config: StyleConfig, begun: Path | None) -> tuple[list[Crops], list[str]]:
+    """Contents and styles, their headers looked at; and what to say of them.
+
+    `InputError` where the run directory `begun` held out others.
+    """
     crops, lines = list_images(config), []
+    if begun:
+        check_held_out(begun, set_aside(crops))
     for what, images in zip(("Contents:", "Styles:"), crops):
         progress = Progress(f"checking {images.name}", len(images) + len(images.held_out), "img")
         left_out = warn_of_left_out(images.check(progress.update))
@@ -112,6 +123,11 @@ def open_images(config: StyleConfig) -> tuple[list[Crops], list[str]]:
         count = f"{counted(len(images), 'image')} of {images.name}{in_words(images.nbytes, partly=not config.workers)}"
         lines.append(f"{what:<14} {count}; {len(images.held_out)} held out{left_out}")
     return crops, lines
+
+
+def set_aside(crops: Sequence[Crops]) -> dict[str, Sequence[str]]:
+    """Names by kind, of `list_images`."""
+    return {kind: images.set_aside for kind, images in zip(KINDS, crops)}
 
 
 def list_images(config: StyleConfig) -> list[Crops]:
@@ -134,6 +150,7 @@ def list_images(config: StyleConfig) -> list[Crops]:
             folders,
             config.balance_sources,
             augment if getattr(config, f"{what}_augment") else None,
+            STYLE_STREAM if config.squares_apart and what == "style" else (),
         )
         crops.append(images)
     return crops

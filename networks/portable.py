@@ -58,18 +58,6 @@ def pad(x: torch.Tensor, amount: int, padding: str) -> torch.Tensor:
     return F.pad(x, [amount] * 4, mode="constant" if padding == "zeros" else padding)
 
 
-def average_to(x: torch.Tensor, side: int) -> torch.Tensor:
-    """`ops.average_to`, as products with matrices: what is traced otherwise knows the size of the example only."""
-
-    def means(size: int) -> torch.Tensor:
-        places, parts = torch.arange(size, device=x.device), torch.arange(side, device=x.device)[:, None]
-        length = places[-1:] + 1  # `size` as a tensor
-        begin, end = parts * length // side, ((parts + 1) * length + side - 1) // side
-        return ((places >= begin) & (places < end)).to(x.dtype) / (end - begin)  # [side, size]
-
-    return means(x.shape[2]) @ x @ means(x.shape[3]).t()
-
-
 def mean_and_deviation(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`moments.moments`."""
     centred, inverse, mean = centre(features, moments.EPS)
@@ -81,7 +69,7 @@ PORTABLE: dict[Callable, Callable] = {
     adaconv_fast.centre: centre,
     conv.conv2d: convolve,
     ops.pad: pad,
-    ops.average_to: average_to,
+    ops.average_to: ops.average_by_matrices,  # what is traced otherwise knows the size of the example only
     moments.moments: mean_and_deviation,
 }
 

@@ -15,6 +15,7 @@ from torch_utils.images import save_png
 from torch_utils.table_picture import table_picture, thumbnail
 from training.run.run_records import RunRecords
 from training.style_transfer.config import PRESETS, StyleConfig
+from training.style_transfer.held_out import read_held_out
 from training.style_transfer.sources import hold_out, spread
 
 SHOWN = dict(content=4, style=6)  # held-out images in the picture
@@ -42,12 +43,12 @@ def facts(records: RunRecords, network: Path, why: str, stylizer: Stylizer) -> l
 def pictures(records: RunRecords, stylizer: Stylizer, stem: Path) -> dict[Path, str]:
     """Draw held-out contents in held-out styles: the file, and what it shows. Without the images a note, and no picture."""
     try:
-        found = {}
+        stored, found = read_held_out(records.run_dir), {}
         for what, count in SHOWN.items():
             archive = Archive(records.options.get(what, ""))
             last, folders = (records.options.get(f"hold_out_{what}{suffix}") for suffix in ("", "_folders"))
-            names = spread(hold_out(archive.names, last or 0, folders or (), archive.path)[1], count)
-            found[what] = [read_picture(archive, name, SIDE) for name in names]
+            names = stored[what] if stored else hold_out(archive.names, last or 0, folders or (), archive.path)[1]
+            found[what] = [read_picture(archive, name, SIDE) for name in spread(names, count)]
     except InputError as error:
         print(f"note: no picture of held-out images: {error}", file=sys.stderr)
         return {}

@@ -9,6 +9,7 @@ import platform
 import random
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,7 @@ from networks.style_transfer.stylizer import Stylizer, load_stylizer
 from networks.style_transfer.vgg import load_vgg
 from scripts.benchmarks import style_transfer as style_speed
 from scripts.experiments import stripes_and_dots, turning
-from scripts.style_scores import Judges, evaluate, evaluation_tables, kinds_table, over_networks
+from scripts.style_scores import TRIVIAL, Judges, evaluate, evaluation_tables, kinds_table, over_networks
 from torch_utils.archive import Archive
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import NAMES, command, run
@@ -73,10 +74,25 @@ def offline_detector(device: torch.device) -> Detector | None:
 
 def save_pictures(folder: Path | None, position: int, pictures: dict[str, torch.Tensor]) -> None:
     """FOLDER/<row>/<position>.png, for other tools: the same file name in all rows is the same pair."""
-    for row, picture in pictures.items() if folder else ():
-        path = folder / re.sub(r"[^\w.]+", "-", row).strip("-") / f"{position:05d}.png"
+    for row, of_row in row_folders(pictures).items() if folder else ():
+        path = folder / of_row / f"{position:05d}.png"
         make_folders(path.parent)
-        save_png(path, picture[0])
+        save_png(path, pictures[row][0])
+
+
+def row_folders(rows: Iterable[str]) -> dict[str, str]:
+    """Row -> the name of its folder, which leads nowhere else, with a number where an earlier row has the same."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for row in rows:
+        plain = name = re.sub(r"[^\w.]+", "-", row).strip("-.") or "row"
+        number = 1
+        while name.casefold() in taken:  # some file systems do not tell capitals from small letters
+            number += 1
+            name = f"{plain}-{number}"
+        found[row] = name
+        taken.add(name.casefold())
+    return found
 
 
 def score(methods: dict[str, Method], archives: dict[str, Archive], names: dict[str, list[str]], o, device) -> dict:
@@ -213,6 +229,8 @@ def check(o: SimpleNamespace) -> None:
         raise click.UsageError("--peers takes --network, whose encoder and decoder the peers use, and --content")
     if unknown := [name for name in o.peers if name not in PEERS]:
         raise click.UsageError(f"--peers {','.join(unknown)}: there are {', '.join(PEERS)}")
+    if clash := [name for name in map(str, o.networks) if name in TRIVIAL]:
+        raise click.UsageError(f"--network {clash[0]}: the tables have a row of this name already, wanted the whole path")
     if clash := [name for name in o.peers if name in map(str, o.networks)]:
         raise click.UsageError(f"--peers {clash[0]}: a --network has this name, too, wanted names that differ")
     if o.peer_steps and not set(o.peers) & set(DEFAULT_STEPS):

@@ -26,7 +26,8 @@ from scripts.output import markdown
 from torch_utils.cli import Progress
 from torch_utils.images import from_uint8, to_uint8
 
-CONTENT, STYLE, COLOURS = "content", "style", "content in the style's colours"  # the rows beside the networks
+CONTENT, STYLE, COLOURS = "content", "style", "content in the style's colours"
+TRIVIAL = (CONTENT, STYLE, COLOURS)  # the rows beside the networks
 COLUMNS = {
     "combined": "combined distance",
     "style_distance": "style distance",
@@ -63,7 +64,7 @@ def evaluate(
     Pictures are read and drawn pair by pair: memory grows with the numbers that come out, and not with the pictures. `keep`
     gets each pair's position and the pictures of all rows, uint8 [1, 3, H, W].
     """
-    rows: dict[str, list[dict]] = {name: [] for name in (*stylizers, CONTENT, STYLE, COLOURS)}
+    rows: dict[str, list[dict]] = {name: [] for name in (*stylizers, *TRIVIAL)}
     features: dict[str, list[torch.Tensor]] = {name: [] for name in rows}
     bar = Progress("pairs", len(pairs), "pair")
     for i, (content_name, style_name) in enumerate(pairs):
@@ -139,7 +140,7 @@ def summaries(rows: dict[str, list[dict]], pairs: list[tuple[str, str]]) -> dict
             found[name]["intervals"] = {key: interval(value) for key, value in drawn[name].items()} if len(pairs) > 1 else {}
     for name in found:
         found[name]["seconds"] = float(np.median([row["seconds"] for row in rows[name]]))  # the first pair is slower
-    networks = [name for name in rows if name not in (CONTENT, STYLE, COLOURS)]
+    networks = [name for name in rows if name not in TRIVIAL]
     ranked = ranks({name: found[name]["combined"] for name in networks})
     return {name: scores | dict(rank=ranked.get(name)) for name, scores in found.items()}
 

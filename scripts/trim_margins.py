@@ -17,6 +17,7 @@ from scripts.dataset_writer import new_dataset, png
 from torch_utils.archive import Archive
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
+from torch_utils.images import from_pil, to_pil, to_rgb
 
 TOLERANCE = 48  # levels of 255 by which a margin's pixels may differ from the corner's: JPEG rings beside edges
 SHARE = 0.05  # a row with more pixels than this of another colour is no margin
@@ -24,14 +25,16 @@ INSIDE = 3  # pixels that are cut off beyond a margin, for the shadow of the fra
 
 
 def trimmed(image: Image.Image) -> Image.Image:
-    """`image` without margins of its corner's colour; unchanged where an eighth of a side or less would remain."""
+    """`image` without margins of its corner's colour. A side is left as it is where an eighth of it or less would remain, or no
+    more than the shadows of a frame."""
     pixels = np.asarray(image).astype(int)
     other = np.abs(pixels - pixels[0, 0]).max(axis=2) > TOLERANCE
     spans = []
     for axis in (0, 1):  # columns, rows
         (inside,) = np.nonzero(other.mean(axis=axis) > SHARE)
         size = other.shape[1 - axis]
-        whole = len(inside) == 0 or inside[-1] + 1 - inside[0] <= size / 8
+        least = max(size / 8, 2 * INSIDE)
+        whole = len(inside) == 0 or inside[-1] + 1 - inside[0] <= least
         first, last = (0, size) if whole else (inside[0], inside[-1] + 1)
         spans.append((first + INSIDE * (first > 0), last - INSIDE * (last < size)))
     (left, right), (top, bottom) = spans
@@ -48,7 +51,7 @@ def main(source: Path, dest: Path):
     archive, written, count = Archive(source), set(), 0
     with new_dataset(dest) as write:
         for name in archive.names:
-            image = archive.image(name).convert("RGB")
+            image = to_pil(to_rgb(from_pil(archive.image(name))[None])[0])  # alpha is laid over white
             inner = trimmed(image)
             target = str(PurePosixPath(name).with_suffix(".png"))
             if target in written:

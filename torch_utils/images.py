@@ -1,6 +1,7 @@
 """Images as tensors, as Pillow images and as PNG files, and their sizes. Nothing here needs torchvision."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +71,18 @@ def save_grid(path: str | Path, images: torch.Tensor, columns: int) -> None:
     save_png(path, grid(images, columns))
 
 
+def size_with_short_side(size: Sequence[int], side: int) -> tuple[int, int]:
+    """(H, W) -> the same ratio with a short side of `side` pixels, or (W, H) likewise; `InputError` above MAX_PIXELS."""
+    factor = side / min(size)
+    one, other = (max(round(n * factor), side) for n in size)
+    if one * other > MAX_PIXELS:
+        raise InputError(f"would have {other}×{one} pixels with a short side of {side}, wanted {MAX_PIXELS} at most")
+    return one, other
+
+
 def with_short_side(image: torch.Tensor, side: int) -> torch.Tensor:
     """uint8 [C, H, W] -> the same with min(H, W) = side; `InputError` above MAX_PIXELS."""
-    height, width = image.shape[1:]
-    factor = side / min(height, width)
-    height, width = max(round(height * factor), side), max(round(width * factor), side)
-    if height * width > MAX_PIXELS:
-        raise InputError(f"would have {width}×{height} pixels with a short side of {side}, wanted {MAX_PIXELS} at most")
+    height, width = size_with_short_side(image.shape[1:], side)
     return from_pil(to_pil(image).resize((width, height), Image.Resampling.LANCZOS))
 
 

@@ -5,6 +5,8 @@ import functools
 import torch
 import torch.nn.functional as F
 
+MPS = "mps"  # the GPU of Macs, which has no float64; tests put another device in its place
+
 
 def upsample2x(x: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, 2H, 2W] with the binomial filter [1, 3, 3, 1], which for a factor of two is bilinear."""
@@ -22,7 +24,21 @@ def downsample2x(x: torch.Tensor) -> torch.Tensor:
 
 def average_to(x: torch.Tensor, side: int) -> torch.Tensor:
     """[N, C, H, W] -> [N, C, side, side]: means over that many parts of the map, which overlap where they have to."""
+    if x.device.type == MPS:  # whose pooling wants parts that do not overlap
+        return average_by_matrices(x, side)
     return F.adaptive_avg_pool2d(x, side)
+
+
+def average_by_matrices(x: torch.Tensor, side: int) -> torch.Tensor:
+    """`average_to`, as products with matrices."""
+
+    def means(size: int) -> torch.Tensor:
+        places, parts = torch.arange(size, device=x.device), torch.arange(side, device=x.device)[:, None]
+        length = places[-1:] + 1  # `size` as a tensor, for who traces it
+        begin, end = parts * length // side, ((parts + 1) * length + side - 1) // side
+        return ((places >= begin) & (places < end)).to(x.dtype) / (end - begin)  # [side, size]
+
+    return means(x.shape[2]) @ x @ means(x.shape[3]).t()
 
 
 PADDINGS = ("zeros", "replicate", "reflect")
@@ -126,6 +142,11 @@ def bias_act(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
 def widen(x: torch.Tensor) -> torch.Tensor:
     """Sixteen bits become float32; wider tensors stay as they are."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def to_double(x: torch.Tensor) -> torch.Tensor:
+    """float64; on the CPU where the device has none (MPS)."""
+    return (x.cpu() if x.device.type == MPS else x).double()
 
 
 def in_float32(function):

@@ -15,6 +15,7 @@ OPTIONS, PREVIOUS_OPTIONS = "training_options.json", "training_options.previous.
 LOG = "log.txt"  # what was printed
 STATS = "stats.jsonl"  # a record for each tick
 CHECKED = "data.json"  # which images were looked at, and which of them are left out
+HELD_OUT = "held-out.json"  # of a style transfer: the names of its held-out contents and styles
 REALS, FAKES_INIT = "reals.png", "fakes_init.png"
 STYLES = "styles.png"  # as they are trained on
 STATE, PREVIOUS_STATE = "training-state.pt", "training-state.previous.pt"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from metrics.style_transfer.structure import luminance
+from torch_utils.ops import to_double
 
 GRID = 8  # pixels of a cell of relu4_1: what a decoder repeats has this period, or a half, a quarter of it
 BAND = 16  # pixels along the border: two such cells
@@ -19,7 +20,7 @@ def grid_pattern(images: torch.Tensor, grid: int = GRID) -> torch.Tensor:
     Detail is luminance minus its mean over grid×grid pixels. Its mean over all cells of the grid is what repeats; noise, whose
     phase is random, leaves a share of 1 / number of cells, which is subtracted. 0 for an image without detail.
     """
-    light = luminance(images.double())
+    light = luminance(to_double(images))
     height, width = (side // grid * grid for side in light.shape[1:])
     if min(height, width) < 3 * grid:
         raise ValueError(f"found images of {images.shape[3]}×{images.shape[2]} pixels, wanted {3 * grid} at least on each side")
@@ -42,7 +43,7 @@ def border_contrast(images: torch.Tensor, band: int = BAND) -> torch.Tensor:
     """
     if min(images.shape[2:]) < 4 * band:
         raise ValueError(f"found images of {images.shape[3]}×{images.shape[2]} pixels, wanted {4 * band} at least on each side")
-    middle = images[:, :, band:-band, band:-band].double().mean(dim=(2, 3))
-    turned = (images.double(), images.double().transpose(2, 3))
+    middle = to_double(images[:, :, band:-band, band:-band]).mean(dim=(2, 3))
+    turned = (to_double(images), to_double(images).transpose(2, 3))
     sides = [part.mean(dim=(2, 3)) for x in turned for part in (x[:, :, :band], x[:, :, -band:])]
     return torch.stack([(side - middle).square() for side in sides]).mean(dim=(0, 2)).sqrt()

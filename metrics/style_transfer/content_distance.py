@@ -6,6 +6,8 @@ Features are compared after instance normalisation, as in the domain-invariant p
 
 import torch
 
+from torch_utils.ops import to_double
+
 LAYER = "relu3_3"  # of VGG-16; the content loss of training compares relu4_1, and not normalised
 
 
@@ -19,9 +21,9 @@ def content_distance(output: torch.Tensor, content: torch.Tensor) -> torch.Tenso
     """
     if output.shape != content.shape:
         raise ValueError(f"found feature maps {list(output.shape)}, wanted {list(content.shape)} as of the content")
-    x, y = (f.double().flatten(2) for f in (output, content))
+    x, y = (to_double(f).flatten(2) for f in (output, content))
     x, y = (f - f.mean(dim=2, keepdim=True) for f in (x, y))
     spread_x, spread_y = (f.square().mean(dim=2).sqrt() for f in (x, y))
     correlation = (x * y).mean(dim=2) / (spread_x * spread_y).clamp(min=1e-12)
     weighted = ((1 - correlation) * spread_y).sum(dim=1) / spread_y.sum(dim=1).clamp(min=1e-12)
-    return weighted.clamp(min=0).float()  # rounding can bring it below zero
+    return weighted.clamp(min=0).float().to(output.device)  # rounding can bring it below zero

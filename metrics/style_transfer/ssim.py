@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from metrics.style_transfer.structure import luminance
+from torch_utils.ops import to_double
 
 SIDE, DEVIATION = 11, 1.5  # of the Gaussian window
 K1, K2 = 0.01, 0.03
@@ -16,7 +17,8 @@ def ssim(one: torch.Tensor, other: torch.Tensor, data_range: float) -> torch.Ten
     """
     if min(one.shape[2:]) < SIDE:
         raise ValueError(f"found images of {one.shape[3]}×{one.shape[2]} pixels, wanted {SIDE} at least on each side")
-    one, other = one.double(), other.double()  # variances are small differences of large squares
+    device = one.device
+    one, other = to_double(one), to_double(other)  # variances are small differences of large squares
     weights = torch.exp(-0.5 * ((torch.arange(SIDE).to(one) - SIDE // 2) / DEVIATION) ** 2)
     weights = (weights / weights.sum()).expand(one.shape[1], 1, 1, -1)
 
@@ -28,7 +30,7 @@ def ssim(one: torch.Tensor, other: torch.Tensor, data_range: float) -> torch.Ten
     covariance = blur(one * other) - mean_x * mean_y
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     nearness = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return (nearness * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean(dim=(1, 2, 3)).float()
+    return (nearness * (2 * covariance + c2) / (variance_x + variance_y + c2)).mean(dim=(1, 2, 3)).float().to(device)
 
 
 def edges(images: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import torch
 
+from torch_utils.ops import to_double
+
 PERIODS = (4, 8, 16, 32)  # pixels from stroke to stroke that the filters are tuned to, an octave apart
 ORIENTATIONS = 8  # 22.5° apart
 ENVELOPE = 0.56  # deviation of a filter's Gaussian in periods: one octave wide
@@ -43,7 +45,7 @@ def stroke_descriptors(images: torch.Tensor, periods: tuple[int, ...] = PERIODS)
     if min(images.shape[2:]) < least:
         size = f"{images.shape[3]}×{images.shape[2]} pixels"
         raise ValueError(f"found an image of {size}, wanted {least} at least on each side for periods up to {max(periods)}")
-    light = luminance(images.double())
+    light = luminance(to_double(images))
     light = (light - light.mean(dim=(1, 2), keepdim=True)).to(torch.complex128)
     height, width = light.shape[1:]
     energies = []
@@ -58,7 +60,7 @@ def stroke_descriptors(images: torch.Tensor, periods: tuple[int, ...] = PERIODS)
             energies.append(window_y.to(light.device) @ energy @ window_x.to(light.device).mT)
     stacked = torch.stack(energies, dim=-1).flatten(1, 2)  # [N, PATCHES², channels]
     whole = stacked.sum(dim=2).mean(dim=1) + FLAT
-    return (stacked / whole[:, None, None]).sqrt().float()
+    return (stacked / whole[:, None, None]).sqrt().float().to(images.device)
 
 
 def smallest_side(periods: tuple[int, ...] = PERIODS) -> int:

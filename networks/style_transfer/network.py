@@ -57,7 +57,8 @@ class StyleEncoder(nn.Module):
             x = F.leaky_relu(F.avg_pool2d(conv(x), 2, ceil_mode=True), 0.2)
         x = average_to(x, 4).flatten(1)
         if self.statistics:
-            moments = torch.stack([style.mean, style.std], dim=1).flatten(1).sqrt() - 1  # of the order of 1, as x is
+            moments = torch.stack([style.mean, style.std], dim=1).flatten(1)
+            moments = moments.clamp(min=0).sqrt() - 1  # of the order of 1, as x is; rounding can bring a mean below zero
             x = torch.cat([widen(x), F.leaky_relu(self.statistics(moments), 0.2)], dim=1)
         return self.linear(x).unflatten(1, (self.style_depth, 3, 3))
 

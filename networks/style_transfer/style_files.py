@@ -14,7 +14,7 @@ from networks.style_transfer.peers import Method
 from networks.style_transfer.regions import Regions
 from networks.style_transfer.style_kernels import PARTS
 from torch_utils.archive import Archive, open_images
-from torch_utils.files import InputError
+from torch_utils.files import InputError, is_url
 from torch_utils.images import from_pil, to_rgb, with_short_side
 from torch_utils.table_picture import thumbnail
 
@@ -91,6 +91,8 @@ def parts_of(texts: Sequence[str]) -> dict[str, Path]:
         part, _, path = text.partition("=")
         if part not in PARTS or not path:
             raise InputError(f"--part {text}: wanted PART=STYLE, such as spatial=wood.jpg, with one of {', '.join(PARTS)}")
+        if is_url(path):
+            raise InputError(f"--part {text}: is a URL; wanted a file of this machine")
         if part in parts:
             raise InputError(f"--part {text}: {part} comes from {parts[part]} already")
         parts[part] = Path(path)

@@ -19,7 +19,7 @@ from networks.style_transfer.tiles import decode_in_tiles, encode_in_tiles, styl
 from networks.style_transfer.vgg import URLS, VGG, cover, load_vgg, style_features
 from torch_utils.checkpoint import build, read_snapshot
 from torch_utils.files import InputError
-from torch_utils.images import as_square, from_uint8, to_uint8, with_short_side
+from torch_utils.images import as_square, from_uint8, size_with_short_side, to_uint8, with_short_side
 from torch_utils.precision import autocast
 
 WHOLE = 2**20  # pixels; up to here, a picture goes through the networks as a whole
@@ -90,10 +90,21 @@ class Stylizer:
         return self.decode(self.encode(contents, tile), kernels, contents.shape[2:], tile)
 
     def encode_style_picture(self, style: torch.Tensor) -> torch.Tensor:
-        """Descriptor [1, …] of a picture, brought to `style_size` (and to a square for the paper's style encoder)."""
+        """Descriptor [1, …] of a picture, brought to `style_size` (and to a square for the paper's style encoder).
+
+        `InputError` where it is not finite: a picture drawn with it would be black.
+        """
         resize = with_short_side if self.network.adaptive else as_square
         image = self.to_image(resize(style, self.style_size))
-        return self.encode_style(image, self.tile_for(image))
+        descriptor = self.encode_style(image, self.tile_for(image))
+        if not descriptor.isfinite().all():
+            raise InputError("found a descriptor of the style that is not finite, wanted finite numbers")
+        return descriptor
+
+    def check_content(self, content: torch.Tensor) -> None:
+        """`InputError` where `strength` wants the picture's own descriptor, and it is too long for `style_size`."""
+        if self.strength != 1 and self.network.transfer != "adain" and self.network.adaptive:
+            size_with_short_side(content.shape[1:], self.style_size)
 
     def kernels(self, descriptor: torch.Tensor, own: torch.Tensor | None = None) -> list[StyleKernels | None]:
         """Of a style, with `parts` and `statistics` of others; given the content's `own` descriptor, at `strength` from it

@@ -13,7 +13,7 @@ import torch
 from networks.style_transfer.network import Level, StyleTransfer
 from networks.style_transfer.style_kernels import StyleKernels, with_moments
 from networks.style_transfer.vgg import STRIDE, VGG, WIDTHS, StyleFeatures
-from torch_utils.ops import widen
+from torch_utils.ops import to_double, widen
 
 
 def encode_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> torch.Tensor:
@@ -28,7 +28,7 @@ def style_features_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> St
     def encode(part: torch.Tensor, own: Tile) -> torch.Tensor:
         maps = encoder(part)
         for level, features in enumerate(maps):
-            values = own.cut(features, 1 / 2**level).double().flatten(2)
+            values = to_double(own.cut(features, 1 / 2**level)).flatten(2)
             sums[level] = sums[level] + torch.stack([values.sum(dim=2), values.square().sum(dim=2)])
         return maps[-1]
 
@@ -37,7 +37,7 @@ def style_features_in_tiles(encoder: VGG, images: torch.Tensor, tile: int) -> St
     mean, square = torch.cat([total / count for total, count in zip(sums, positions)], dim=2)
     std = (square - mean.square()).clamp(min=0).add(1e-5).sqrt()
     kind = widen(features[:0]).dtype
-    return StyleFeatures(features, mean.to(kind), std.to(kind))
+    return StyleFeatures(features, *(values.to(kind).to(features.device) for values in (mean, std)))
 
 
 def decode_in_tiles(

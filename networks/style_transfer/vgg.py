@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from networks.style_transfer.moments import moments
 from torch_utils.files import InputError, first_line
-from torch_utils.ops import pad
+from torch_utils.ops import pad, to_double
 from torch_utils.tensor_file import load_saved
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 1), "vgg19": (2, 2, 4, 1)}  # at each resolution, up to conv4_1
@@ -95,8 +95,8 @@ class VGG(nn.Module):
         weight = 0
         for images in batches:
             means = [x.mean(dim=(0, 2, 3)) for _, x in self.relus(images)]
-            total, weight = total + torch.cat(means).double() * len(images), weight + len(images)
-        return (total / weight).float()  # type: ignore[union-attr]  # a tensor by now
+            total, weight = total + to_double(torch.cat(means)) * len(images), weight + len(images)
+        return (total / weight).float().to(self.shift.device)  # type: ignore[union-attr]  # a tensor by now
 
     def rescale(self, means: torch.Tensor) -> None:
         """Divide every channel by its mean activation (Gatys et al. 2016, section 2): what the network computes stays the same.

@@ -503,6 +503,12 @@ def test_what_does_not_go_together(draw, there, tmp_path):
         refused(draw, "does not read as weights", "--mix", weights, style="styles")
     refused(draw, "2 contents in 1 styles, wanted a folder", content="contents")
     refused(draw, "wanted a folder for them, or a .png", output="out.jpg")
+    refused(draw, "--strength 0.5: wants --content", "--strength", 0.5, "--show-kernels", kernels, content=None, output=None)
+    refused(draw, "--strength 2: wants --content", "--strength", 2, "--save-style", saved, content=None, output=None)
+    for option in ("--content", "--style", "--statistics", "--mask", "--network"):
+        url = "https://example.org/a.png"
+        refused(draw, f"'{option}': '{url}' is a URL; wanted a file", option, url)
+    refused(draw, "--part bias=s3://a/b.png: is a URL", "--part", "bias=s3://a/b.png")
     refused(draw, "'--strength': nan is not a number", "--strength", "nan")
     refused(draw, "--strength", "--strength", "-0.1")
     refused(draw, "--tile", "--tile", "-1")
@@ -551,6 +557,44 @@ def test_names_that_clash(draw, tmp_path):
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["deep-a-s2.png"]
 
 
+def test_no_file_is_written_twice_or_over_one_that_is_read(draw, there, tmp_path):
+    own, style = tmp_path / "own.png", tmp_path / "st.png"
+    shutil.copy(there / "contents/c0.png", own)
+    shutil.copy(there / "styles/s2.png", style)
+    shutil.copytree(there / "styles", tmp_path / "styles")
+    shutil.copytree(there / "adaconv", tmp_path / "run")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    named = dict(content=own, style=style)
+    refused(draw, "x.png: is written for --output already", "--table", tmp_path / "x.png", output="x.png")
+    refused(draw, "X.png: is written for --output already", "--table", tmp_path / "X.png", output="x.png")
+    refused(draw, "o.png: is written for --table", "--table", own.parent / "o.png", "--show-kernels", own.parent / "o.png")
+    refused(draw, f"own.png: is the file of --content {own}", output="own.png", **named)
+    refused(draw, f"st.png: is the file of --style {style}", "--table", style, **named)
+    refused(draw, "is the file of --style", "--table", tmp_path / "run" / ".." / "st.png", **named)
+    refused(draw, "is the file of --part", "--part", f"spatial={own}", "--show-kernels", own, style=style)
+    refused(draw, "is the file of --statistics", "--statistics", own, "--show-kernels", own, style=style)
+    (snapshot,) = (tmp_path / "run").iterdir()
+    refused(draw, "is the file of --network", "--save-style", snapshot, network=tmp_path / "run")
+    refused(draw, "is the file of --encoder-weights", "--save-style", there / "vgg.safetensors")
+    named = dict(style=tmp_path / "styles", output="o")
+    refused(draw, "is one of the files of --style", "--table", tmp_path / "styles/s3.png", **named)
+    draw(content=own, style=style, output="pictures")
+    shutil.copy(own, tmp_path / "pictures" / "own.png")
+    refused(draw, "own-st.png: is one of the files of --content", output="pictures", content=tmp_path / "pictures", style=style)
+    shutil.rmtree(tmp_path / "pictures")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_mask_is_not_written_over(draw, there, tmp_path):
+    mask = tmp_path / "mask.png"
+    halves = Image.new("RGB", (41, 33))
+    halves.paste("white", (20, 0, 41, 33))
+    halves.save(mask)
+    refused(draw, "is the file of --mask", "--mask", mask, "--table", mask, style="styles")
+    with Image.open(mask) as image:
+        assert image.size == (41, 33)
+
+
 def test_too_many_cells(draw, monkeypatch, tmp_path):
     monkeypatch.setattr(stylize, "MAX_CELLS", 8)
     refused(
@@ -562,6 +606,15 @@ def test_absurd_sizes(draw, tmp_path):
     Image.new("RGB", (2, 4000)).save(tmp_path / "thread.png")
     refused(draw, "thread.png: would have 4000×8000000 pixels", "--content-size", 4000, content=tmp_path / "thread.png")
     refused(draw, "thread.png: would have 500×1000000 pixels", "--style-size", 500, style=tmp_path / "thread.png")
+    (tmp_path / "frames").mkdir()
+    save_png(tmp_path / "frames" / "a.png", torch.zeros(3, 16, 16, dtype=torch.uint8))
+    (tmp_path / "thread.png").rename(tmp_path / "frames" / "thread.png")
+    own = ["--strength", 0.5, "--style-size", 500]  # the content's own descriptor is of that size
+    frames = dict(content=tmp_path / "frames", output="drawn")
+    refused(draw, f"--strength 0.5: {tmp_path / 'frames'}: thread.png: would have 500×1000000 pixels", *own, **frames)
+    assert not (tmp_path / "drawn").exists()
+    draw("--strength", 0.5, network="adain", **frames)  # which reads it off the features
+    (tmp_path / "frames" / "thread.png").rename(tmp_path / "thread.png")
     assert draw("--content-size", 2, content=tmp_path / "thread.png").shape == (4000, 2, 3)
 
 

@@ -43,6 +43,32 @@ def test_a_picture_of_one_colour_stays_as_it_is(colour):
     assert trimmed(image).size == (40, 30)
 
 
+@pytest.mark.parametrize("inside", range(1, 9))
+def test_hardly_anything_inside_a_frame(inside):
+    pixels = np.zeros((30, 30, 3), np.uint8)
+    pixels[12 : 12 + inside, 12 : 12 + inside] = 200
+    side = 30 if inside <= 2 * INSIDE else inside - 2 * INSIDE
+    assert trimmed(Image.fromarray(pixels)).size == (side, side)
+    pixels[:, 12 : 12 + inside] = 200  # one axis only
+    assert trimmed(Image.fromarray(pixels)).size == (side, 30)
+
+
+def test_what_is_transparent_becomes_white(run_command, tmp_path):
+    """And not what lies beneath it."""
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    pixels[10:30, 10:30] = (200, 100, 0, 255)
+    pixels[18:22, 18:22, 3] = 0  # a hole
+    (tmp_path / "scans").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "scans" / "a.png")
+    Image.new("LA", (8, 8), (0, 0)).save(tmp_path / "scans" / "b.png")
+    done = run_command("scripts/trim_margins.py", "--source", tmp_path / "scans", "--dest", tmp_path / "new")
+    assert done.returncode == 0 and "2 images, 1 of them trimmed" in done.stdout, done.stderr
+    for name, size, colour in (("a.png", (14, 14), (200, 100, 0)), ("b.png", (8, 8), (255, 255, 255))):
+        with Image.open(tmp_path / "new" / name) as image:
+            assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", size, colour)
+            assert name != "a.png" or image.getpixel((7, 7)) == (255, 255, 255)
+
+
 def test_command(run_command, tmp_path):
     (tmp_path / "scans" / "deep").mkdir(parents=True)
     framed(10, 5, 10, 5).save(tmp_path / "scans" / "deep" / "a.png")

@@ -67,7 +67,7 @@ def options_of(kind: type) -> dict[str, Option]:
 class RunConfig:
     """What the configurations of all training runs, which are frozen dataclasses, have in common."""
 
-    BEFORE: ClassVar[dict[str, str]]  # what runs had that were begun before there was a choice
+    BEFORE: ClassVar[dict[str, Any]]  # what runs had that were begun before there was a choice
     FOR_CPUS: ClassVar[str]  # a preset
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     cfg: str

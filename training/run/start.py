@@ -31,7 +31,7 @@ from training.run.options import RunConfig, options_of
 from training.run.saved_state import SavedState
 
 # How long, how chatty and how greedy a run is, how many processes share it, and what is not asked for but recorded.
-RECORDED = {"run", "warm_start", "features_seen"}
+RECORDED = {"run", "warm_start", "features_seen", "squares_apart"}
 FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "gpus", "batch_gpu", "track", *RECORDED}
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named

@@ -167,7 +167,11 @@ class StyleConfig(RunConfig):
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
 
-    BEFORE = {"precision": "fp32"}
+    squares_apart: bool = option(
+        True, None, "squares of contents and of styles are cut by different numbers; at first, runs cut both at the same place"
+    )
+
+    BEFORE = {"precision": "fp32", "squares_apart": False}
     FOR_CPUS = "small"
 
     @property

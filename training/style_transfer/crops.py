@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from torch_utils.archive import Archive
 from torch_utils.files import InputError
-from torch_utils.images import from_pil, to_pil, to_rgb
+from torch_utils.images import from_pil, size_with_short_side, to_pil, to_rgb
 from training.dataset import NO_LABEL
 from training.image_memory import KeptTensors, fits
 from training.style_transfer.sources import Balance, hold_out
@@ -24,9 +24,10 @@ class Crops(Dataset):
     """Item (i, position) is a square of image i, uint8 RGB [3, side, side], and no label.
 
     The shorter side is brought to `short`, then a square is cut out (paper, section 3.3: 512, then 256), or what `augment`
-    makes of the image. All that is random depends on the position in the training run alone, so that a resumed run sees what an
-    uninterrupted one would have seen. The last `held_out` images by name and those in `held_out_folders` are never trained on:
-    `middle` shows them. What squares were cut from is kept in memory, as far as there is room.
+    makes of the image. All that is random depends on the position in the training run alone (and on seed and `stream`), so that
+    a resumed run sees what an uninterrupted one would have seen. The last `held_out` images by name and those in
+    `held_out_folders` are never trained on: `middle` shows them. What squares were cut from is kept in memory, as far as there
+    is room.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Crops(Dataset):
         held_out_folders: Sequence[str] = (),
         balance: bool = False,  # between sub-folders; image i is another one then
         augment: Augment | None = None,
+        stream: Sequence[int] = (),  # of the random numbers: another one cuts elsewhere at the same seed and position
     ):
         if not side <= short:
             raise InputError(f"{archive.path}: squares of {side} pixels cannot be cut from images of {short}")
         self._archive, self._side, self._short, self._seed, self._skip_bad = archive, side, short, seed, skip_bad
-        self._balanced, self._augment = balance, augment
+        self._balanced, self._augment, self._stream = balance, augment, tuple(stream)
         self._names, self.held_out = hold_out(archive.names, held_out, held_out_folders, archive.path)
+        self.set_aside = tuple(self.held_out)  # with those that `check` leaves out
         self._renumber()
         self.nbytes: int | None = None  # of all that squares are cut from; `check()` finds it
         self.name = archive.name
@@ -56,7 +59,7 @@ class Crops(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, int]:
         index, position = item
         image = self._image(index, position)
-        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position])))
+        rng = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([self._seed, position, *self._stream])))
         if self._augment:
             another = lambda rng: self._image(rng.randint(len(self)), position)
             return self._augment(image, another, self._side, rng), NO_LABEL
@@ -80,15 +83,20 @@ class Crops(Dataset):
         return self.nbytes is not None and fits(self.nbytes)
 
     def check(self, report: Callable[[int], None] = lambda done: None) -> dict[str, str]:
-        """Look at every header: `InputError` at the first bad one, or with `skip_bad` {name: why}, and those are left out."""
-        bad, sizes = {}, {}
+        """Look at every header, and at the size that each image is brought to: `InputError` at the first bad one.
+
+        With `skip_bad` {name: why}, and those are left out. Then images that are held out are decoded, too: unlike one to train
+        on, which the next one stands in for, each of them is looked at as what it is.
+        """
+        bad, sizes, held_out = {}, {}, set(self.held_out)
         listed = list(self._archive.names)
         for done, name in enumerate(listed, 1):
             if done % TOGETHER == 1:
                 self._archive.fetch(listed[done - 1 : done - 1 + TOGETHER])
             try:
-                shape = self._archive.shape(name)
-                sizes[name] = 3 * math.prod(shrunk_size((shape.width, shape.height), self._short))
+                sizes[name] = self._nbytes(name)
+                if self._skip_bad and name in held_out:
+                    self._archive.image(name)
             except InputError as error:
                 if not self._skip_bad:
                     raise
@@ -102,6 +110,14 @@ class Crops(Dataset):
         self.nbytes = sum(sizes[name] for name in self._names)
         self._renumber()
         return bad
+
+    def _nbytes(self, name: str) -> int:
+        """Of what squares are cut from, by the image's header. `InputError` where that would be too large."""
+        shape = self._archive.shape(name)
+        try:
+            return 3 * math.prod(size_with_short_side((shape.height, shape.width), self._short))
+        except InputError as error:
+            raise InputError(f"{self._archive.path}: {name}: {error}") from None
 
     def middle(self, name: str) -> torch.Tensor:
         """uint8 RGB [3, side, side]: the middle of an image, at the scale of the squares that are trained on."""
@@ -127,13 +143,9 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def shrunk(image: Image.Image, short: int) -> Image.Image:
-    """With a shorter side of `short` pixels."""
-    return image.resize(shrunk_size(image.size, short), Image.Resampling.BICUBIC, reducing_gap=3)
-
-
-def shrunk_size(size: tuple[int, int], short: int) -> list[int]:
-    factor = short / min(size)
-    return [max(round(side * factor), short) for side in size]
+    """With a shorter side of `short` pixels; `InputError` above `images.MAX_PIXELS`."""
+    height, width = size_with_short_side((image.height, image.width), short)
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -6,6 +6,7 @@ The paper goes through five levels, from coarse to fine, with a decoder for each
 import torch
 
 from networks.style_transfer.peers.peer import FeaturePeer
+from torch_utils.ops import to_double
 
 DROPPED = 1e-5  # eigenvalues below this share of the mean one; the authors' program drops those below 1e-5
 
@@ -23,9 +24,9 @@ class WCT(FeaturePeer):
 
 
 def describe(features: torch.Tensor) -> torch.Tensor:
-    """[C, h, w] -> [C, C + 1]: E_s D_s^½ E_sᵀ, and the mean."""
+    """[C, h, w] -> [C, C + 1]: E_s D_s^½ E_sᵀ, and the mean. Where `centre` puts them."""
     centred, mean = centre(features)
-    return torch.cat([power(covariance(centred), 0.5), mean], dim=1).to(features.device)
+    return torch.cat([power(covariance(centred), 0.5), mean], dim=1)
 
 
 def whiten_and_colour(features: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
@@ -42,8 +43,7 @@ def whiten_and_colour(features: torch.Tensor, style: torch.Tensor) -> torch.Tens
 
 def centre(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[C, h, w] -> float64 [C, h·w] of mean zero, and the mean [C, 1]. On the CPU, where the device has no float64."""
-    features = features.cpu() if features.device.type == "mps" else features
-    flat = features.flatten(1).double()
+    flat = to_double(features).flatten(1)
     mean = flat.mean(dim=1, keepdim=True)
     return flat - mean, mean
 

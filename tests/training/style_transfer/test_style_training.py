@@ -33,11 +33,12 @@ from torch_utils.stats import read_jsonl
 from training.dataset import batches
 from training.image_memory import in_words
 from training.run.health import Diverged
-from training.run.start import find_run
+from training.run.start import find_run, restore, stored_options
 from training.style_transfer.config import PRESETS, StyleConfig
 from training.style_transfer.crops import Crops, shrunk
 from training.style_transfer.loop import sample_images, style_step
 from training.style_transfer.loop import train_style as train
+from training.style_transfer.report import middles
 from training.style_transfer.state import StyleState
 
 CPU = torch.device("cpu")
@@ -199,6 +200,38 @@ def test_squares_of_damaged_images(pictures):
     crops = Crops(Archive(folder), 32, 40, skip_bad=True)
     assert list(crops.check()) == ["002.jpg"] and len(crops) == 3
     assert torch.equal(crops[1, 5][0], crops[2, 5][0])  # the next one in its place
+
+
+def test_squares_of_a_line_are_refused_or_left_out(tmp_path):
+    """60,000 × 1 pixels are few, and 60,000 · 40 × 40 are many."""
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "a.png")
+    Image.new("RGB", (1, 60_000)).save(tmp_path / "b.png")
+    for name in ("c.png", "d.png"):
+        Image.new("RGB", (40, 50)).save(tmp_path / name)
+    with pytest.raises(InputError, match=r"a\.png: would have 2400000×40 pixels with a short side of 40, wanted 67108864"):
+        Crops(Archive(tmp_path), 32, 40).check()
+    crops = Crops(Archive(tmp_path), 32, 40, 1, skip_bad=True)
+    found = crops.check()
+    assert list(found) == ["a.png", "b.png"] and "b.png: would have 40×2400000 pixels" in found["b.png"]
+    assert len(crops) == 1 and crops.nbytes == 3 * 40 * 50
+
+
+def test_damaged_images_that_are_held_out(pictures):
+    """Behind a good header: what is to be shown is decoded, and left out."""
+    folder = pictures("photos")
+    path = folder / "003.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+    crops = Crops(Archive(folder), 32, 40, 2, skip_bad=True)
+    found = crops.check()
+    assert list(found) == ["003.jpg"] and "damaged" in found["003.jpg"]
+    assert crops.held_out == ["002.jpg"] and crops.set_aside == ("002.jpg", "003.jpg") and len(crops) == 2
+    assert middles(crops, 4).shape == (1, 3, 32, 32)
+    with pytest.raises(InputError, match=r"held out can be read; the first: .*003\.jpg"):
+        Crops(Archive(folder), 32, 40, 1, skip_bad=True).check()
+    whole = Crops(Archive(folder), 32, 40, 2)
+    assert whole.check() == {}
+    with pytest.raises(InputError, match=r"003\.jpg"):
+        middles(whole, 4)
 
 
 def test_squares_of_images_in_memory(pictures, monkeypatch):
@@ -555,7 +588,7 @@ def test_presets_are_whole_and_the_documented_command_is_the_papers(tmp_path):
 def test_every_option_of_the_command_is_an_option_of_the_training():
     shown, fields = {option.name for option in train_style.main.params}, set(StyleConfig.__dataclass_fields__)
     others = {"outdir", "resume", "device", "desc", "dry_run"}
-    assert fields - shown == {"beta2", "run"} and shown - fields == others, fields ^ shown
+    assert fields - shown == {"beta2", "run", "squares_apart"} and shown - fields == others, fields ^ shown
 
 
 @pytest.mark.slow
@@ -572,3 +605,27 @@ def test_real_images_are_learned_from(run_command, test_data, tmp_path):
     (path,) = (tmp_path / "runs").glob("*/metric-style_loss.jsonl")
     records = read_jsonl(path)
     assert records[-1]["value"] < 0.5 * records[0]["value"]
+
+
+def test_contents_and_styles_are_cut_at_different_places(tmp_path):
+    """Where neither is augmented; but in runs that began before, and go on."""
+    ramp = torch.arange(128, dtype=torch.uint8)
+    image = torch.stack([ramp.expand(128, 128), ramp[:, None].expand(128, 128), torch.zeros(128, 128, dtype=torch.uint8)])
+    for name in ("photos", "paintings"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{i}.png")
+    paths, given = (tmp_path / "photos", tmp_path / "paintings"), dict(resize=128)
+    for apart in (True, False):
+        config, crops, _ = make(*paths, **given, squares_apart=apart)
+        places = [[tuple(images[0, i][0][:2, 0, 0].tolist()) for i in range(50)] for images in crops]
+        same = sum(one == other for one, other in zip(*places))
+        assert same < 5 if apart else same == 50
+        assert places[0] == [tuple(Crops(Archive(paths[0]), 32, 128)[0, i][0][:2, 0, 0].tolist()) for i in range(50)]
+    stored = {name: value for name, value in config.to_json().items() if name != "squares_apart"}
+    run_dir = tmp_path / "runs" / "00000-x"
+    run_dir.mkdir(parents=True)
+    (run_dir / "training_options.json").write_text(json.dumps(stored))
+    assert not stored_options(StyleConfig, run_dir).squares_apart and not restore(StyleConfig, run_dir, {}).squares_apart
+    StyleState(config).save(run_dir)
+    assert find_run(tmp_path / "runs", make(*paths, **given)[0]) == run_dir and make(*paths)[0].squares_apart
