@@ -16,6 +16,7 @@ from networks.generator import PARTS, Generator
 from networks.generator_kernels import predicted_kernels
 from networks.sampling import check_cutoff, class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
+from networks.style_transfer.picture_files import check_files
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PNG, PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import steps_along
@@ -102,7 +103,12 @@ def main(
         raise InputError(f"--show-kernels: found {len(numbers)} {'styles' if projected_w else 'seeds'}, wanted one")
     if scale > 1 and len(numbers) * math.prod(G.synthesis.resolutions[-1]) * scale**2 > MAX_PIXELS:
         raise InputError(f"--scale {scale}: the grid would have more than {MAX_PIXELS:,} pixels")
-    make_folders(outdir, *(path.parent for path in (grid, show_kernels, save_ws) if path))
+    others = [pair for pair in (("--grid", grid), ("--show-kernels", show_kernels), ("--save-ws", save_ws)) if pair[1]]
+    check_files(others, [("--projected-w", projected_w)] * bool(projected_w) + [("--network", network)])
+    for option, path in others:
+        if path.resolve().parent == outdir.resolve() and path.name in map(names.format, numbers):
+            raise InputError(f"{option} {path}: is one of the images of --outdir, wanted another name")
+    make_folders(outdir, *(path.parent for _, path in others))
 
     images, drawn, progress = [], [], Progress("generating", len(numbers), "img")
     for i, number in enumerate(numbers):

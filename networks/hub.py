@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 import torch
 
@@ -150,7 +151,7 @@ class _Shared(ModelHubMixin):
             tags=["adaconv", self.KIND.replace("_", "-")],
             eval_results=results or None,
         )
-        shown = [f"![{what.split('.')[0]}]({path.name})\n\n{what}" for path, what in self._shown.items()]
+        shown = [f"![{what.split('.')[0]}]({quote(path.name)})\n\n{what}" for path, what in self._shown.items()]
         use = f"From a checkout of the code, with `pip install -e .[hub]`:\n\n```python\n{self.use(name)}\n```"
         by = f"{self.WHAT}, trained by a PyTorch implementation of [{PAPER_TITLE}]({PAPER}), which is covered by patents."
         parts = [f"# {title}", by, *shown, use, text or self._own_words()]

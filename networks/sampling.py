@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from networks.generator import Generator
 from torch_utils.files import InputError
 from torch_utils.images import to_uint8
+from torch_utils.precision import float32
 from torch_utils.rng import normal
 
 
@@ -47,7 +48,7 @@ def draw_labels(count: int, c_dim: int, seed: int = 0, classes: Sequence[int] | 
 def sample(
     G: Generator,
     count: int,
-    seed: int = 0,  # the same seed gives the same images, whatever the batch size
+    seed: int = 0,  # the same seed gives the same images, to rounding whatever the batch size
     classes: Sequence[int] | None = None,  # to draw from evenly, such as the labels of the training images; conditional G only
     batch: int = 32,
     share: tuple[int, int] = (0, 1),  # (rank, world size): only batches rank, rank + world size, …
@@ -78,6 +79,7 @@ def draw_seed(
     return draw_styles(G, seed_styles(G, seed, c, psi, cutoff), seed, noise_mode)
 
 
+@float32()
 @torch.inference_mode()
 def draw_styles(
     G: Generator,
@@ -86,7 +88,7 @@ def draw_styles(
     noise_mode: str = "const",
     parts: Mapping[str, torch.Tensor] | None = None,  # of kernels that come from other ws
 ) -> torch.Tensor:
-    """uint8 [C, H, W]."""
+    """uint8 [C, H, W]; in float32 on GPUs, too, so that every command and the viewer draw the same."""
     torch.manual_seed(seed)
     return to_uint8(G.synthesis(ws, noise_mode, parts=parts))[0]
 
@@ -99,6 +101,7 @@ def check_cutoff(G: Generator, cutoff: int | None, psis: Sequence[float]) -> Non
         raise InputError(f"--trunc-cutoff {cutoff}: has no say without --trunc, as a psi of 1 truncates nothing")
 
 
+@float32()
 def seed_styles(G: Generator, seed: int, c: torch.Tensor | None, psi: float, cutoff: int | None) -> torch.Tensor:
     """ws [1, num_ws, w_dim] of a seed."""
     device = next(G.parameters()).device

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from networks.generator import Generator
 from networks.sampling import one_hot
 from scripts.output import markdown
-from torch_utils.checkpoint import load_generator
+from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import from_uint8, to_uint8
@@ -98,6 +98,9 @@ def check(G: Generator, path: Path, data: ImageDataset, test: ImageDataset) -> N
     """`InputError` where network and images do not go together."""
     if data.label_names and test.label_names and data.label_names != test.label_names:
         raise InputError(f"{test.name}: its classes have other names, or another order, than those of {data.name}")
+    own = read_snapshot(path, tensors=False).info.get("label_names")
+    if own and data.label_names and own != data.label_names:
+        raise InputError(f"{data.name}: its classes have other names, or another order, than those of {path.name}")
     if not G.c_dim:
         raise InputError(f"{path}: was trained without labels, wanted a conditional network")
     for images in (data, test):

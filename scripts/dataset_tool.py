@@ -19,7 +19,7 @@ from scripts.dataset_writer import new_dataset, png
 from scripts.image_fit import FILTERS, TRANSFORMS, ImageFit
 from torch_utils.archive import METADATA, Archive, Shape
 from torch_utils.cli import BOOL, IMAGES, Progress, command, counted, run
-from torch_utils.files import InputError, read_file
+from torch_utils.files import InputError, printable, read_file
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 from torch_utils.image_labels import MAX_CLASSES, labels_of_folders
 
@@ -268,7 +268,7 @@ def main(
         print(f"{fit.stretched} images were stretched to other proportions; --transform center-crop or pad keeps them")
     classes = counted(len({labels[name] for _, name in written}), "class") if labels else "no labels"
     if label_names:
-        print(f"class names: {', '.join(label_names[:20])}{' …' if len(label_names) > 20 else ''}")
+        print(printable(f"class names: {', '.join(label_names[:20])}{' …' if len(label_names) > 20 else ''}"))
     result = f"{counted(len(written), 'image')} written, {'x'.join(map(str, fit.written_size))} {fit.result_mode}"
     print(f"{dest}: {result}, {classes}; {skipped.count} skipped")
 

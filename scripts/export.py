@@ -80,6 +80,8 @@ def main(network, output, folder, format, part, noise_mode, uint8, encoder_weigh
             raise InputError(f"{option}: is for the file of --output")
     if part == "mapping" and uint8:
         raise InputError("--uint8: is of pictures, and --part mapping gives styles")
+    if part == "mapping" and noise_mode != "const" and not folder:
+        raise InputError(f"--noise-mode {noise_mode}: is of pictures, and --part mapping gives styles")
     path = find_network(network)
     snapshot = read_snapshot(path, tensors=False)
     if snapshot.kind == "generator":

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
 if __name__ == "__main__":
@@ -32,8 +33,15 @@ def picture(images: torch.Tensor, names: list[str], found: Neighbours, real: Ima
     """A row for each of uint8 [N, C, H, W]: itself, then its nearest real images, with their distances in units of the usual
     one between real images below: uint8 [3, H, W]."""
     table = [[image, *(real[int(j)][0] for j in nearest)] for image, nearest in zip(images, found.real)]
-    captions = [["", *(f"{ratio:.2f}" for ratio in row)] for row in found.distances / found.between_real]
+    captions = [["", *(f"{ratio:.2f}" for ratio in row)] for row in ratios(found)]
     return labelled_grid(table, ["drawn", *(str(i + 1) for i in range(found.real.shape[1]))], names, captions)
+
+
+def ratios(found: Neighbours) -> np.ndarray:
+    """Distances [N, K] in units of the usual one between real images; 0 where there is none, as of a copy, and infinite where
+    most real images are there twice."""
+    unit = np.full_like(found.distances, found.between_real)
+    return np.divide(found.distances, unit, out=np.where(found.distances > 0, np.inf, 0.0), where=unit > 0)
 
 
 @command()
@@ -71,9 +79,11 @@ def main(seeds, output, count, data, detector, network, psi, label, device):
     found = neighbours(images, load_detector(detector, chosen), reals, min(count, reals.count))
     make_folders(output.parent)
     save_png(output, picture(images, [f"seed {seed}" for seed in seeds], found, session.real))
-    ratios = found.distances[:, 0] / found.between_real
-    near = [f"{seed}" for seed, ratio in zip(seeds, ratios) if ratio < COPY]
-    print(f"{output}: the nearest real image is {ratios.min():.2f} to {ratios.max():.2f} times as far as between real images")
+    nearest = ratios(found)[:, 0]
+    near = [f"{seed}" for seed, ratio in zip(seeds, nearest) if ratio < COPY]
+    print(f"{output}: the nearest real image is {nearest.min():.2f} to {nearest.max():.2f} times as far as between real images")
+    if found.between_real == 0:
+        print("most real images are there twice, so that only exact copies are known")
     if detector in session.evaluator.seen:
         print(f"{detector}: {NOT_INDEPENDENT}")
     if near:

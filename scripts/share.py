@@ -62,7 +62,9 @@ def main(network, outdir, push, private, license, title, picture, device):
     kinds = require_hub()
     keep_freed_memory()
     path, records, why = choose(network)
-    kind = kinds[read_snapshot(path, tensors=False).kind]
+    kind = kinds.get(found := read_snapshot(path, tensors=False).kind)
+    if kind is None:
+        raise InputError(f"{path}: is a {found or 'network of unknown kind'}, wanted one of {', '.join(kinds)}")
     with tempfile.TemporaryDirectory() as folder:
         shared = kind.from_pretrained(path, device=choose_device(device))
         said = dict(license=license, title=title)

@@ -4,6 +4,7 @@ Nothing here imports torch, so that a tool that only converts images starts at o
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -157,12 +158,18 @@ class Archive:
                 most = SPARE_BYTES + MAX_PIXEL_BYTES * image.width * image.height
             return data + more + read_all(file, most, "far more than its pixels can need")
 
+    @functools.cached_property
+    def _with_backslash(self) -> set[str]:
+        """Names as some programs for Windows pack them."""
+        return {name for name in self.names if "\\" in name}
+
     def _add_labels(self, labels: dict[str, int], entries: dict | list, where: str) -> None:
         classes = _max_classes(self.label_names)
         for entry in entries.items() if isinstance(entries, dict) else entries:
             if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[0], str):
                 raise InputError(f"{where}: found label {str(entry)[:80]!r}, wanted [file name, class]")
-            name, label = entry[0].replace("\\", "/"), entry[1]
+            name, label = entry
+            name = name if name in self._with_backslash else name.replace("\\", "/")
             if type(label) is not int or not 0 <= label < classes:  # a bool is an int to isinstance
                 raise InputError(f"{where}: {name}: found label {str(label)[:80]}, wanted a whole number below {classes}")
             if name in labels:

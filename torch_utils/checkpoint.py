@@ -47,7 +47,7 @@ def records_config(init: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, half: bool = False, **info) -> None:
+def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, /, half: bool = False, **info) -> None:
     """Write `network.config`, `info` and all parameters and buffers of `network`; with `half`, parameters in float16."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if half:
@@ -90,6 +90,8 @@ def read_snapshot(path: str | Path, tensors: bool = True) -> Snapshot:
         raise InputError(
             f"{path}: not a network snapshot (its nimg is no number, or its label_names or features_seen no names)"
         )
+    if "c_dim" in config and len(info.get("label_names") or []) != config["c_dim"]:
+        info.pop("label_names", None)  # of other classes than the network's
     return Snapshot(header.get("kind", ""), config, info, contents)
 
 

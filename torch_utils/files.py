@@ -26,7 +26,12 @@ class InputError(ValueError):
         if len(message) > MAX_MESSAGE:
             message = f"{message[: MAX_MESSAGE // 2]} … {message[-MAX_MESSAGE // 2 :]}"
         line = " ".join(message.splitlines())
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """Control characters as escapes: what comes from outside is not to steer a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def is_url(path: str | Path) -> bool:

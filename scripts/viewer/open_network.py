@@ -25,8 +25,7 @@ class OpenNetwork:
         path = find_network(name, "generator")
         self.name = path.stem if path.parent == PRETRAINED else str(path)  # of --network; the snapshot, not its folder
         self.G: Generator = load_generator(path, device)
-        names = read_snapshot(path, tensors=False).info.get("label_names")
-        self.label_names: list[str] | None = names if names and len(names) == self.G.c_dim else None
+        self.label_names: list[str] | None = read_snapshot(path, tensors=False).info.get("label_names")
         self.predicts_kernels = self.G.config["modulation"] == "adaconv"
         self.directions_file = directions
         self.directions = self._load_directions(directions) if directions else self._principal_directions()

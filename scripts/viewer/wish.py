@@ -2,9 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from scripts.viewer.studio import Order, Picture, painted_mask, preset, read_upload
+from scripts.viewer.studio import DRAWN, MASK, Order, Picture, painted_mask, preset, read_upload
 
 NONE = "none"  # in place of a second style's name
+RESERVED = {MASK, DRAWN}  # names of files that the page gives away
 
 
 class Wish(NamedTuple):
@@ -25,15 +26,13 @@ def order_of(wish: Wish) -> Order | None:
     """None without a photograph. `InputError` for what cannot be drawn."""
     if not wish.content:
         return None
-    content, size, strength = read_upload(wish.content), int(wish.size), round(wish.strength, 4)
-    style = chosen_style(wish.style, wish.preset, "style", {content.name})
+    content, size, strength = apart(read_upload(wish.content), "photograph", RESERVED), int(wish.size), round(wish.strength, 4)
+    style = chosen_style(wish.style, wish.preset, "style", RESERVED | {content.name})
     if wish.second == NONE:
         return Order(content, style, size, strength)
-    second = chosen_style(wish.second_style, wish.second, "second", {content.name, style.name})
+    second = chosen_style(wish.second_style, wish.second, "second", RESERVED | {content.name, style.name})
     if wish.mask:
-        mask: Picture | None = read_upload(wish.mask)
-        if mask.name in {content.name, style.name, second.name}:
-            mask = mask._replace(name=f"mask/{mask.name}")
+        mask: Picture | None = apart(read_upload(wish.mask), "mask", {DRAWN, content.name, style.name, second.name})
     else:
         mask = painted_mask((wish.painting or {}).get("layers") or [], content.pixels, size)
     if mask is None:
@@ -42,8 +41,10 @@ def order_of(wish: Wish) -> Order | None:
 
 
 def chosen_style(upload: str | None, name: str, folder: str, taken: set[str]) -> Picture:
-    """The upload goes before the one chosen by name. Where its name is taken, the command has it in a folder of its own."""
-    if not upload:
-        return preset(name)
-    style = read_upload(upload)
-    return style._replace(name=f"{folder}/{style.name}") if style.name in taken else style
+    """The upload goes before the one chosen by name."""
+    return apart(read_upload(upload), folder, taken) if upload else preset(name)
+
+
+def apart(picture: Picture, folder: str, taken: set[str]) -> Picture:
+    """Where its name is taken, the command has the picture in a folder of its own."""
+    return picture._replace(name=f"{folder}/{picture.name}") if picture.name in taken else picture

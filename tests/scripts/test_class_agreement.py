@@ -10,7 +10,7 @@ from networks.generator import Generator
 from scripts import class_agreement
 from scripts.class_agreement import count, on_drawn, on_real, report, train_classifier
 from tests.training.run.test_start import call
-from torch_utils.checkpoint import save_snapshot
+from torch_utils.checkpoint import load_generator, save_snapshot
 from torch_utils.files import InputError
 from training.dataset import ImageDataset
 
@@ -96,3 +96,8 @@ def test_what_does_not_fit(make_network, make_data):
         call(class_agreement.main, *words(make_network(side=32)))
     with pytest.raises(InputError, match="has the images of --data"):
         call(class_agreement.main, *words(make_network(), train))
+    names = ["middle", "dark", "light"]
+    network = make_network()
+    save_snapshot(network, "generator", load_generator(network), label_names=names)
+    with pytest.raises(InputError, match="train: its classes have other names, or another order, than those of network"):
+        call(class_agreement.main, *words(network))

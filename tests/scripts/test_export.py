@@ -212,6 +212,7 @@ def test_a_file_that_draws_otherwise_is_not_kept(tmp_path, monkeypatch):
         (["--output", "x.onnx", "--format", "torch"], "wanted a name that ends with .pt2"),
         (["--output", "x.onnx", "--network", "emoji512"], "by name there are: adaconv-style, emoji32"),
         (["--output", "x.onnx", "--network", "adaconv-style", "--part", "mapping"], "--part: is for generators"),
+        (["--output", "x.onnx", "--part", "mapping", "--noise-mode", "random"], "--noise-mode random: is of pictures"),
         (["--page", "x", "--network", "adaconv-style"], "--page: is for generators"),
         (["--page", "x", "--uint8"], "--uint8: is for the file of --output"),
         (["--output", "x.onnx", "--encoder-weights", "y"], "has no encoder"),

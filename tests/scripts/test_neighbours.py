@@ -1,5 +1,6 @@
 """Seeds beside the real images nearest to them."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 import generate
+from metrics.evaluation.nearest import Neighbours
 from scripts import neighbours
 from tests.scripts.test_style_mixing import make_network, pixels  # noqa: F401  a fixture
 from tests.training.run.test_start import call
@@ -55,3 +57,10 @@ def test_what_is_missing(make_network, tmp_path, monkeypatch):  # noqa: F811
     with pytest.raises(InputError, match="nothing.zip"):
         call(neighbours.main, *words, "--data", tmp_path / "nothing.zip")
     assert not (tmp_path / "n.png").exists()
+
+
+def test_copies_of_pictures_that_are_there_twice():
+    """The usual distance between real images is none, and what is no copy is infinitely far."""
+    found = Neighbours(np.arange(2), np.zeros((2, 2), dtype=int), np.array([[0.0, 3.0], [2.0, 3.0]]), 0.0)
+    assert neighbours.ratios(found).tolist() == [[0, np.inf], [np.inf, np.inf]]
+    assert neighbours.ratios(dataclasses.replace(found, between_real=2.0)).tolist() == [[0, 1.5], [1, 1.5]]

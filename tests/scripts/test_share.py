@@ -72,11 +72,11 @@ def test_what_training_has_looked_at_is_no_result(run, tmp_path):
 
 
 def test_one_snapshot_and_a_picture(run, tmp_path):
-    Image.new("RGB", (20, 20)).save(tmp_path / "cover.jpg")
-    words = ["--network", run / "network-snapshot-000002.safetensors", "--picture", tmp_path / "cover.jpg"]
+    Image.new("RGB", (20, 20)).save(tmp_path / "my cover (1).jpg")
+    words = ["--network", run / "network-snapshot-000002.safetensors", "--picture", tmp_path / "my cover (1).jpg"]
     share_it(*words, "--outdir", tmp_path / "shared", "--title", "Pets")
     text = (tmp_path / "shared" / "README.md").read_text()
-    assert "# Pets" in text and "(cover.jpg)" in text and (tmp_path / "shared" / "cover.jpg").is_file()
+    assert "# Pets" in text and "(my%20cover%20%281%29.jpg)" in text and (tmp_path / "shared" / "my cover (1).jpg").is_file()
     assert f"| `{FD}` | 30" in text
 
 
@@ -138,3 +138,11 @@ def test_wrong_words_leave_nothing_behind(run, tmp_path, monkeypatch, words, mes
     with pytest.raises(InputError, match=message):
         share_it("--network", run, *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "runs"]
+
+
+def test_a_network_of_another_kind(tmp_path):
+    save_snapshot(
+        tmp_path / "weird.safetensors", "weird", Generator(16, channel_base=64, channel_max=8, z_dim=8, style_depth=2)
+    )
+    with pytest.raises(InputError, match="weird.safetensors: is a weird, wanted one of generator, style_transfer"):
+        share_it("--network", tmp_path / "weird.safetensors", "--outdir", tmp_path / "shared")

@@ -210,3 +210,11 @@ def test_pickles_are_refused_unopened(tmp_path):
         load_generator(tmp_path / "absent.safetensors")
     with pytest.raises(InputError, match="no network-snapshot"):
         newest_snapshot(tmp_path)
+
+
+def test_names_of_other_classes_are_no_names(saved):
+    """A class that the network does not have would be drawn by a vector that is too short."""
+    G, path = saved
+    for names in (["a", "b", "c"], ["a"]):
+        save_snapshot(path, "generator", G, nimg=3000, label_names=names)
+        assert read_snapshot(path, tensors=False).info == {"nimg": 3000}

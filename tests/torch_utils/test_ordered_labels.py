@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from array import array
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tests.zip_fixtures import large_zip
+from tests.zip_fixtures import large_zip, png
 from torch_utils import archive, ordered_labels
 from torch_utils.archive import Archive
 from torch_utils.files import InputError, parse_json
@@ -115,3 +116,16 @@ def test_a_million_labels(tmp_path):
         result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         seconds, megabytes = map(float, result.stdout.split())
         assert seconds < 20 and megabytes < 300, (seconds, megabytes)
+
+
+def test_names_with_backslashes_in_any_order(tmp_path):
+    """As some programs for Windows pack them; a table that has slashes there means the same images."""
+    names = ["cls\\0.png", "cls\\1.png"]
+    for labels in ([[names[0], 0], [names[1], 1]], [[names[1], 1], [names[0], 0]]):
+        path = tmp_path / "backslashes.zip"
+        with zipfile.ZipFile(path, "w") as file:
+            for name in names:
+                file.writestr(name, png(8, 8))
+            file.writestr("dataset.json", json.dumps(dict(labels=labels)))
+        found = Archive(path).labels()
+        assert [found[name] for name in names] == [0, 1]

@@ -79,6 +79,14 @@ def test_a_style_called_like_the_photograph(here):
     assert (order.content.name, order.style.name, order.second.name) == ("photo.png", "style/photo.png", "second/photo.png")
 
 
+@pytest.mark.parametrize("name", ["mask.png", "drawn.png"])
+def test_a_photograph_called_like_what_the_page_gives_away(studio, here, name):
+    shutil.copy("photo.png", name)
+    order = order_of(WISH._replace(content=name, second="renoir", painting=painting(0.5)))
+    words = shlex.split(studio.command(order))
+    assert f"photograph/{name}" in words and words.count("mask.png") == words.count("drawn.png") == 1
+
+
 def test_presets_are_pictures_of_the_checkout():
     assert preset_names() == ["hokusai", "renoir", "van-gogh"]
     for name in preset_names():
