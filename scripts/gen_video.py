@@ -21,6 +21,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, SEEDS, Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import enlarge, grid, to_pil, to_uint8
+from torch_utils.ops import to_double
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 
@@ -57,7 +58,7 @@ def walk(
     keys = seed_noise(G, seeds).to(device)
     styles = lambda z: G.mapping(z, None if c is None else c.to(device).expand(len(z), -1), psi)
     keys = styles(keys) if space == "w" else keys
-    paths = [loop(own.double().cpu().numpy(), frames) for own in keys.split(len(seeds) // cells)]
+    paths = [loop(to_double(own).cpu().numpy(), frames) for own in keys.split(len(seeds) // cells)]
     for step in range(len(paths[0])):
         at = torch.from_numpy(np.stack([path[step] for path in paths])).float().to(device)
         yield to_uint8(G.synthesis(at if space == "w" else styles(at), noise_mode))

@@ -26,6 +26,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import from_pil, from_uint8, save_grid, save_png, to_rgb, to_uint8
+from torch_utils.ops import to_double
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.ws_file import save_ws
@@ -50,7 +51,8 @@ def perceptual(encoder: VGG, target: torch.Tensor) -> Callable[[torch.Tensor], t
     def maps(images: torch.Tensor) -> list[torch.Tensor]:
         images = images[:, :3] if images.shape[1] > 2 else images[:, :1].expand(-1, 3, -1, -1)
         factor = SIDE / min(images.shape[2:])
-        images = F.interpolate(images, scale_factor=factor, mode="bilinear", antialias=True) if factor > 1 else images
+        if factor > 1:  # without antialias, which changes nothing where pictures grow: Macs (MPS) have no gradient of it
+            images = F.interpolate(images, scale_factor=factor, mode="bilinear")
         return [F.normalize(x, dim=1, eps=1e-6) for x in encoder(images)]
 
     with torch.no_grad():
@@ -121,7 +123,7 @@ def read_target(path: Path, G: Generator) -> torch.Tensor:
 
 def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
     """Decibels of uint8 images; infinite for equal ones."""
-    error = (image.double() - target.double()).square().mean().item()
+    error = (to_double(image) - to_double(target)).square().mean().item()
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
