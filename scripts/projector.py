@@ -27,12 +27,14 @@ from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import from_pil, from_uint8, save_grid, save_png, to_rgb, to_uint8
 from torch_utils.ops import to_double
+from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.ws_file import save_ws
 
 SIDE = 64  # pixels, at least, of what VGG sees: of a smaller picture its deeper layers would have hardly a cell
 CANDIDATES = 512  # random styles, the nearest of which is the beginning
+WRITTEN = ("target.png", "proj.png", "path.png", "projected_w.npz")
 SHOWN = 8  # pictures of the path
 NOISE, NOISE_UNTIL = 0.05, 0.75  # of the spread of w, falling to 0 in this share of the steps (Karras et al. 2020)
 RISE, FALL = 0.05, 0.25  # shares of the steps in which the learning rate rises, and falls
@@ -138,7 +140,7 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
     "--outdir",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="for target.png, proj.png, path.png, projected_w.npz",
+    help=f"for {', '.join(WRITTEN)}",
 )
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
 @click.option(
@@ -167,17 +169,19 @@ def main(target, outdir, network, space, steps, lr, label, seed, device):
     G = load_generator(network, chosen).requires_grad_(False)
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
     image = read_target(target, G).to(chosen)
+    check_files([("--outdir", outdir / name) for name in WRITTEN], [("--target", target), ("--network", network)])
     distance = perceptual(load_vgg("vgg16").to(chosen), image)
     make_folders(outdir)
     progress = Progress("projecting", steps, "step")
     found = project(G, distance, steps, lr, space == "w+", c, seed, progress.update)
     progress.close()
     wanted = to_uint8(image)[0]
-    save_png(outdir / "target.png", wanted)
-    save_png(outdir / "proj.png", found.path[-1])
-    save_grid(outdir / "path.png", torch.stack([wanted.cpu(), *(picture.cpu() for picture in found.path)]), SHOWN + 1)
-    save_ws(outdir / "projected_w.npz", found.ws)
-    print(f"distance {found.distance:.4f}, {psnr(found.path[-1], wanted):.1f} dB; {outdir / 'projected_w.npz'}, path.png")
+    cropped, result, path, ws = (outdir / name for name in WRITTEN)
+    save_png(cropped, wanted)
+    save_png(result, found.path[-1])
+    save_grid(path, torch.stack([wanted.cpu(), *(picture.cpu() for picture in found.path)]), SHOWN + 1)
+    save_ws(ws, found.ws)
+    print(f"distance {found.distance:.4f}, {psnr(found.path[-1], wanted):.1f} dB; {ws}, {path.name}")
 
 
 if __name__ == "__main__":
