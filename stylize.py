@@ -18,7 +18,7 @@ from networks.style_transfer.kernel_picture import kernel_picture
 from networks.style_transfer.mask import BLUR
 from networks.style_transfer.network import LEVELS, PAPER_STYLE_SIDE, TRANSFERS
 from networks.style_transfer.peers import DEFAULT_STEPS, PEERS, STEPS, Method, Peer, make_peer
-from networks.style_transfer.picture_files import check_files, plan
+from networks.style_transfer.picture_files import plan
 from networks.style_transfer.style_files import (
     Style,
     in_regions,
@@ -37,6 +37,7 @@ from torch_utils.cli import PNG, Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
 from torch_utils.local_path import LocalPath
+from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device
 from torch_utils.precision import AUTO, UNSCALED, prepare, resolve_precision
 from torch_utils.pretrained import find_network

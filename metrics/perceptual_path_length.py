@@ -20,6 +20,7 @@ from metrics.jackknife import GROUPS, jackknife_interval
 from networks.generator import Generator
 from networks.sampling import draw_labels
 from torch_utils.cli import Progress
+from torch_utils.ops import to_double
 from torch_utils.precision import float32
 from torch_utils.rng import normal
 
@@ -75,7 +76,7 @@ def path_distances(
             w0, w1 = (G.mapping(end.to(device), c) for end in z[rows.start : rows.stop].unbind(1))
             ws = torch.cat([w0, w0.lerp(w1, epsilon)])
             images = torch.func.functional_call(G.synthesis, noises(G.synthesis, rows, seed), (ws,))
-            one, other = embed(lpips_input(images)).double().chunk(2)
+            one, other = to_double(embed(lpips_input(images))).chunk(2)
             yield ((one - other).square().sum(1) / epsilon**2).cpu().numpy()
 
     lengths = []

@@ -9,6 +9,7 @@ from networks.layers import Linear
 from networks.modulation import AdaConv
 from torch_utils.directions_file import Directions
 from torch_utils.files import InputError
+from torch_utils.ops import to_double
 from torch_utils.rng import normal
 
 METHODS = ("sefa", "ganspace")
@@ -40,13 +41,14 @@ def sefa(maps: Iterable[torch.Tensor], count: int) -> torch.Tensor:
     maps: A [M, w_dim] of each layer, as one matrix below the other -> [count, w_dim], the eigenvectors of AᵀA with the
     largest eigenvalues.
     """
-    gram = sum(matrix.double().t() @ matrix.double() for matrix in maps)
+    gram = sum(matrix.t() @ matrix for matrix in map(to_double, maps))
     return largest(gram, count)  # type: ignore[arg-type]  # 0 of no maps, but there is one
 
 
 def ganspace(w: torch.Tensor, count: int) -> torch.Tensor:
     """Principal components (Härkönen et al. 2020, section 2.1) of styles [N, w_dim] -> [count, w_dim]."""
-    centred = w.double() - w.double().mean(dim=0)
+    w = to_double(w)
+    centred = w - w.mean(dim=0)
     return largest(centred.t() @ centred, count)
 
 

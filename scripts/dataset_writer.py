@@ -8,7 +8,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 
 from PIL import Image
 
@@ -21,13 +21,15 @@ from torch_utils.shards import SHARDS, shard_name, shards_table
 def new_dataset(dest: Path, per_shard: int | None = None) -> Iterator[Callable[[str, bytes], None]]:
     """Gives `write(name, data)`. The zip file or folder appears when the block ends; when it fails, nothing is left behind.
 
-    With `per_shard` a folder of zip files with that many images each; then `dataset.json` is to be written last.
+    With `per_shard` a folder of zip files with that many images each; then `dataset.json` is to be written last. `write` raises
+    `InputError` for a name that leads out of the dataset: names may come from somebody else's zip file.
     """
     dest = Path(os.path.abspath(dest))
     missing = [folder for folder in dest.parents if not os.path.exists(folder)]
     temporary = dest.with_name(f".{dest.name}.{os.getpid()}{TEMPORARY}")
 
     def write_file(name: str, data: bytes) -> None:
+        _check_name(name)
         (temporary / name).parent.mkdir(parents=True, exist_ok=True)
         (temporary / name).write_bytes(data)
 
@@ -56,7 +58,14 @@ def new_dataset(dest: Path, per_shard: int | None = None) -> Iterator[Callable[[
         raise
 
 
+def _check_name(name: str) -> None:
+    """`InputError` for `/x.png`, `a/../../x.png` and, as others may unpack what is written, `a\\..\\..\\x.png`."""
+    if PurePath(name).anchor or ".." in PureWindowsPath(name).parts:  # the anchor of this system; C: is a name elsewhere
+        raise InputError(f"{name}: leads out of the data set, wanted a name within it")
+
+
 def _write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    _check_name(name)
     # With a fixed date and system, the same images give the same bytes, and so the same hash.
     entry = zipfile.ZipInfo(name)
     entry.create_system, entry.external_attr = 3, 0o644 << 16

@@ -1,6 +1,5 @@
 """A seamless walk between seeds: `python -m scripts.gen_video --seeds 0-7 --output walk.webp`."""
 
-import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -17,16 +16,14 @@ if __name__ == "__main__":
 
 from networks.generator import Generator
 from networks.sampling import class_vector, seed_noise
+from scripts.video_files import MAX_FRAMES, check_frames, writer_of
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, SEEDS, Progress, command, run
-from torch_utils.files import InputError, atomic_write, make_folders
+from torch_utils.files import InputError, make_folders
 from torch_utils.images import enlarge, grid, to_pil, to_uint8
+from torch_utils.ops import to_double
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
-
-ANIMATIONS: dict[str, dict] = {".webp": dict(format="WEBP", quality=90, method=3), ".gif": dict(format="GIF")}
-MAX_FRAMES = 20_000
-MAX_PIXELS = 2**24  # of a frame
 
 
 def parse_grid(text: str) -> tuple[int, int]:
@@ -61,41 +58,10 @@ def walk(
     keys = seed_noise(G, seeds).to(device)
     styles = lambda z: G.mapping(z, None if c is None else c.to(device).expand(len(z), -1), psi)
     keys = styles(keys) if space == "w" else keys
-    paths = [loop(own.double().cpu().numpy(), frames) for own in keys.split(len(seeds) // cells)]
+    paths = [loop(to_double(own).cpu().numpy(), frames) for own in keys.split(len(seeds) // cells)]
     for step in range(len(paths[0])):
         at = torch.from_numpy(np.stack([path[step] for path in paths])).float().to(device)
         yield to_uint8(G.synthesis(at if space == "w" else styles(at), noise_mode))
-
-
-def write_animation(path: Path, frames: Iterator[Image.Image], fps: float) -> None:
-    """WebP or GIF, repeated for ever."""
-    first = next(frames)
-    settings = ANIMATIONS[path.suffix.lower()]
-    with atomic_write(path) as file:
-        first.save(file, save_all=True, append_images=frames, duration=round(1000 / fps), loop=0, **settings)
-
-
-def write_video(path: Path, frames: Iterator[Image.Image], fps: float) -> None:
-    """MP4, H.264, by ffmpeg; sides are made even, as it asks, by repeating the last row or column."""
-    import imageio_ffmpeg
-
-    frames = (even(frame) for frame in frames)
-    first = next(frames)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    writer = imageio_ffmpeg.write_frames(str(unfinished), first.size, fps=fps, quality=8, macro_block_size=1)
-    try:
-        writer.send(None)
-        for frame in itertools.chain([first], frames):
-            writer.send(np.ascontiguousarray(np.asarray(frame)))
-        writer.close()
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def even(frame: Image.Image) -> Image.Image:
-    array = np.asarray(frame.convert("RGB"))
-    return Image.fromarray(np.pad(array, [(0, array.shape[0] % 2), (0, array.shape[1] % 2), (0, 0)], mode="edge"))
 
 
 @command()
@@ -122,7 +88,7 @@ def main(seeds, output, frames, fps, shape, space, scale, network, psi, label, n
     Example:
       python -m scripts.gen_video --seeds 0-31 --grid 4x2 --output walk.mp4
     """
-    write = writer_of(output)
+    write = writer_of(output, fps)
     columns, cells = shape[0], shape[0] * shape[1]
     if len(seeds) % cells:
         raise InputError(f"--grid {shape[0]}x{shape[1]}: found {len(seeds)} seeds, wanted a multiple of {cells}")
@@ -132,9 +98,8 @@ def main(seeds, output, frames, fps, shape, space, scale, network, psi, label, n
     keep_freed_memory()
     network = find_network(network, "generator")
     G = load_generator(network, chosen)
-    side = G.img_resolution if isinstance(G.img_resolution, tuple) else (G.img_resolution, G.img_resolution)
-    if side[0] * side[1] * scale**2 * cells > MAX_PIXELS:
-        raise InputError(f"--scale {scale}: frames would have more than {MAX_PIXELS:,} pixels")
+    height, width = G.img_resolution if isinstance(G.img_resolution, tuple) else (G.img_resolution, G.img_resolution)
+    check_frames(output, width * scale * columns, height * scale * shape[1], total)
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
     make_folders(output.absolute().parent)
     progress = Progress("drawing", total, "frame")
@@ -147,20 +112,6 @@ def main(seeds, output, frames, fps, shape, space, scale, network, psi, label, n
     write(output, pictures(), fps)
     progress.close()
     print(f"{output}: {total} frames, {total / fps:.1f} s")
-
-
-def writer_of(output: Path):
-    """The function that writes such a file; `InputError` where there is none."""
-    suffix = output.suffix.lower()
-    if suffix in ANIMATIONS:
-        return write_animation
-    if suffix != ".mp4":
-        raise InputError(f"--output {output}: wanted .mp4, {' or '.join(ANIMATIONS)}")
-    try:
-        import imageio_ffmpeg  # noqa: F401
-    except ImportError:
-        raise InputError(f"--output {output}: needs `pip install -e .[video]`; .webp and .gif do not") from None
-    return write_video
 
 
 if __name__ == "__main__":

@@ -26,12 +26,15 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import from_pil, from_uint8, save_grid, save_png, to_rgb, to_uint8
+from torch_utils.ops import to_double
+from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.ws_file import save_ws
 
 SIDE = 64  # pixels, at least, of what VGG sees: of a smaller picture its deeper layers would have hardly a cell
 CANDIDATES = 512  # random styles, the nearest of which is the beginning
+WRITTEN = ("target.png", "proj.png", "path.png", "projected_w.npz")
 SHOWN = 8  # pictures of the path
 NOISE, NOISE_UNTIL = 0.05, 0.75  # of the spread of w, falling to 0 in this share of the steps (Karras et al. 2020)
 RISE, FALL = 0.05, 0.25  # shares of the steps in which the learning rate rises, and falls
@@ -50,7 +53,8 @@ def perceptual(encoder: VGG, target: torch.Tensor) -> Callable[[torch.Tensor], t
     def maps(images: torch.Tensor) -> list[torch.Tensor]:
         images = images[:, :3] if images.shape[1] > 2 else images[:, :1].expand(-1, 3, -1, -1)
         factor = SIDE / min(images.shape[2:])
-        images = F.interpolate(images, scale_factor=factor, mode="bilinear", antialias=True) if factor > 1 else images
+        if factor > 1:  # without antialias, which changes nothing where pictures grow: Macs (MPS) have no gradient of it
+            images = F.interpolate(images, scale_factor=factor, mode="bilinear")
         return [F.normalize(x, dim=1, eps=1e-6) for x in encoder(images)]
 
     with torch.no_grad():
@@ -121,7 +125,7 @@ def read_target(path: Path, G: Generator) -> torch.Tensor:
 
 def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
     """Decibels of uint8 images; infinite for equal ones."""
-    error = (image.double() - target.double()).square().mean().item()
+    error = (to_double(image) - to_double(target)).square().mean().item()
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
@@ -136,7 +140,7 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
     "--outdir",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="for target.png, proj.png, path.png, projected_w.npz",
+    help=f"for {', '.join(WRITTEN)}",
 )
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
 @click.option(
@@ -165,17 +169,19 @@ def main(target, outdir, network, space, steps, lr, label, seed, device):
     G = load_generator(network, chosen).requires_grad_(False)
     c = class_vector(G.c_dim, label, read_snapshot(network, tensors=False).info.get("label_names"), network)
     image = read_target(target, G).to(chosen)
+    check_files([("--outdir", outdir / name) for name in WRITTEN], [("--target", target), ("--network", network)])
     distance = perceptual(load_vgg("vgg16").to(chosen), image)
     make_folders(outdir)
     progress = Progress("projecting", steps, "step")
     found = project(G, distance, steps, lr, space == "w+", c, seed, progress.update)
     progress.close()
     wanted = to_uint8(image)[0]
-    save_png(outdir / "target.png", wanted)
-    save_png(outdir / "proj.png", found.path[-1])
-    save_grid(outdir / "path.png", torch.stack([wanted.cpu(), *(picture.cpu() for picture in found.path)]), SHOWN + 1)
-    save_ws(outdir / "projected_w.npz", found.ws)
-    print(f"distance {found.distance:.4f}, {psnr(found.path[-1], wanted):.1f} dB; {outdir / 'projected_w.npz'}, path.png")
+    cropped, result, path, ws = (outdir / name for name in WRITTEN)
+    save_png(cropped, wanted)
+    save_png(result, found.path[-1])
+    save_grid(path, torch.stack([wanted.cpu(), *(picture.cpu() for picture in found.path)]), SHOWN + 1)
+    save_ws(ws, found.ws)
+    print(f"distance {found.distance:.4f}, {psnr(found.path[-1], wanted):.1f} dB; {ws}, {path.name}")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,25 @@ def test_command(tmp_path, G):
         call(projector.main, "--target", out, *words[2:], "--outdir", out)
 
 
+@pytest.mark.parametrize("name", ["target.png", "proj.png", "path.png"])
+def test_a_target_is_not_replaced(tmp_path, G, name, monkeypatch):
+    """By the crop of it, for one, which has the name that people choose, too; whatever way the folder is written."""
+    monkeypatch.setattr(projector, "project", lambda *arguments: pytest.fail("was projected"))
+    save_snapshot(tmp_path / "network.safetensors", "generator", G)
+    face = tmp_path / "face"
+    face.mkdir()
+    save_png(face / name, draw_seed(G, 3).repeat_interleave(4, 1).repeat_interleave(6, 2))
+    (tmp_path / "link").symlink_to(face)
+    before = (face / name).read_bytes()
+    common = ["--network", tmp_path / "network.safetensors", "--device", "cpu"]
+    for target, outdir in ((face / name, face), (face / name, tmp_path / "link"), (tmp_path / "link" / name, face)):
+        with pytest.raises(InputError, match=f"--outdir .*{name}: is the file of --target .*{name}, wanted another one"):
+            call(projector.main, "--target", target, "--outdir", outdir, *common)
+    with pytest.raises(InputError, match=f"--outdir .*{name}: is one of the files of --target .*face, wanted another one"):
+        call(projector.main, "--target", face, "--outdir", face, *common)
+    assert (face / name).read_bytes() == before and list(face.iterdir()) == [face / name]
+
+
 @pytest.mark.parametrize("main", [projector.main, eval_style.main, calc_metrics.main])
 def test_seeds_that_no_generator_takes(main):
     (seed,) = (option for option in main.params if option.name == "seed")

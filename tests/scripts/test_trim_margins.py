@@ -1,12 +1,19 @@
 """Margins of one colour are cut off, and nothing else is."""
 
+import io
+import zipfile
+from pathlib import PureWindowsPath
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from scripts import dataset_writer, trim_margins
 from scripts.trim_margins import INSIDE, trimmed
+from tests.training.run.test_start import call
+from torch_utils.files import InputError
 
 
 def framed(left: int, top: int, right: int, bottom: int, frame=(0, 0, 0), seed: int = 0) -> Image.Image:
@@ -92,3 +99,46 @@ def test_what_fails_leaves_nothing(run_command, tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["scans"]
         (tmp_path / "scans" / "a.jpg").unlink(missing_ok=True)
         (tmp_path / "scans" / "b.png").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("dest", ["new/paintings", "new/paintings.zip"])
+@pytest.mark.parametrize("name", ["{}/out/x.png", "a\\..\\..\\..\\out\\x.png"])
+def test_names_that_lead_out_of_the_data_set(tmp_path, name, dest):
+    """Those of a zip file, which may be anybody's, are where a picture is written."""
+    name = name.format(tmp_path)
+    hostile(tmp_path / "scans.zip", name)
+    with pytest.raises(InputError, match="x.png: leads out of the data set"):
+        call(trim_margins.main, "--source", tmp_path / "scans.zip", "--dest", tmp_path / dest)
+    assert [path.name for path in tmp_path.rglob("*")] == ["scans.zip"]
+
+
+@pytest.mark.parametrize("name", ["C:x.png", "C:/x.png", "/x.png", "\\x.png", "a\\..\\..\\x.png"])
+def test_names_that_lead_out_of_the_data_set_on_windows(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(dataset_writer, "PurePath", PureWindowsPath)
+    hostile(tmp_path / "scans.zip", name)
+    with pytest.raises(InputError, match="x.png: leads out of the data set"):
+        call(trim_margins.main, "--source", tmp_path / "scans.zip", "--dest", tmp_path / "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["scans.zip"]
+
+
+@pytest.mark.parametrize("dest", ["new", "new.zip"])
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png"])  # hidden in a zip file, as all that begins with a dot
+def test_whoever_writes(tmp_path, name, dest):
+    with pytest.raises(InputError, match="x.png: leads out"), dataset_writer.new_dataset(tmp_path / dest) as write:
+        write(name, b"")
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_names_that_only_look_so(tmp_path):
+    hostile(tmp_path / "scans.zip", "a..b/c../x...png")
+    call(trim_margins.main, "--source", tmp_path / "scans.zip", "--dest", tmp_path / "new")
+    assert (tmp_path / "new" / "a..b" / "c.." / "x...png").is_file()
+
+
+def hostile(path, name: str) -> None:
+    """A zip file whose second picture has this name."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, "PNG")
+    with zipfile.ZipFile(path, "w") as archive:
+        for each in ("0.png", name):
+            archive.writestr(each, data.getvalue())
