@@ -16,12 +16,12 @@ from networks.generator import PARTS, Generator
 from networks.generator_kernels import predicted_kernels
 from networks.sampling import check_cutoff, class_vector, draw_styles, seed_styles
 from networks.style_transfer.kernel_picture import kernel_picture
-from networks.style_transfer.picture_files import check_files
 from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PNG, PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import MAX_PIXELS, enlarge, save_grid, save_png
+from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.ws_file import load_parts, load_ws
