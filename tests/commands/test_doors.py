@@ -524,7 +524,7 @@ def test_small_files_of_large_tensors(tmp_path, values, problem):
 
 
 def test_equal_networks_are_equal_files(tmp_path):
-    G = Generator(16, channel_base=64, channel_max=8, z_dim=4, style_depth=1)
+    G = Generator(16, c_dim=2, channel_base=64, channel_max=8, z_dim=4, style_depth=1)
     files = [tmp_path / f"{i}.safetensors" for i in range(12)]
     for path in files:
         save_snapshot(path, "generator", G, nimg=5, label_names=["é", "b"])
