@@ -105,7 +105,7 @@ def main(
         raise InputError(f"--scale {scale}: the grid would have more than {MAX_PIXELS:,} pixels")
     others = [pair for pair in (("--grid", grid), ("--show-kernels", show_kernels), ("--save-ws", save_ws)) if pair[1]]
     check_files(others, [("--projected-w", projected_w)] * bool(projected_w) + [("--network", network)])
-    for option, path in others:
+    for option, path in others:  # not by check_files: a million seeds need no memory
         if path.resolve().parent == outdir.resolve() and path.name in map(names.format, numbers):
             raise InputError(f"{option} {path}: is one of the images of --outdir, wanted another name")
     make_folders(outdir, *(path.parent for _, path in others))

@@ -39,10 +39,9 @@ class Session:
         if request.network:
             self.network = find_network(request.network, "generator")
             self.G = load_generator(self.network, device)
-            header = read_snapshot(self.network, tensors=False).info  # a copy outside its run has this alone
-            self.training = {key: header[key] for key in ("mirror", "seed") if key in header} | read_options(
-                self.network.parent
-            )
+            header = read_snapshot(self.network, tensors=False).info  # all that a copy outside its run has
+            self.training = {key: header[key] for key in ("mirror", "seed") if key in header}
+            self.training |= read_options(self.network.parent)
         self.reference = reference_file.load(request.reference) if request.reference else None
         self.real = self.labels = None
         if self.reference:

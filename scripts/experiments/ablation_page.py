@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from scripts.experiments.ablation_tables import configure, parameters, run_name, settings
-from scripts.experiments.record_file import append_run, on_same_images, until
+from scripts.experiments.record_file import append_run, find_record
 from scripts.output import markdown, save_figure
 from torch_utils.files import InputError, atomic_write
 from torch_utils.images import from_pil, save_png
@@ -56,11 +56,8 @@ def seconds_at(record: dict, point: dict) -> float:
 def read_record(config: TrainingConfig, records: dict[str, list[dict]], content: str) -> dict | None:
     """The record of a run with these settings, on the images of this hash, up to `config.kimg`, if there is one; `records`: by
     name."""
-    for record in records.get(run_name(config), ()):
-        if record["settings"] == settings(config.to_json()) and on_same_images(record, content):
-            if found := until(record, config.kimg):
-                return found
-    return None
+    wanted = settings(config.to_json())
+    return find_record(records, run_name(config), lambda found: found == wanted, content, config.kimg)
 
 
 def section(

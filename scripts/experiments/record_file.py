@@ -60,12 +60,18 @@ def read_records(records: Path) -> dict[str, list[dict]]:
     return found
 
 
+def find_record(
+    records: dict[str, list[dict]], name: str, same: Callable[[dict], bool], content: str, kimg: float
+) -> dict | None:
+    """The last record of that name whose settings are the `same`, on the images whose hash is `content`, up to `kimg`."""
+    for record in records.get(name, ()):
+        if same(record["settings"]) and record.get("content", content) == content:  # of before 2026-11-28: not known
+            if found := until(record, kimg):
+                return found
+    return None
+
+
 def until(record: dict, kimg: float) -> dict | None:
     """The record with its points up to `kimg`, the last of which is there: None where it is not."""
     points = [point for point in record["points"] if int(point["kimg"]) <= kimg]  # a last batch goes beyond
     return record | dict(points=points) if points and points[-1]["kimg"] >= kimg else None
-
-
-def on_same_images(record: dict, content: str) -> bool:
-    """Whether the run saw the images whose hash is `content`. Records of before 2026-11-28 do not say what they saw."""
-    return record.get("content", content) == content

@@ -7,7 +7,7 @@ import numpy as np
 
 from scripts.experiments.ablation_page import save_sheet, seconds_of
 from scripts.experiments.ablation_tables import settings
-from scripts.experiments.record_file import append_run, on_same_images, trained_on, until
+from scripts.experiments.record_file import append_run, find_record, trained_on
 from scripts.experiments.study_numbers import ENOUGH, aligned, interval, pace, ranks, reached, timed_on
 from scripts.experiments.study_plan import BASE, DETECTORS, METRICS, Run
 from scripts.output import markdown, save_figure
@@ -47,11 +47,8 @@ def read_record(run: Run, records: dict[str, list[dict]]) -> dict | None:
     `records`: by name. Any number format will do: the record says which it was.
     """
     wanted = compared(settings(run.config.to_json()))
-    for record in records.get(run.name, ()):
-        if compared(record["settings"]) == wanted and on_same_images(record, run.content):
-            if found := until(record, run.config.kimg):
-                return found
-    return None
+    same = lambda found: compared(found) == wanted
+    return find_record(records, run.name, same, run.content, run.config.kimg)
 
 
 def compared(options: dict) -> dict:

@@ -372,6 +372,13 @@ def test_labels_beyond_a_familys_names_are_not_of_that_family(tmp_path):
     assert ImageDataset(tmp_path / "a.zip", use_labels=True).label_names is None
 
 
+def test_names_of_classes_do_not_steer_a_terminal(tmp_path, capsys):
+    source = idx_source(tmp_path / "digits", [0, 1])
+    tool(source, tmp_path / "a.zip", "--labels-names", "nought\x1b[2J, one")
+    shown = capsys.readouterr().out
+    assert "class names: nought\\x1b[2J, one" in shown and "\x1b" not in shown
+
+
 def test_names_of_classes_from_the_command_line_or_a_file(tmp_path, classes, capsys):
     source = idx_source(tmp_path / "mnist", [0, 1])
     tool(source, tmp_path / "a.zip", "--labels-names", "nought, one")

@@ -218,3 +218,10 @@ def test_names_of_other_classes_are_no_names(saved):
     for names in (["a", "b", "c"], ["a"]):
         save_snapshot(path, "generator", G, nimg=3000, label_names=names)
         assert read_snapshot(path, tensors=False).info == {"nimg": 3000}
+
+
+def test_what_a_network_says_of_itself_may_have_any_name(saved):
+    G, path = saved
+    said = dict(path="a", kind="b", network="c", label_names=["a", "b"])
+    save_snapshot(path, "generator", G, **said)
+    assert read_snapshot(path, tensors=False).info == said and read_snapshot(path).kind == "generator"

@@ -60,10 +60,9 @@ class Reporter:
         """Before the first step; of a new run, what the data look like and where the network stands at the start."""
         if self.state.nimg:
             self.log(f"Resumed at {self.state.nimg / 1000:.1f} kimg.")
-            if self.state.nimg == self.state.snapshot_nimg and unscored(
-                self.run_dir, self.config.metrics, self.state.nimg
-            ):  # it ended while the last one was scored
-                self._score(snapshot_name(self.state.nimg))
+            nimg = self.state.nimg
+            if nimg == self.state.snapshot_nimg and unscored(self.run_dir, self.config.metrics, nimg):  # it ended meanwhile
+                self._score(snapshot_name(nimg))
         else:
             self.first_pictures()
             if not self.state.first_scores:

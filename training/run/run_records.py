@@ -3,6 +3,7 @@
 Whatever is missing or damaged is left out, so that a page made from it never ends a training run.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,6 @@ class RunRecords:
         self.stats = read_records(self.run_dir / "stats.jsonl")
         self.start = "at the start" if self.options.get("warm_start") is True else "untrained"  # network, of no images
         self.scores = read_scores(self.run_dir, self.start == "untrained")
-        self.scores_of_files = read_scores(self.run_dir, self.start == "untrained", files=True)
         lengths = [records[-1]["nimg"] for records in [self.stats, *self.scores.values()] if records]
         self.nimg: float | None = max(lengths, default=None)
         self.grids = list_grids(self.run_dir, self.nimg, self.start)
@@ -39,6 +39,11 @@ class RunRecords:
         self.notices = logged_notices(self._log) + not_finite(self.stats)
         timed = [(record["nimg"], record["seconds"]) for record in self.stats if is_finite(record.get("seconds"))]
         self._clock = np.array([(0, 0), *timed], dtype=float).T.copy()
+
+    @functools.cached_property
+    def scores_of_files(self) -> dict[str, list[dict]]:
+        """`scores` of every network file, of averages by `scripts.ema`, too."""
+        return read_scores(self.run_dir, self.start == "untrained", files=True)
 
     def seconds(self, nimg: float) -> float:
         """Training time after `nimg` images, from the ticks: scores and pictures have no time of their own."""
