@@ -31,6 +31,7 @@ FREE = (
     "snap",
     "metrics",
     "run",
+    "planned_kimg",
 )  # options that are not about the result, or said elsewhere
 
 
