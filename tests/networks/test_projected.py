@@ -46,6 +46,23 @@ def test_maps_are_of_about_unit_variance(emoji):
         assert 0.5 < x.std() < 2
 
 
+def test_maps_and_gradients_are_those_of_the_package(emoji):
+    from efficientnet_lite_pytorch import EfficientNet
+
+    plain = EfficientNet.from_name("efficientnet-lite0").eval().double().requires_grad_(False)
+    plain.load_state_dict(torch.load(efficientnet.find(), weights_only=True))
+    both = []
+    for network in (plain, frozen(emoji.device, torch.float64)):
+        x = efficientnet.normalised(F.interpolate(emoji[:2].double(), size=96) * 127).requires_grad_()
+        maps = efficientnet.feature_maps(network, x)
+        (gradient,) = torch.autograd.grad(sum(each.square().mean() for each in maps), x)
+        both.append([*maps, gradient])
+    for expected, found in zip(*both):
+        torch.testing.assert_close(
+            found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
+        )  # norms were folded in float32
+
+
 def test_an_image_is_seen_alone(emoji):
     P = build()
     for together, alone in zip(P.features(emoji), P.features(emoji[3:4])):
