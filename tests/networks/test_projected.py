@@ -57,10 +57,8 @@ def test_maps_and_gradients_are_those_of_the_package(emoji):
         maps = efficientnet.feature_maps(network, x)
         (gradient,) = torch.autograd.grad(sum(each.square().mean() for each in maps), x)
         both.append([*maps, gradient])
-    for expected, found in zip(*both):
-        torch.testing.assert_close(
-            found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
-        )  # norms were folded in float32
+    for expected, found in zip(*both):  # batch norms were folded in float32
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
 
 def test_an_image_is_seen_alone(emoji):
