@@ -94,7 +94,7 @@ def main(outdir, resume, device, inception, hours, desc, dry_run, **options):
         pace = find_pace(config, dataset, chosen, start.run_dir if start.saved else None, inception, build_evaluator)
         if pace is None:
             sys.exit(STATUS)
-        config = start.of_length(kimg_within(hours, pace, config, state))
+        config = start.config = dataclasses.replace(config, kimg=kimg_within(hours, pace, config, state))
         notes.append(f"Length:        {in_words(hours, pace, config, state)}")
     size = f"{dataset.width}×{dataset.height}, {counted(dataset.channels, 'channel')}"
     classes = f", {counted(dataset.c_dim, 'class')}" if dataset.c_dim else ""

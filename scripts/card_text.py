@@ -31,7 +31,6 @@ FREE = (
     "snap",
     "metrics",
     "run",
-    "planned_kimg",
 )  # options that are not about the result, or said elsewhere
 
 

@@ -28,8 +28,6 @@ from training.run.options import (
     RunConfig,
     number_format,
     option,
-    planned_length,
-    ramp_option,
     tracker,
 )
 
@@ -106,7 +104,9 @@ class TrainingConfig(RunConfig):
     beta2_end: float | None = option(None, RECIPE, "beta2 after --ramp-kimg", min=0, below=1, shown="--beta2")
     gamma: float = option(1.0, RECIPE, "weight of R1 (and of R2, if relativistic)", min=0)
     gamma_end: float | None = option(None, RECIPE, "gamma after --ramp-kimg", min=0, shown="--gamma")
-    ramp_kimg: float | None = ramp_option("options move to their -end, where one is given")
+    ramp_kimg: float = option(
+        200, RECIPE, "kimg of the half cosine in which options move to their -end, where one is given", min=1e-6, max=1e9
+    )
     reg_interval: int = option(8, None, "R1 and R2 are added to every n-th step's loss, n times as strong", min=1)
     pl_weight: float = option(
         0.0, RECIPE, "weight of path-length regularisation; StyleGAN2 has 2", min=0, shown="by preset and loss"
@@ -163,7 +163,6 @@ class TrainingConfig(RunConfig):
     metrics: tuple[str, ...] = option((), RUN, "scores at each snapshot: NAME,… or none")
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
     gpus: int = option(1, RUN, "number of processes, one per GPU", min=1, max=1024)
-    planned_kimg: float | None = planned_length()
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
     warm_start: bool = option(False, None, "begun from a network, by --resume SNAPSHOT")
     features_seen: tuple[str, ...] = option((), None, "by the training of that network: scores on these are not independent")

@@ -83,6 +83,7 @@ def small_preset(side: int) -> dict[str, Any]:
         glr=0.003,
         dlr=0.004,
         lr_end=0.1,
+        ramp_kimg=200,
         reg_interval=8,
         ema_kimg=5,
         aug="ada",
@@ -96,7 +97,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 def demo_preset(side: int) -> dict[str, Any]:
     """`small` for ten minutes, which are too few to learn images by heart: so nothing is augmented."""
-    return small_preset(side) | dict(aug="noaug", kimg=36, snap=12)
+    return small_preset(side) | dict(aug="noaug", ramp_kimg=36, kimg=36, snap=12)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:

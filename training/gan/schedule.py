@@ -20,10 +20,10 @@ def scheduled(config: TrainingConfig, nimg: int) -> dict[str, Any]:
     """The options that a schedule moves, as they are for the step after `nimg` images; none of those that stay."""
     values = {}
     if config.lr_warmup_kimg or config.lr_decay_kimg or config.lr_end != 1:
-        factor = cosine(nimg, 1.0, config.lr_end, config.ramp)
+        factor = cosine(nimg, 1.0, config.lr_end, config.ramp_kimg)
         factor *= warmup(nimg, config.lr_warmup_kimg) * inverse_sqrt(nimg, config.lr_decay_kimg)
         values |= dict(glr=factor * config.glr, dlr=factor * config.dlr)
     for name in ("gamma", "beta2", *(["p"] if config.aug == "fixed" else [])):
         if (end := getattr(config, f"{name}_end")) is not None:
-            values[name] = cosine(nimg, getattr(config, name), end, config.ramp)
+            values[name] = cosine(nimg, getattr(config, name), end, config.ramp_kimg)
     return values

@@ -57,15 +57,6 @@ def number_format(choices: Collection[str]) -> Any:
     return option("fp32", RECIPE, f"number format of the networks; {rule}", choices=choices, auto=AUTO)
 
 
-def ramp_option(what: str) -> Any:
-    length = "kimg of the half cosine in which " + what
-    return option(None, RECIPE, length, min=1e-6, max=1e9, shown="the length with which the run begins")
-
-
-def planned_length() -> Any:
-    return option(None, None, "length with which the run began, and that its schedules have without a --ramp-kimg", min=0)
-
-
 def options_of(kind: type) -> dict[str, Option]:
     return {field.name: field.metadata["option"] for field in dataclasses.fields(kind)}
 
@@ -85,8 +76,6 @@ class RunConfig:
     threads: int | None
     skip_bad: bool
     kimg: float
-    planned_kimg: float | None
-    ramp_kimg: float | None
     tick: float
     snap: int
     save_every: float
@@ -97,11 +86,6 @@ class RunConfig:
     @property
     def metrics(self) -> tuple[str, ...]:
         raise NotImplementedError
-
-    @property
-    def ramp(self) -> float:
-        """kimg that schedules last."""
-        return self.ramp_kimg or self.planned_kimg or self.kimg
 
     @property
     def way_out(self) -> str:

@@ -31,7 +31,7 @@ from training.run.options import RunConfig, options_of
 from training.run.saved_state import SavedState
 
 # How long, how chatty and how greedy a run is, how many processes share it, and what is not asked for but recorded.
-RECORDED = {"run", "planned_kimg", "warm_start", "features_seen", "squares_apart"}
+RECORDED = {"run", "warm_start", "features_seen", "squares_apart"}
 FREE = {"kimg", "tick", "snap", "save_every", "metrics", "workers", "threads", "gpus", "batch_gpu", "track", *RECORDED}
 STYLEGAN_NAMES = ("ffhq256", "ffhq512", "ffhq1024", "celebahq256", "lsundog256")  # what StyleGAN2-ADA's --resume knows
 MAX_LEFT_OUT = 20  # images that are named
@@ -48,12 +48,6 @@ class Start:
     saved: bool  # `run_dir` has a state to go on from
     snapshot: Path | None  # network to begin from
     resume: str | None  # as asked for
-
-    def of_length(self, kimg: float) -> Any:
-        """The configuration, changed: schedules of a new run are as long as it is, and those of one that goes on stay."""
-        planned = self.config.planned_kimg if self.saved else kimg
-        self.config = dataclasses.replace(self.config, kimg=kimg, planned_kimg=planned)
-        return self.config
 
 
 def begin(
@@ -82,9 +76,7 @@ def begin(
         kept = (RECORDED | undecided) & set(options_of(kind))
         config = dataclasses.replace(config, **{name: getattr(stored, name) for name in kept})
         why = "as the run was begun" if "precision" in undecided else ""
-    start = Start(config, why, run_dir, saved, snapshot, resume)
-    start.of_length(config.kimg)
-    return start
+    return Start(config, why, run_dir, saved, snapshot, resume)
 
 
 def _source(resume: str | None, snapshots: bool) -> tuple[Path | None, Path | None]:

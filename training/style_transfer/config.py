@@ -11,20 +11,7 @@ from networks.style_transfer.peers import DEFAULT_STEPS, PEERS
 from networks.style_transfer.vgg import CONVOLUTIONS
 from torch_utils.ops import PADDINGS
 from torch_utils.precision import UNSCALED
-from training.run.options import (
-    DATA,
-    LENGTH,
-    NETWORKS,
-    RECIPE,
-    REQUIRED,
-    RUN,
-    RunConfig,
-    number_format,
-    option,
-    planned_length,
-    ramp_option,
-    tracker,
-)
+from training.run.options import DATA, LENGTH, NETWORKS, RECIPE, REQUIRED, RUN, RunConfig, number_format, option, tracker
 from training.run.schedule import cosine
 
 UNTRAINED = {
@@ -64,6 +51,7 @@ def small_preset() -> dict[str, Any]:
         batch=4,
         lr=0.003,
         lr_end=0.05,
+        ramp_kimg=13,
         content_loss="normalized",
         content_weight=10.0,
         style_loss="structure",
@@ -151,7 +139,9 @@ class StyleConfig(RunConfig):
     precision: str = number_format(UNSCALED)
     lr: float = option(0.002, RECIPE, "learning rate of Adam", above=0)
     lr_end: float = option(1.0, RECIPE, "what is left of it after --ramp-kimg, as a factor", min=0)
-    ramp_kimg: float | None = ramp_option("the learning rate moves to --lr-end")
+    ramp_kimg: float = option(
+        200, RECIPE, "kimg of the half cosine in which the learning rate moves to --lr-end", min=1e-6, max=1e9
+    )
     beta2: float = option(0.99, None, "of Adam", min=0, below=1)
     content_weight: float = option(1.0, RECIPE, "weight of the content loss", min=0)
     style_weight: float = option(10.0, RECIPE, "weight of the style loss", min=0)
@@ -175,7 +165,6 @@ class StyleConfig(RunConfig):
     save_every: float = option(15, RUN, "minutes between two saved states, where no snapshot comes sooner", above=0)
     track: str = tracker()
     seed: int = option(0, RUN, "of everything random", min=0, max=2**32 - 1)
-    planned_kimg: float | None = planned_length()
     run: str = option("", None, "fingerprint of the options and images that it was begun with, as its states have it")
 
     squares_apart: bool = option(
@@ -199,7 +188,7 @@ class StyleConfig(RunConfig):
         return 2 * self.seed, 2 * self.seed + 1
 
     def lr_at(self, nimg: int) -> float:
-        return cosine(nimg, self.lr, self.lr * self.lr_end, self.ramp)
+        return cosine(nimg, self.lr, self.lr * self.lr_end, self.ramp_kimg)
 
     def style_weight_at(self, nimg: int) -> float:
         return self.style_weight * min(1, nimg / (1000 * self.style_ramp)) if self.style_ramp else self.style_weight

@@ -16,14 +16,12 @@ from tests.conftest import ROOT
 from tests.training.style_transfer.test_style_training import encoder_file, options, pictures  # noqa: F401  two are fixtures
 from torch_utils.checkpoint import save_snapshot
 from torch_utils.cli import Progress, counted
-from torch_utils.files import InputError, read_json
+from torch_utils.files import InputError
 from torch_utils.interrupt import StopRequest
-from torch_utils.run_dir import LOG, OPTIONS, STATE, STATS, newest_snapshot
-from torch_utils.stats import read_jsonl
+from torch_utils.run_dir import LOG, STATE, newest_snapshot
 from training.gan import estimate as estimates
 from training.gan.config import TrainingConfig
 from training.gan.estimate import costs_in_words, estimate
-from training.gan.schedule import scheduled
 from training.gan.state import TrainingState
 from training.run.health import Diverged, too_long
 from training.run.report import TIMED_STEPS, Reporter
@@ -78,20 +76,6 @@ def test_options_given_again_are_accepted(arguments, tmp_path):
 def test_a_ramp_may_end_at_1(arguments):
     for words in (["--gamma-end", 1], ["--aug", "fixed", "--p-end", 1]):
         assert '"ramp_kimg": 3.0' in call(train.main, *arguments, "--ramp-kimg", 3, *words, "-n")
-
-
-def test_schedules_are_as_long_as_the_run_is_when_it_begins(arguments, tmp_path):
-    call(train.main, *arguments, "--lr-end", 0.5, "--gamma-end", 3)  # of 0.016 kimg
-    call(train.main, *arguments, "--lr-end", 0.5, "--gamma-end", 3, "--kimg", 0.032, "--resume", "auto")
-    (run_dir,) = (tmp_path / "runs").iterdir()
-    options = read_json(run_dir / OPTIONS)
-    assert (options["kimg"], options["planned_kimg"], options["ramp_kimg"]) == (0.032, 0.016, None)
-    config = TrainingConfig.from_json(options)
-    assert config.ramp == 0.016 and TrainingConfig(data="x", kimg=7, planned_kimg=5, ramp_kimg=3).ramp == 3
-    for record in read_jsonl(run_dir / STATS):
-        steps = [record["nimg"] - config.batch * (back + 1) for back in range(round(1000 * config.tick / config.batch))]
-        assert record["glr"] == pytest.approx(sum(scheduled(config, at)["glr"] for at in steps) / len(steps))
-    assert scheduled(config, 16) == scheduled(config, 32) == dict(glr=config.glr / 2, dlr=config.dlr / 2, gamma=3.0)
 
 
 def test_a_trained_discriminator_is_frozen_and_no_other(arguments, image_folder, tmp_path):
