@@ -97,7 +97,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 def demo_preset(side: int) -> dict[str, Any]:
     """`small` for ten minutes, which are too few to learn images by heart: so nothing is augmented."""
-    return small_preset(side) | dict(aug="noaug", ramp_kimg=36, kimg=36, snap=12)
+    return small_preset(side) | dict(aug="noaug", ramp_kimg=60, kimg=36, snap=12)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:
