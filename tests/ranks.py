@@ -36,7 +36,7 @@ def run_ranks(worker: Callable, world: int, *args) -> None:
 def _rank(rank: int, world: int, folder: str, worker: Callable, args: tuple) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(Path(folder) / "rendezvous").as_uri(), rank=rank, world_size=world)
+    dist.init_process_group("gloo", store=dist.FileStore(str(Path(folder) / "rendezvous"), world), rank=rank, world_size=world)
     worker(rank, world, CPU, *args)
     dist.barrier()
     dist.destroy_process_group()

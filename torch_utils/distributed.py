@@ -27,6 +27,8 @@ from torch_utils.files import InputError, disk_trouble, first_line
 from torch_utils.interrupt import STATUS, StopRequest, prepare_streams
 
 WAIT = datetime.timedelta(hours=12)  # the first process may evaluate for hours while the others wait
+UNFINISHED = "unfinished"  # file of a process whose worker was asked to stop
+DISMISSAL = datetime.timedelta(minutes=2)  # within which the others are told that a command could not begin
 GRACE = 5  # seconds that the others leave to whoever watches over all, to find the process that ended first
 
 
@@ -67,7 +69,7 @@ def launch(worker: Callable, world: int, device: torch.device, *args) -> bool:
                     for process in context.processes:
                         process.kill()
                     raise
-                return not stop.requested
+                return not stop.requested and not any(Path(folder).glob(f"{UNFINISHED}-*"))
         except mp.ProcessRaisedException:
             for path in Path(folder).glob("error-*"):  # a user's mistake stays one line
                 raise InputError(path.read_text(encoding="utf-8")) from None
@@ -86,10 +88,12 @@ def _join(rank: int, worker: Callable, world: int, device: torch.device, folder:
     elif device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     backend = "nccl" if device.type == "cuda" else "gloo"
-    rendezvous = (folder / "rendezvous").as_uri()
-    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world, timeout=WAIT)
+    store = dist.FileStore(str(folder / "rendezvous"), world)  # a URL's %20 would stay as it is
+    store.set_timeout(WAIT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=WAIT)
     try:
-        worker(rank, world, device, *args)
+        if worker(rank, world, device, *args) is False:
+            (folder / f"{UNFINISHED}-{rank}").touch()
         wait_for_all()  # a process that leaves while another still talks to it takes that one down
     except PeerLost:
         time.sleep(GRACE)
@@ -115,11 +119,21 @@ class Shared:
         there = torchrun.place()
         if there and there.rank > 0:
             return self._follow(there)
-        self.command.main(**settings)
+        try:
+            self.command.main(**settings)
+        except Exception:
+            if there and there.world > 1 and not dist.is_initialized():  # the others would wait for hours
+                with contextlib.suppress(PeerLost):
+                    self._dismiss(there, DISMISSAL)
+            raise
         if there and there.world > 1:
-            _meet(there)
-            _hand_out(None)  # nothing is left to do
-            dist.destroy_process_group()
+            self._dismiss(there, WAIT)
+
+    def _dismiss(self, there: torchrun.Place, wait: datetime.timedelta) -> None:
+        """Nothing is left to do."""
+        _meet(there, wait)
+        _hand_out(None)
+        dist.destroy_process_group()
 
     def _follow(self, there: torchrun.Place) -> None:
         _meet(there)
@@ -130,17 +144,17 @@ class Shared:
         dist.destroy_process_group()
 
 
-def _meet(there: torchrun.Place) -> None:
+def _meet(there: torchrun.Place, wait: datetime.timedelta = WAIT) -> None:
     """Objects go by gloo, before anybody has chosen a GPU."""
     if dist.is_initialized():
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _talking():
-        shared, rank, world = next(dist.rendezvous("env://", timeout=WAIT))
-        dist.init_process_group(backend, store=_unused(shared, there), rank=rank, world_size=world, timeout=WAIT)
+        shared, rank, world = next(dist.rendezvous("env://", timeout=wait))
+        dist.init_process_group(backend, store=_unused(shared, there, wait), rank=rank, world_size=world, timeout=WAIT)
 
 
-def _unused(store: dist.Store, there: torchrun.Place) -> dist.Store:
+def _unused(store: dist.Store, there: torchrun.Place, wait: datetime.timedelta) -> dist.Store:
     """A part of torchrun's store in which there is nothing yet. Processes that are started again find there what those before
     them have left, such as addresses where nobody listens any more; and how often that was, machines may count differently.
 
@@ -152,8 +166,10 @@ def _unused(store: dist.Store, there: torchrun.Place) -> dist.Store:
         name = store.get(f"name/{own}").decode()  # waits until it is there
         store.set(f"heard/{name}/{there.rank}", "")
         return dist.PrefixStore(name, store)
-    missing = set(range(1, there.world))
+    missing, until = set(range(1, there.world)), time.monotonic() + wait.total_seconds()
     while missing:
+        if time.monotonic() > until:
+            raise PeerLost(f"{len(missing)} of the other processes of this run have not come within {wait}")
         for rank in sorted(missing):
             if store.check([f"word/{rank}"]):  # may be an old one still, for which nobody waits
                 store.set(f"name/{store.get(f'word/{rank}').decode()}", own)
@@ -253,11 +269,11 @@ def _sum_of_bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def all_threads() -> Iterator[None]:
-    """Use every CPU core, while the other processes wait for this one."""
+def all_threads(threads: int | None) -> Iterator[None]:
+    """Use those of all processes on this machine, while the others wait for this one; None: every CPU core."""
     before = torch.get_num_threads()
     if dist.is_initialized():
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(threads or os.cpu_count() or 1)
     try:
         yield
     finally:

@@ -71,6 +71,14 @@ def test_ranks_that_have_nothing_to_do_end(in_ranks):
 
 
 @needs_linux
+def test_ranks_do_not_wait_for_a_command_that_cannot_begin(in_ranks, tmp_path):
+    """A scheduler that is no torchrun ends nobody."""
+    first, second = in_ranks(2, "train.py", "--outdir", tmp_path / "o", "--data", tmp_path / "nothere")
+    assert first.returncode == 2 and "nothere" in first.stderr
+    assert second.returncode == 0 and second.stderr == ""
+
+
+@needs_linux
 def test_a_style_transfer_is_one_process(in_ranks, tmp_path):
     for finished in in_ranks(2, "train_style.py", "--outdir", tmp_path / "o"):
         assert finished.returncode == 2 and "is one process, and torchrun has started 2" in finished.stderr

@@ -36,7 +36,7 @@ class AdaptiveStrength:
         self.target = target
         self.ada_kimg = ada_kimg
         self.interval = interval
-        self.p = float(p)
+        self.p = self.start = float(p)
         self.r_t_sum = 0.0  # sum over the images since p was last adjusted
         self.images = 0
         self.updates = 0
@@ -58,12 +58,15 @@ class AdaptiveStrength:
 
     def state_dict(self) -> dict[str, float | int]:
         """What changes; the settings are options. `signs` is the name that saved states have for `r_t_sum`."""
-        return {"p": self.p, "signs": self.r_t_sum, "images": self.images, "updates": self.updates}
+        return {"p": self.p, "signs": self.r_t_sum, "images": self.images, "updates": self.updates, "start": self.start}
 
     def load_state_dict(self, values: dict) -> None:
+        """p goes on from there, unless the option has changed since: then from the option."""
+        values = {"start": self.start} | values  # which older states do not have
         for name, own in self.state_dict().items():
             if type(values[name]) is not type(own):
                 raise ValueError(f"found {name} = {values[name]!r}")
         if not (0 <= values["p"] <= 1 and math.isfinite(values["signs"]) and min(values["images"], values["updates"]) >= 0):
             raise ValueError(f"found {values!r} of ada")
-        self.p, self.r_t_sum, self.images, self.updates = (values[name] for name in self.state_dict())
+        self.r_t_sum, self.images, self.updates = (values[name] for name in ("signs", "images", "updates"))
+        self.p = values["p"] if values["start"] == self.start else self.start

@@ -52,7 +52,7 @@ def _measure(rank: int, world: int, device: torch.device, config, dataset, run_d
     pace, score = time_training(config, dataset, state, device, rank, world), 0.0
     if rank == 0:
         if evaluator := build_evaluator(config, dataset, device, inception):
-            with distributed.all_threads():
+            with distributed.all_threads(config.threads):
                 score = evaluator.seconds(lambda count: sample(state.ema, count, config.seed, dataset.labels))
         write_json(found, dataclasses.asdict(Pace(pace, score, time.monotonic() - began)))
     return True

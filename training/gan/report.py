@@ -80,7 +80,7 @@ class GeneratorReporter(Reporter):
         if self.evaluate is None:
             return None
         try:
-            with distributed.all_threads():
+            with distributed.all_threads(self.config.threads):
                 results = self.evaluate(self._samples)
         except _AskedToStop:
             return None

@@ -20,6 +20,7 @@ from training.dataset import ImageDataset
 from training.gan.ada import AdaptiveStrength
 from training.gan.config import TrainingConfig
 from training.gan.ema_profile import WIDTHS
+from training.gan.magnitudes import normalise
 from training.run.saved_state import SavedState
 
 
@@ -70,6 +71,9 @@ class TrainingState(SavedState):
             )
         self.G.to(device=device, memory_format=torch.channels_last)
         self.D.to(device=device, memory_format=torch.channels_last)
+        if config.forced_norm:
+            normalise(self.G)
+            normalise(self.D)
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
 
         # Power functions, see `training.gan.ema_profile`

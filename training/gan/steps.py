@@ -17,7 +17,7 @@ from training.gan.ada import r_t
 from training.gan.augment import augment
 from training.gan.config import TrainingConfig
 from training.gan.losses import discriminator_loss, generator_loss, gradient_penalty, path_lengths, path_penalty
-from training.gan.magnitudes import make_tangent, renormalise
+from training.gan.magnitudes import keep_lengths, make_tangent
 from training.gan.projected import Maps, look_at, projected_discriminator_loss, projected_generator_loss
 from training.gan.state import TrainingState
 from training.run.health import check_finite
@@ -234,13 +234,11 @@ def _update(state: TrainingState, config: TrainingConfig, name: str, means: Mean
     network, optimiser, scaler = (getattr(state, kind + name) for kind in ("", "opt_", "scaler_"))
     distributed.average_gradients(network.parameters())
     scaler.unscale_(optimiser)
-    if config.forced_norm:
-        make_tangent(network)
+    held = make_tangent(network) if config.forced_norm else []
     norm = torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
     if not scaler.is_enabled():  # a scaler leaves such a step out, and goes on with smaller numbers
         _check(f"the gradient of {name}", norm, state, {})
     scaler.step(optimiser)
     scaler.update()
-    if config.forced_norm:
-        renormalise(network)
+    keep_lengths(held)
     means.add(**{f"gradient_{name}": norm})

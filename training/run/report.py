@@ -146,6 +146,8 @@ class Reporter:
         """Evaluate, and log each score beside that of real images, and as a normalized distance."""
         for result in self.scores() or ():
             name, value, real_vs_real = result["metric"], result["value"], result["floor"]
+            if not unscored(self.run_dir, [name], self.state.nimg):
+                continue  # made again beside one that a resume has added
             if not self.state.nimg:
                 self.state.first_scores[name] = value
             first = self.state.first_scores.get(name)  # None: the metric was added by a resume

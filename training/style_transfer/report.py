@@ -77,7 +77,7 @@ class StyleReporter(Reporter):
         style_loss = STYLE_LOSSES[self.config.style_loss]
         sums, (contents, styles) = dict(style_loss=0.0, content_loss=0.0), self.scored
         chosen = pairs(len(contents), len(styles), MAX_PAIRS)
-        with distributed.all_threads(), torch.no_grad():
+        with distributed.all_threads(self.config.threads), torch.no_grad():
             for i, j in chosen:
                 if self.stop_request.requested and self.state.nimg:
                     return None

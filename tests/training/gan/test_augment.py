@@ -514,13 +514,17 @@ def test_strength_continues_exactly(steps):
         first.update(value, 8)
     state = json.loads(json.dumps(first.state_dict()))
     assert all(type(value) in (int, float) for value in first.state_dict().values())
-    second = AdaptiveStrength(p=0.9, ada_kimg=0.7)
+    second, other = (AdaptiveStrength(p=p, ada_kimg=0.7) for p in (0.1, 0.9))
     second.load_state_dict(state)
+    other.load_state_dict(state)
+    assert other.p == 0.9, "another --p was given since"
     for value in signs[steps:]:
         second.update(value, 8)
     for value in signs:
         whole.update(value, 8)
     assert second.state_dict() == whole.state_dict() and whole.p not in (0.1, 0.9)
+    second.load_state_dict({name: value for name, value in state.items() if name != "start"})  # as older states are
+    assert second.p == state["p"]
 
 
 @pytest.mark.parametrize("target", [0.3, 0.6, 0.8])

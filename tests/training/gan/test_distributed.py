@@ -1,5 +1,8 @@
 """Two processes are one: averaged gradients, equal weights, errors that stay one line."""
 
+import os
+import tempfile
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -70,6 +73,32 @@ def apart_worker(rank, world, device, out):
 def test_processes_that_have_come_apart_are_noticed(tmp_path):
     run_ranks(apart_worker, 2, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def stopped_worker(rank, world, device, out):
+    (out / f"{distributed.place()}").touch()
+    return rank != 1
+
+
+def test_a_process_that_stopped_early_is_told_of(tmp_path, monkeypatch):
+    """Also where the path of temporary files has a space: processes did not find one another."""
+    folder = tmp_path / "a b é"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert distributed.launch(stopped_worker, 2, CPU, tmp_path) is False
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, "(0, 2)", "(1, 2)"}
+
+
+def threads_worker(rank, world, device):
+    torch.set_num_threads(1)
+    for threads, expected in ((3, 3), (None, os.cpu_count())):
+        with distributed.all_threads(threads):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 1
+
+
+def test_scores_take_the_threads_of_the_run():
+    run_ranks(threads_worker, 2)
 
 
 def failing_worker(rank, world, device):

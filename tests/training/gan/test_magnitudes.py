@@ -7,7 +7,7 @@ from networks.discriminator import Discriminator
 from networks.generator import Generator
 from networks.modulation import MODULATIONS
 from tests.training.gan.test_schedule import assert_same, run
-from training.gan.magnitudes import make_tangent, renormalise, spheres
+from training.gan.magnitudes import keep_lengths, make_tangent, normalise, spheres
 
 SMALL = dict(channel_base=256, channel_max=16)
 
@@ -34,7 +34,7 @@ def test_what_is_on_a_sphere(modulation):
         assert sizes(network).mean() == pytest.approx(1, abs=0.1)
         for p in network.parameters():
             p.data.mul_(3)
-        renormalise(network)
+        normalise(network)
         torch.testing.assert_close(sizes(network), torch.ones_like(sizes(network)))
 
 
@@ -50,7 +50,7 @@ def test_gradients_are_those_of_normalised_weights():
     """Of a layer whose weights are divided by their magnitude in the graph, as EDM2 writes it."""
     torch.manual_seed(0)
     D = Discriminator(16, **SMALL).double()
-    renormalise(D)
+    normalise(D)
     x = torch.randn(4, 3, 16, 16, dtype=torch.double)
     held = list(spheres(D))
     raw = [weight.detach().clone().requires_grad_() for weight, _ in held]
@@ -73,6 +73,33 @@ def test_training_keeps_magnitudes(image_folder, tmp_path):
         torch.testing.assert_close(sizes(getattr(held, name)), torch.ones_like(sizes(getattr(held, name))))
         assert (sizes(getattr(free, name)) - 1).abs().max() > 0.05
     assert not torch.equal(free.D.out.weight, held.D.out.weight)
+
+
+def test_a_network_to_start_from_keeps_its_magnitudes():
+    """It may have learned without --forced-norm; what is frozen, or has no gradient, stays as it is."""
+    torch.manual_seed(0)
+    D = Discriminator(16, **SMALL)
+    for p in D.parameters():
+        p.data.mul_(1 + torch.rand(len(p)).view(-1, *[1] * (p.ndim - 1)))
+    before = {name: p.detach().clone() for name, p in D.named_parameters()}
+    D(torch.randn(4, 3, 16, 16)).sum().backward()
+    D.blocks[0].conv0.weight.grad = None
+    held = make_tangent(D)
+    torch.optim.SGD(D.parameters(), lr=0.1).step()
+    keep_lengths(held)
+    names, lengths = {weight.data_ptr(): name for name, weight in D.named_parameters()}, lambda w: w.flatten(1).norm(dim=1)
+    assert torch.equal(D.blocks[0].conv0.weight, before["blocks.0.conv0.weight"])
+    for weight, _ in held:
+        torch.testing.assert_close(lengths(weight), lengths(before[names[weight.data_ptr()]]))
+        assert not torch.equal(weight, before[names[weight.data_ptr()]])
+
+
+def test_an_output_of_zeros_makes_no_nan():
+    D = Discriminator(16, **SMALL)
+    D.blocks[0].conv0.weight.data[0] = 0
+    D(torch.randn(4, 3, 16, 16)).sum().backward()
+    keep_lengths(make_tangent(D))
+    assert all(p.isfinite().all() and p.grad.isfinite().all() for p in D.parameters())
 
 
 def test_resume_is_bit_for_bit(image_folder, tmp_path):

@@ -63,6 +63,13 @@ def test_a_metric_that_a_resume_adds_has_no_score_of_an_untrained_network(traine
     assert rows[f"`{KID}`"] == "60; real vs. real 10 (4 against 4)" and "untrained 90; **normalized" in rows[f"`{FD}`"]
 
 
+def test_a_metric_that_a_finished_run_is_given_leaves_the_scores_of_the_others(trained, tmp_path):
+    trained(0.016, FD)
+    trained(0.016, FD, KID, resume=True, begin=70.0)
+    nimg = {name: [r["nimg"] for r in read_jsonl(tmp_path / "run" / f"metric-{name}.jsonl")] for name in (FD, KID)}
+    assert nimg == {FD: [0, 8, 16], KID: [16]}
+
+
 def test_records_of_before_are_read_so_too(tmp_path):
     """They may call the first score of such a metric untrained."""
     (tmp_path / f"metric-{FD}.jsonl").write_text('{"nimg": 8, "value": 80.0, "floor": 10.0, "way_left": 1.0}\n')
