@@ -73,6 +73,8 @@ def spare_copies(network: torch.nn.Module) -> torch.nn.Module:
     for module in network.modules():
         if isinstance(module, torch.nn.ReLU6):
             module.inplace = True
+        if not isinstance(module, torch.nn.Conv2d):
+            continue
         pad = getattr(module, "static_padding", None)  # of the package's convolutions, which have no padding of their own
         if isinstance(pad, torch.nn.ZeroPad2d):
             left, right, top, bottom = pad.padding

@@ -331,4 +331,4 @@ def test_saved_states_of_adaptation_keep_their_names():
     strength = AdaptiveStrength()
     values = dict(p=0.25, signs=7.5, images=12, updates=3)
     strength.load_state_dict(values)
-    assert strength.state_dict() == values and (strength.r_t_sum, strength.images) == (7.5, 12)
+    assert strength.state_dict() == values | dict(start=0.0) and (strength.r_t_sum, strength.images) == (7.5, 12)
