@@ -30,6 +30,7 @@ from torch_utils.shards import open_folder
 MAX_ENTRY_BYTES = 1 << 28  # of one file, unpacked; more is a mistake or an attack
 SPARE_BYTES = 1 << 24  # of an image file, whatever its size in pixels: profiles, previews, text
 MAX_PIXEL_BYTES = 16  # of each pixel beyond that
+SHOWN = 5  # files that an error names
 
 
 class Archive:
@@ -99,7 +100,13 @@ class Archive:
         From `dataset.json`, else from `metadata.csv` or `metadata.jsonl`, of which `label_names` may then be.
         """
         if not self.has_metadata:
-            found = labels_of_tables(self.names, {name: self._read_table(name) for name in self._source.tables}, self.path)
+            tables = {name: self._read_table(name) for name in self._source.tables}
+            found = labels_of_tables(self.names, tables, self.path, self._source.folder_of)
+            if not found and self._source.unread:
+                where = f"{self.path}: {', '.join(self._source.unread[:SHOWN])}{' …' * (len(self._source.unread) > SHOWN)}"
+                raise InputError(
+                    f"{where}: found labels where none are read, wanted one {METADATA}, in a folder with all images"
+                )
             if found and found[1]:
                 self.label_names = found[1]
             return found and found[0]
@@ -108,9 +115,7 @@ class Archive:
         labels: dict[str, int] = {}
         self._source.fetch(self._source.metadata)
         for part in self._source.metadata:
-            self._add_labels(
-                labels, self._parse_metadata(self._read_table(part), part).get("labels") or [], f"{self.path}: {part}"
-            )
+            self._add_labels(labels, self._parse_metadata(self._read_table(part), part).get("labels") or [], part)
         if not labels:
             return None
         for name in self.names:
@@ -163,12 +168,12 @@ class Archive:
         """Names as some programs for Windows pack them."""
         return {name for name in self.names if "\\" in name}
 
-    def _add_labels(self, labels: dict[str, int], entries: dict | list, where: str) -> None:
-        classes = _max_classes(self.label_names)
+    def _add_labels(self, labels: dict[str, int], entries: dict | list, part: str) -> None:
+        where, folder, classes = f"{self.path}: {part}", self._source.folder_of(part), _max_classes(self.label_names)
         for entry in entries.items() if isinstance(entries, dict) else entries:
             if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[0], str):
                 raise InputError(f"{where}: found label {str(entry)[:80]!r}, wanted [file name, class]")
-            name, label = entry
+            name, label = folder + entry[0].removeprefix("./"), entry[1]
             name = name if name in self._with_backslash else name.replace("\\", "/")
             if type(label) is not int or not 0 <= label < classes:  # a bool is an int to isinstance
                 raise InputError(f"{where}: {name}: found label {str(label)[:80]}, wanted a whole number below {classes}")
@@ -182,7 +187,9 @@ class Archive:
         found, names, classes, in_order = [], iter(self.names), array("i"), True
         for part in self._source.metadata:
             data = self._read_table(part)
-            rest = read_in_order(data, names, classes) if in_order else None
+            folder = self._source.folder_of(part)
+            below = (name.removeprefix(folder) for name in names) if folder else names
+            rest = read_in_order(data, below, classes) if in_order else None
             in_order = rest is not None
             found.append(
                 (self._check_metadata(rest, part) if in_order else self._parse_metadata(data, part)).get("label_names")

@@ -14,20 +14,23 @@ from torch_utils.files import InputError, first_line, open_file, sha256
 from torch_utils.image_header import SUFFIXES
 from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
-from torch_utils.zip_directory import ENCRYPTED, STRAY
+from torch_utils.zip_directory import DOTTED, ENCRYPTED, STRAY
 from torch_utils.zip_index import open_index
 
 METADATA = "dataset.json"
-OTHER, IMAGE, TABLE = range(3)  # kinds of files; a table has labels
+OTHER, IMAGE, TABLE, LABELS = range(4)  # kinds of files; a table has labels, and LABELS are a METADATA in any folder
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
-RULES = f"{SUFFIXES} {TABLES}"  # of `kind_of`
+RULES = f"{SUFFIXES} {TABLES} {METADATA}"  # of `kind_of`
 NOTHING = b"PK\5\6" + bytes(18)  # a zip file without entries
 
 
 def kind_of(name: str) -> int:
     if name.lower().endswith(SUFFIXES):
         return OTHER if hidden(name) else IMAGE
-    return TABLE if name.endswith((METADATA, *TABLES)) and PurePosixPath(name).name in TABLES and not hidden(name) else OTHER
+    if not name.endswith((METADATA, *TABLES)) or hidden(name):
+        return OTHER
+    file = PurePosixPath(name).name
+    return LABELS if file == METADATA else TABLE if file in TABLES else OTHER
 
 
 def hidden(name: str) -> bool:
@@ -35,6 +38,16 @@ def hidden(name: str) -> bool:
     if not name.startswith(".") and "/." not in name and "__MACOSX" not in name:  # nearly every one of a million
         return False
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def split_metadata(found: list[str], images: NameList) -> tuple[list[str], list[str]]:
+    """Of all files called `dataset.json`: the one to read, at the top or in a folder that holds all images; and the rest."""
+    if METADATA in found:
+        return [METADATA], []
+    folder = found[0].removesuffix(METADATA) if len(found) == 1 and len(images) else None
+    if folder and images[0].startswith(folder) and images[-1].startswith(folder):  # and so what is sorted between the two
+        return found, []
+    return [], found
 
 
 def times(path: Path) -> bytes:
@@ -51,6 +64,7 @@ class Source:
     images: NameList
     metadata: list[str]  # a dataset.json, or one for each shard: then nothing else is asked for labels
     tables: list[str]  # others with labels
+    unread: list[str]  # files of labels that lie where they are not read
     count: int  # of all files
 
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
@@ -66,6 +80,10 @@ class Source:
     def times(self, name: str | None) -> bytes:
         """Size and time of change of a file or, for None, of what holds them all; empty where that says nothing."""
         raise NotImplementedError
+
+    def folder_of(self, table: str) -> str:
+        """What the names of images in a file of labels are relative to: empty, or with a / at its end."""
+        return table[: table.rfind("/") + 1]
 
     def holder(self, name: str) -> Path:
         """What an error about this file names first."""
@@ -84,7 +102,7 @@ class Folder(Source):
         files = self._list() if files is None else files
         self.count = len(files)
         self.images = NameList.of(name for name in files if kind_of(name) == IMAGE)
-        self.metadata = [METADATA] if METADATA in files else []
+        self.metadata, self.unread = split_metadata(sorted(name for name in files if kind_of(name) == LABELS), self.images)
         self.tables = [name for name in files if kind_of(name) == TABLE]
 
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
@@ -151,9 +169,9 @@ class Zip(Source):
         if max_bytes is not None and entry["size"] > max_bytes:
             raise InputError(f"found {entry['size']} bytes unpacked, wanted {max_bytes} at most")
         info = zipfile.ZipInfo(name)
-        info.orig_filename = name
+        info.orig_filename = "./" * bool(entry["flags"] & DOTTED) + name
         info.header_offset, info.compress_size, info.file_size = entry["offset"], entry["packed"], entry["size"]
-        info.CRC, info.flag_bits, info.compress_type = entry["crc"], entry["flags"], entry["method"]
+        info.CRC, info.flag_bits, info.compress_type = entry["crc"], entry["flags"] & ~DOTTED, entry["method"]
         return info
 
     @staticmethod
@@ -192,5 +210,5 @@ class Zip(Source):
         names, kinds = self._index.names, self._index.kinds
         self.count = len(names)
         self.images = names.take(np.flatnonzero(kinds == IMAGE))
-        self.metadata = [METADATA] if METADATA in names else []
+        self.metadata, self.unread = split_metadata(list(names.take(np.flatnonzero(kinds == LABELS))), self.images)
         self.tables = list(names.take(np.flatnonzero(kinds == TABLE)))

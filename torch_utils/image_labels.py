@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,14 +33,20 @@ def labels_of_folders(names: Sequence[str], where: Path | str) -> Labels:
     return {name: numbers[name.split("/")[depth]] for name in names}, classes
 
 
-def labels_of_tables(names: Sequence[str], tables: dict[str, bytes], where: Path | str) -> Labels | None:
-    """From the tables, by their names; None where no table has a column of labels. Names of files are relative to the table's.
+def labels_of_tables(
+    names: Sequence[str],
+    tables: dict[str, bytes],
+    where: Path | str,
+    folder_of: Callable[[str], str] = lambda table: str(PurePosixPath(table).parent),
+) -> Labels | None:
+    """From the tables, by their names; None where no table has a column of labels. Names of files are relative to
+    `folder_of(table)`.
 
     Labels are whole numbers, which are classes, or words, whose sorted list is the names of classes.
     """
     found: dict[str, Any] = {}
     for table, data in sorted(tables.items()):
-        place, folder = f"{where}: {table}", PurePosixPath(table).parent
+        place, folder = f"{where}: {table}", PurePosixPath(folder_of(table))
         for row in _rows(data, table, place):
             column = next((column for column in COLUMNS if column in row), None)
             if column is None:

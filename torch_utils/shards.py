@@ -9,6 +9,7 @@ import numpy as np
 
 from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden
 from torch_utils.files import InputError, read_json
+from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
 
 SHARDS = "shards.json"  # beside the shards: which ones there are, and how many images each has
@@ -64,6 +65,9 @@ class Shards(Source):
             shard, name = self._place(name)
             return shard.open(name, max_bytes)
         return self.shard(name).open(name, max_bytes)
+
+    def folder_of(self, table: str) -> str:
+        return super().folder_of(self._place(table)[1])
 
     def _place(self, table: str) -> tuple[Zip, str]:
         shard, _, name = table.partition("/")
@@ -126,9 +130,11 @@ class Shards(Source):
             self._refuse_twice(joined)
         self.images = joined
         self.count = sum(shard.count for shard in self._opened)
-        self.metadata = [f"{name}/{METADATA}" for name, shard in self._shards.items() if shard.metadata]
-        self._tables = set(self.metadata)
-        self.tables = []
+        inside = lambda kind: [f"{name}/{table}" for name, shard in self._shards.items() for table in getattr(shard, kind)]
+        self.metadata, self.tables, self.unread = inside("metadata"), inside("tables"), inside("unread")
+        if not self.remote:
+            self.unread += [name for name in (METADATA, *TABLES) if os.path.lexists(self.path / name)]
+        self._tables = {*self.metadata, *self.tables}
 
     def _refuse_twice(self, names: NameList) -> None:
         last = None

@@ -141,6 +141,25 @@ def test_zip_files_of_others_are_shards_too(tmp_path):
     assert list(Archive(tmp_path).names) == ["own.png"]
 
 
+def test_tables_of_shards_are_read(tmp_path):
+    for name, rows in (("a.zip", "a.png,dog"), ("b.zip", "b.png,cat")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(f"in/{rows[:5]}", png())
+            archive.writestr("in/metadata.csv", f"file_name,label\n{rows}\n")
+    data = ImageDataset(tmp_path, use_labels=True)
+    assert data.labels == [1, 0] and data.label_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "metadata.jsonl", "dataset.json"])
+def test_tables_beside_shards_are_named_to_who_wants_labels(tmp_path, table):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("0/a.png", png())
+    (tmp_path / table).write_text("file_name,label\na.png,dog\n")
+    assert len(ImageDataset(tmp_path)) == 1
+    with pytest.raises(InputError, match=f"{table}: found labels where none are read"):
+        ImageDataset(tmp_path, use_labels=True)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

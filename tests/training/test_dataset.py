@@ -287,6 +287,42 @@ def test_wrong_labels_matter_only_to_who_wants_them(folder, labels, message):
         ImageDataset(folder, use_labels=True)
 
 
+@pytest.mark.parametrize("how", ["parent", "zip", "dots"])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_folder_around_a_data_set_changes_nothing(folder, tmp_path, how, in_order):
+    if not in_order:
+        metadata = json.loads((folder / "dataset.json").read_text())
+        (folder / "dataset.json").write_text(json.dumps(metadata | {"labels": metadata["labels"][::-1]}))
+    plain, path = ImageDataset(folder, use_labels=True), tmp_path / "around"
+    path.mkdir()
+    shutil.move(folder, path / "few")
+    if how != "parent":
+        path, root, before = tmp_path / "few.zip", path, "" if how == "zip" else "./"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(file for file in root.glob("**/*") if file.is_file()):
+                archive.writestr(before + file.relative_to(root).as_posix(), file.read_bytes())
+    data = ImageDataset(path, use_labels=True)
+    data.check()
+    assert list(data._names) == [f"few/{name}" for name in plain._names]
+    assert (data.labels, data.label_names) == (plain.labels, ["a", "b", "c"])
+
+
+def test_dots_before_the_names_of_a_zip_are_left_out(folder, tmp_path):
+    plain = ImageDataset(folder, use_labels=True)
+    with zipfile.ZipFile(tmp_path / "dots.zip", "w") as archive:
+        for name in ["dataset.json", *plain._names]:
+            archive.writestr(f"./{name}", (folder / name).read_bytes())
+    data = ImageDataset(tmp_path / "dots.zip", use_labels=True)
+    assert data._names == plain._names and data.labels == plain.labels and torch.equal(data[3][0], plain[3][0])
+
+
+def test_labels_elsewhere_are_named_to_who_wants_labels(folder):
+    (folder / "dataset.json").rename(folder / "0" / "dataset.json")
+    assert len(ImageDataset(folder)) == 6
+    with pytest.raises(InputError, match="few.images: 0/dataset.json: found labels where none are read, wanted one"):
+        ImageDataset(folder, use_labels=True)
+
+
 def test_labels_without_names_and_with_foreign_slashes(folder):
     labels = {f"{i % 2}\\{i}.png": i for i in range(6)} | {"elsewhere.png": 9}
     (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
