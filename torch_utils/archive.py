@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch_utils.attempts import Attempts
 from torch_utils.file_source import METADATA as METADATA  # callers find it beside the images
 from torch_utils.file_source import Folder, Source, Zip
-from torch_utils.files import InputError, is_url, name_of_url, parse_json, read_all
+from torch_utils.files import InputError, is_url, name_of_url, out_of_files, parse_json, read_all
 from torch_utils.image_header import FORMATS as FORMATS
 from torch_utils.image_header import SUFFIXES, TURNS, Shape, read_header
 from torch_utils.image_labels import MAX_CLASSES, labels_of_tables
@@ -234,6 +234,8 @@ class Archive:
         except UnidentifiedImageError:
             problem = f"found no image in it, wanted {', '.join(FORMATS)}"
         except Exception as error:  # on damaged bytes Pillow and zipfile raise almost anything
+            if out_of_files(error):
+                raise
             from_system = isinstance(error, OSError) and error.strerror  # gone, or not ours to read
             problem = from_system or f"found a damaged {what} ({error}), wanted a whole one"
         else:

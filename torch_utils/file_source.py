@@ -1,5 +1,6 @@
 """Where the files of an archive lie: in a folder, or in a zip file. Each lists its files and opens one by name."""
 
+import functools
 import io
 import os
 import stat
@@ -10,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from torch_utils.files import InputError, first_line, open_file, sha256
+from torch_utils.files import InputError, first_line, open_file, out_of_files, sha256
 from torch_utils.image_header import SUFFIXES
 from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
@@ -134,6 +135,18 @@ class Folder(Source):
         return files
 
 
+def open_handles(most: int):
+    """`handle(path, process)` of which that many stay open, those that were used last; what is being read stays open, too."""
+
+    @functools.lru_cache(most)
+    def handle(path: Path, process: int) -> zipfile.ZipFile:
+        handle = zipfile.ZipFile(io.BytesIO(NOTHING))
+        handle.fp = open(path, "rb")
+        return handle
+
+    return handle
+
+
 class Zip(Source):
     """May be pickled and may be used after a fork: every process opens the file for itself, at its first read."""
 
@@ -141,8 +154,7 @@ class Zip(Source):
 
     def __init__(self, path: Path):
         self.path = path
-        self._handle: zipfile.ZipFile | None = None
-        self._owner = 0
+        self.handles = open_handles(1)
         try:
             with open_file(path) as file:
                 self._index = open_index(path, file, kind_of, RULES)
@@ -150,6 +162,8 @@ class Zip(Source):
             reason = str(error).removeprefix(f"{path}: ")
             raise InputError(f"{path}: {reason}; wanted a folder or a zip file of images") from None
         except Exception as error:  # on damaged bytes
+            if out_of_files(error):
+                raise
             reason = getattr(error, "strerror", None) or first_line(error)
             raise InputError(f"{path}: {reason}; wanted a folder or a zip file of images") from None
         self._list()
@@ -182,7 +196,7 @@ class Zip(Source):
         return file
 
     def reopen(self, name: str) -> None:
-        self._handle = None
+        self.handles.cache_clear()
 
     def times(self, name: str | None) -> bytes:
         return b"" if name else times(self.path)
@@ -192,18 +206,13 @@ class Zip(Source):
 
     def handle(self) -> zipfile.ZipFile:
         """The file of this process, without the directory, which we have."""
-        handle = self._handle  # which another thread may let go of
-        if handle is None or self._owner != os.getpid():  # forked processes would share one file position
-            handle = zipfile.ZipFile(io.BytesIO(NOTHING))
-            handle.fp = open(self.path, "rb")
-            self._handle, self._owner = handle, os.getpid()
-        return handle
+        return self.handles(self.path, os.getpid())  # forked processes would share one file position
 
     def __getstate__(self):
         return {"path": self.path, "_index": self._index}
 
     def __setstate__(self, state: dict):
-        self.__dict__.update(state, _handle=None, _owner=0)
+        self.__dict__.update(state, handles=open_handles(1))
         self._list()
 
     def _list(self) -> None:

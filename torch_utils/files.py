@@ -59,6 +59,11 @@ def disk_trouble(error: OSError) -> InputError | None:
     return InputError(f"{where}{error.strerror}" + "; what was saved before is as it was" * (error.errno in numbers(DISK)))
 
 
+def out_of_files(error: Exception) -> bool:
+    """Whether this process, or the system, has too many files open: then it is not the file that is bad."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def first_line(error: BaseException) -> str:
     """An exception in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -113,7 +118,8 @@ def _kind(mode: int) -> str:
 
 
 def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True) -> IO[bytes]:
-    """A file from outside, open for reading, of which no more than `max_bytes` are there; `InputError` for anything else.
+    """A file from outside, open for reading, of which no more than `max_bytes` are there; `InputError` for anything else, but
+    `OSError` where too many files are open.
 
     The door that every reader uses: a pipe would be waited for, a device might never end, a link in a run directory may lead
     anywhere. Looked at is what has been opened, not what has the name.
@@ -124,6 +130,8 @@ def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True
     except FileNotFoundError:
         raise InputError(f"{path}: found no file") from None
     except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+        if out_of_files(error):
+            raise
         link = isinstance(error, OSError) and error.errno == errno.ELOOP and not links
         raise InputError(f"{path}: {'is a link, wanted a file' if link else getattr(error, 'strerror', error)}") from None
     status = os.fstat(descriptor)

@@ -7,13 +7,14 @@ from typing import IO
 
 import numpy as np
 
-from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden
+from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden, open_handles
 from torch_utils.files import InputError, read_json
 from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
 
 SHARDS = "shards.json"  # beside the shards: which ones there are, and how many images each has
 MAX_SHARDS = 1 << 16
+MAX_OPEN = 64  # files that stay open: systems allow a process 256 or 1024
 
 
 def shard_name(number: int) -> str:
@@ -118,7 +119,9 @@ class Shards(Source):
 
     def _join(self) -> None:
         """All names in one list, and which shard each is in."""
-        self._opened = list(self._shards.values())
+        self._opened, handles = list(self._shards.values()), open_handles(MAX_OPEN)
+        for shard in self._opened:
+            shard.handles = handles
         lists = [shard.images for shard in self._opened]
         self._shard_of = np.repeat(np.arange(len(lists), dtype=np.uint16), [len(names) for names in lists])
         joined = NameList.joined(lists)
