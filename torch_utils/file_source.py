@@ -125,13 +125,17 @@ class Folder(Source):
             raise InputError(f"{error.filename}: {error.strerror}") from None
 
         files, seen = set(), set()
-        for folder, subfolders, names in os.walk(self.path, onerror=fail, followlinks=True):
-            if os.path.realpath(folder) in seen:  # links may lead round in a circle
-                subfolders.clear()
-                continue
-            seen.add(os.path.realpath(folder))
-            relative = Path(folder).relative_to(self.path)
-            files.update((relative / name).as_posix() for name in names)
+        roots = [str(self.path)]  # and links to folders, which come after all that are none, whatever order the disk has
+        for root in roots:
+            for folder, subfolders, names in os.walk(root, onerror=fail):
+                if os.path.realpath(folder) in seen:  # links may lead round in a circle
+                    subfolders.clear()
+                    continue
+                seen.add(os.path.realpath(folder))
+                subfolders.sort()
+                roots += filter(os.path.islink, (os.path.join(folder, name) for name in subfolders))
+                relative = Path(folder).relative_to(self.path)
+                files.update((relative / name).as_posix() for name in names)
         return files
 
 

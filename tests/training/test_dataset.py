@@ -175,6 +175,37 @@ def test_hidden_files_are_no_images_and_links_in_a_circle_end(folder):
     assert len(ImageDataset(folder)) == len(ImageDataset(zipped(folder))) == 6
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+@pytest.mark.parametrize("backwards", [False, True])
+def test_folders_come_before_links_to_them_in_any_order(folder, monkeypatch, backwards):
+    """A disk lists a folder in the order in which it was filled, or in none."""
+    (folder / "0" / "deeper").mkdir()
+    (folder / "0" / "deeper" / "7.png").write_bytes((folder / "0" / "0.png").read_bytes())
+    (folder / "_").symlink_to(folder / "0" / "deeper", target_is_directory=True)
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    (outside / "8.png").write_bytes((folder / "0" / "0.png").read_bytes())
+    for link in "yx":
+        (folder / link).symlink_to(outside, target_is_directory=True)
+    scan = os.scandir
+
+    class Entries(list):
+        def __next__(self):
+            if not self:
+                raise StopIteration
+            return self.pop()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(os, "scandir", lambda path: Entries(sorted(scan(path), key=lambda file: file.name, reverse=backwards)))
+    names = ["0/0.png", "0/2.png", "0/4.png", "0/deeper/7.png", "1/1.png", "1/3.png", "1/5.png", "x/8.png"]
+    assert list(Archive(folder).names) == names
+
+
 def patch_png_header(path: Path, at: int, new: bytes) -> None:
     data = bytearray(path.read_bytes())
     data[at : at + len(new)] = new
