@@ -22,6 +22,7 @@ from torch_utils.cli import BOOL, IMAGES, Progress, command, counted, run
 from torch_utils.files import InputError, printable, read_file
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 from torch_utils.image_labels import MAX_CLASSES, labels_of_folders
+from torch_utils.local_path import LocalPath
 
 HINTS = {  # what options are called elsewhere -> what to do instead
     "--width|--height|--size|--resize|--img-size": "it is called --resolution: --resolution 64x64",
@@ -194,7 +195,7 @@ def convert_all(
 
 @command(hints=HINTS)
 @click.option("--source", type=IMAGES, required=True, help="Folder, zip, URL or IDX (.gz) file of images.")
-@click.option("--dest", type=click.Path(path_type=Path), required=True, help="New folder, or new file that ends in .zip.")
+@click.option("--dest", type=LocalPath(), required=True, help="New folder, or new file that ends in .zip.")
 @click.option("--resolution", type=size_of, metavar="WxH", help="Size of images written, such as 64x64. [default: as they are]")
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")

@@ -16,6 +16,7 @@ from torch_utils.archive import open_images
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, first_line, make_folders
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 from torch_utils.run_dir import OPTIONS, newest_snapshot
@@ -32,12 +33,12 @@ README = "README.md"
     required=True,
     help="name in pretrained/, snapshot, run directory, or --outdir of runs",
 )
-@click.option("--outdir", type=click.Path(file_okay=False, path_type=Path), help="a new folder to write")
+@click.option("--outdir", type=LocalPath(file_okay=False), help="a new folder to write")
 @click.option("--push", metavar="USER/NAME", help="send it to the hub, as you are logged in there by `hf auth login`")
 @click.option("--private", is_flag=True, help="with --push: for nobody else yet, where the network is new there")
 @click.option("--license", default="apache-2.0", help="of the network, by the hub's word; mind that of the training images")
 @click.option("--title", default="", show_default=False, help="of the card  [default: what it is, and of which data]")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="of the card  [default: what it draws]")
+@click.option("--picture", type=LocalPath(dir_okay=False), help="of the card  [default: what it draws]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(network, outdir, push, private, license, title, picture, device):
     """Write a trained network as `from_pretrained` reads it, with a card from its run's own records; or send it to the hub.
