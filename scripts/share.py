@@ -19,7 +19,7 @@ from torch_utils.files import InputError, first_line, make_folders
 from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
-from torch_utils.run_dir import OPTIONS, newest_snapshot
+from torch_utils.run_dir import OPTIONS
 from torch_utils.score_names import caveat
 from training.run.run_records import RunRecords
 
@@ -101,10 +101,11 @@ def read_single(picture: Path) -> Path:
 
 def choose(network: Path) -> tuple[Path, RunRecords | None, str]:
     """The snapshot, the records of its run if there are any, and why it is this snapshot."""
-    path = newest_snapshot(network) if network.is_dir() else find_network(network)
+    path = find_network(network)
+    named = network.is_dir() and path.is_relative_to(network)  # and not a file in pretrained/ of the folder's name
     records = RunRecords(path.parent) if (path.parent / OPTIONS).is_file() else None
     why = "as asked for"
-    if records and network.is_dir():
+    if records and named:
         path, why = choose_snapshot(records, None)
         print(f"Shared:        {path} ({why})")
     return path, records, why
