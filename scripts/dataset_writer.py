@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from PIL import Image
 
 from torch_utils.file_source import METADATA
-from torch_utils.files import TEMPORARY, InputError, atomic_write, write_json
+from torch_utils.files import InputError, atomic_write, temporary_beside, write_json
 from torch_utils.shards import SHARDS, shard_name, shards_table
 
 
@@ -26,7 +26,7 @@ def new_dataset(dest: Path, per_shard: int | None = None) -> Iterator[Callable[[
     """
     dest = Path(os.path.abspath(dest))
     missing = [folder for folder in dest.parents if not os.path.exists(folder)]
-    temporary = dest.with_name(f".{dest.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_beside(dest)
 
     def write_file(name: str, data: bytes) -> None:
         _check_name(name)

@@ -85,10 +85,10 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends, delete it when it fails."""
     path = Path(path)
     check_target(path)
-    temporary = path.with_name(f".{path.name[:MAX_STEM]}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_beside(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with naming(path), open(temporary, mode, **text) as file:
+        with naming(path), open(temporary, mode.replace("w", "x"), **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -98,6 +98,11 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name of this writer's own: in containers that share a folder, all processes may have the same number."""
+    return path.with_name(f".{path.name[:MAX_STEM]}.{os.urandom(8).hex()}{TEMPORARY}")
 
 
 def check_target(path: Path) -> None:
@@ -178,13 +183,15 @@ def make_folders(*folders: Path) -> None:
 def replace_by_copy(source: Path, target: Path) -> None:
     """Make `target` a copy of `source`, if there is a `source`; both are whole at every moment."""
     if source.exists():
-        temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
-        temporary.unlink(missing_ok=True)
+        temporary = temporary_beside(target)
         try:
-            os.link(source, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
+            try:
+                os.link(source, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
