@@ -66,6 +66,10 @@ def _check_name(name: str) -> None:
 
 def _write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     _check_name(name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: found a name that is not UTF-8, wanted one that is, or a folder to write to") from None
     # With a fixed date and system, the same images give the same bytes, and so the same hash.
     entry = zipfile.ZipInfo(name)
     entry.create_system, entry.external_attr = 3, 0o644 << 16
