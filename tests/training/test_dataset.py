@@ -166,6 +166,15 @@ def test_photos_are_turned_upright(tmp_path):
     assert data[0][0][:, :8].min() > 200 and data[0][0][:, 8:].max() < 50
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\x08\0\0\0\xff\xffxx"])
+def test_damaged_exif_data_are_no_damage_of_the_pixels(tmp_path, suffix, exif, recwarn):
+    Image.fromarray(noise(4, 6, 3)).save(tmp_path / f"a{suffix}", exif=exif)
+    data = ImageDataset(tmp_path)
+    data.check()
+    assert data.resolution == (4, 6) and not [str(w.message) for w in recwarn if "EXIF" in str(w.message)]
+
+
 def test_hidden_files_are_no_images_and_links_in_a_circle_end(folder):
     (folder / "._0.png").write_bytes(b"resource fork")
     (folder / "__MACOSX").mkdir()
