@@ -101,6 +101,14 @@ def test_idx_images_are_padded_to_the_next_power_of_two(tmp_path, suffix, capsys
     assert ImageDataset(tmp_path / "d.zip")[0][0][:, :3].float().mean() > 50  # no border
 
 
+@pytest.mark.parametrize("packed", ["images", "labels"])
+def test_one_of_two_idx_files_may_be_packed(tmp_path, packed):
+    for what, array in (("images-idx3", noise(5, 4, 4)), ("labels-idx1", np.array([3, 1, 0, 1, 2], np.uint8))):
+        write_idx(tmp_path / f"t10k-{what}-ubyte{'.gz' * (packed in what)}", array)
+    tool(next(tmp_path.glob("t10k-images*")), tmp_path / "a.zip")
+    assert ImageDataset(tmp_path / "a.zip", use_labels=True).labels == [3, 1, 0, 1, 2]
+
+
 def test_idx_without_labels_file(tmp_path):
     write_idx(tmp_path / "images.gz", noise(2, 4, 4))
     tool(tmp_path / "images.gz", tmp_path / "a.zip")
