@@ -21,7 +21,7 @@ from torch_utils.file_source import Folder, Source, Zip
 from torch_utils.files import InputError, is_url, name_of_url, out_of_files, parse_json, read_all
 from torch_utils.image_header import FORMATS as FORMATS
 from torch_utils.image_header import SUFFIXES, TURNS, Shape, read_header
-from torch_utils.image_labels import MAX_CLASSES, labels_of_tables
+from torch_utils.image_labels import MAX_CLASSES, labels_of_all, labels_of_tables
 from torch_utils.name_list import NameList
 from torch_utils.ordered_labels import read_in_order
 from torch_utils.remote import open_remote
@@ -118,10 +118,7 @@ class Archive:
             self._add_labels(labels, self._parse_metadata(self._read_table(part), part).get("labels") or [], part)
         if not labels:
             return None
-        for name in self.names:
-            if name not in labels:
-                raise InputError(f"{self.path}: {METADATA}: found no label for {name}, wanted one for every image")
-        return {name: labels[name] for name in self.names}
+        return labels_of_all(self.names, labels, f"{self.path}: {METADATA}")
 
     def content_hash(self, without: Container[str] = ()) -> str:
         """Of a zip: SHA-256 of the file. Of a folder: SHA-256 over the sorted names and bytes of its images alone.
