@@ -265,6 +265,8 @@ def main(
         metadata = {"labels": [[target, labels[name]] for target, name in written] if labels else None}
         write(METADATA, json.dumps(metadata | ({"label_names": label_names} if label_names else {})).encode())
 
+    if not_read := isinstance(images, Archive) and images.not_read():
+        print(not_read)
     if fit.stretched:
         print(f"{fit.stretched} images were stretched to other proportions; --transform center-crop or pad keeps them")
     classes = counted(len({labels[name] for _, name in written}), "class") if labels else "no labels"

@@ -54,7 +54,8 @@ class Archive:
         self.zipped = self._source.zipped
         self.left_out: dict[str, str] = getattr(self._source, "left_out", {})  # with `skip_bad`: shard -> why
         if not self.names:
-            raise InputError(f"{self.path}: found no images among {self._source.count} files; wanted {', '.join(SUFFIXES)}")
+            found = f"found no images among {self._source.count} files{self.not_read() and f' ({self.not_read()})'}"
+            raise InputError(f"{self.path}: {found}; wanted {', '.join(SUFFIXES)}")
         self.has_metadata = bool(self._source.metadata)  # then nothing else is asked for labels
         self._classes: array | None = None  # of all images in order, where dataset.json lists them so
         self.label_names: list[str] | None = self._find_label_names()
@@ -71,6 +72,12 @@ class Archive:
     def names(self) -> NameList:
         """Of all images, sorted."""
         return self._source.images
+
+    def not_read(self) -> str:
+        """Files with images of other formats, in words; empty where there are none."""
+        counts = self._source.not_read()
+        listed = ", ".join(f"{suffix} ({count:,})" for suffix, count in counts.most_common())
+        return f"{counts.total():,} file{'s' * (counts.total() > 1)} not looked at: {listed}" if counts else ""
 
     def shape(self, name: str) -> Shape:
         """From the file's header alone: cheap, and blind to damage further on."""

@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -12,22 +13,23 @@ from typing import IO
 import numpy as np
 
 from torch_utils.files import InputError, first_line, open_file, out_of_files, sha256
-from torch_utils.image_header import SUFFIXES
+from torch_utils.image_header import OTHERS, SUFFIXES
 from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
 from torch_utils.zip_directory import DOTTED, ENCRYPTED, STRAY
 from torch_utils.zip_index import open_index
 
 METADATA = "dataset.json"
-OTHER, IMAGE, TABLE, LABELS = range(4)  # kinds of files; a table has labels, and LABELS are a METADATA in any folder
+OTHER, IMAGE, TABLE, LABELS, NOT_READ = range(5)  # kinds of files: tables have labels, LABELS are METADATA in any folder,
+# NOT_READ are images of other formats
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for any amount of memory before the first byte
-RULES = f"{SUFFIXES} {TABLES} {METADATA}"  # of `kind_of`
+RULES = f"{SUFFIXES} {OTHERS} {TABLES} {METADATA}"  # of `kind_of`
 NOTHING = b"PK\5\6" + bytes(18)  # a zip file without entries
 
 
 def kind_of(name: str) -> int:
-    if name.lower().endswith(SUFFIXES):
-        return OTHER if hidden(name) else IMAGE
+    if name.lower().endswith((*SUFFIXES, *OTHERS)):
+        return OTHER if hidden(name) else IMAGE if name.lower().endswith(SUFFIXES) else NOT_READ
     if not name.endswith((METADATA, *TABLES)) or hidden(name):
         return OTHER
     file = PurePosixPath(name).name
@@ -68,6 +70,10 @@ class Source:
     unread: list[str]  # files of labels that lie where they are not read
     count: int  # of all files
 
+    def not_read(self) -> Counter[str]:
+        """Suffixes of images of other formats, and how many files each has."""
+        raise NotImplementedError
+
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
         """`InputError` for what is no ordinary file or has more than `max_bytes`."""
         raise NotImplementedError
@@ -105,6 +111,7 @@ class Folder(Source):
         self.images = NameList.of(name for name in files if kind_of(name) == IMAGE)
         self.metadata, self.unread = split_metadata(sorted(name for name in files if kind_of(name) == LABELS), self.images)
         self.tables = [name for name in files if kind_of(name) == TABLE]
+        self._not_read = Counter(PurePosixPath(name).suffix.lower() for name in files if kind_of(name) == NOT_READ)
 
     def open(self, name: str, max_bytes: int) -> IO[bytes]:
         status = os.stat(self.path / name)
@@ -113,6 +120,9 @@ class Folder(Source):
         if status.st_size > max_bytes:
             raise InputError(f"found {status.st_size} bytes, wanted {max_bytes} at most")
         return open(self.path / name, "rb")
+
+    def not_read(self) -> Counter[str]:
+        return self._not_read
 
     def times(self, name: str | None) -> bytes:
         return times(self.path / name) if name else b""
@@ -201,6 +211,10 @@ class Zip(Source):
 
     def reopen(self, name: str) -> None:
         self.handles.cache_clear()
+
+    def not_read(self) -> Counter[str]:
+        names = self._index.names.take(np.flatnonzero(self._index.kinds == NOT_READ))
+        return Counter(PurePosixPath(name).suffix.lower() for name in names)
 
     def times(self, name: str | None) -> bytes:
         return b"" if name else times(self.path)

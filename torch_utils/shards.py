@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 from typing import IO
 
@@ -81,6 +82,9 @@ class Shards(Source):
     def reopen(self, name: str) -> None:
         if name not in self._tables:
             self.shard(name).reopen(name)
+
+    def not_read(self) -> Counter[str]:
+        return sum((shard.not_read() for shard in self._opened), Counter())
 
     def times(self, name: str | None) -> bytes:
         return b"" if name else b"".join(shard.times(None) for shard in self._shards.values())

@@ -109,6 +109,13 @@ def test_one_of_two_idx_files_may_be_packed(tmp_path, packed):
     assert ImageDataset(tmp_path / "a.zip", use_labels=True).labels == [3, 1, 0, 1, 2]
 
 
+def test_other_formats_are_counted(tmp_path, classes, capsys):
+    for i in range(3):
+        (classes / f"{i}.gif").write_bytes(b"GIF89a")
+    tool(classes, tmp_path / "a.zip")
+    assert "3 files not looked at: .gif (3)\n" in capsys.readouterr().out
+
+
 def test_idx_without_labels_file(tmp_path):
     write_idx(tmp_path / "images.gz", noise(2, 4, 4))
     tool(tmp_path / "images.gz", tmp_path / "a.zip")

@@ -190,9 +190,10 @@ def test_zip_files_of_others_are_shards_too(tmp_path):
     archive = Archive(tmp_path)
     assert list(archive.names) == [f"{image}.png" for image in "abcde"]
     assert all(archive.read(f"{image}.png") == png(seed=ord(image)) for image in "abcde")
-    assert archive.labels() is None
+    assert archive.labels() is None and not archive.not_read()
     with zipfile.ZipFile(tmp_path / "b.zip", "a") as archive:
         archive.writestr("c.png", png())
+        archive.writestr("d.gif", b"other")
     with pytest.raises(InputError, match="found c.png in a.ZIP and in b.zip; wanted every name once"):
         Archive(tmp_path)
     (tmp_path / "own.png").write_bytes(png())  # then it is a folder of images, as before

@@ -175,6 +175,23 @@ def test_damaged_exif_data_are_no_damage_of_the_pixels(tmp_path, suffix, exif, r
     assert data.resolution == (4, 6) and not [str(w.message) for w in recwarn if "EXIF" in str(w.message)]
 
 
+@pytest.mark.parametrize("pack", [False, True])
+def test_other_formats_are_counted(tmp_path, pack):
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in ("a.jfif", "b.JPE", "c.jpg"):
+        Image.fromarray(noise(4, 6, 3)).save(folder / name, "JPEG")
+    for name in ("d.gif", "e.GIF", "f.tif", "._g.gif", "notes.txt"):
+        (folder / name).write_bytes(b"other")
+    archive = Archive(zipped(folder) if pack else folder)
+    assert list(archive.names) == ["a.jfif", "b.JPE", "c.jpg"] and archive.image("b.JPE").size == (6, 4)
+    assert archive.not_read() == "3 files not looked at: .gif (2), .tif (1)"
+    for name in archive.names:
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"found no images among 5 files \(3 files not looked at: .gif \(2\), .tif \(1\)\)"):
+        Archive(folder)
+
+
 def test_hidden_files_are_no_images_and_links_in_a_circle_end(folder):
     (folder / "._0.png").write_bytes(b"resource fork")
     (folder / "__MACOSX").mkdir()
