@@ -26,7 +26,7 @@ from torch_utils.local_path import LocalPath
 
 HINTS = {  # what options are called elsewhere -> what to do instead
     "--width|--height|--size|--resize|--img-size": "it is called --resolution: --resolution 64x64",
-    "--labels?|--cond": "labels are kept; --labels-from-folders 1 makes them of folders",
+    "--label|--cond": "labels are kept; --labels none leaves them out, --labels-from-folders 1 makes them of folders",
     "--out(put)?|--outdir": "it is called --dest",
     "--data|--input|--indir": "it is called --source",
     "--shards?|--shard-size|--maxcount": "it is called --max-images-per-shard",
@@ -202,6 +202,7 @@ def convert_all(
 @click.option("--background", type=background_of, metavar="keep|COLOUR", help="Colour for transparent parts. [default: keep]")
 @click.option("--max-images-per-shard", type=click.IntRange(min=1), help="Write several zip files, into a new folder --dest.")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
+@click.option("--labels", type=click.Choice(["keep", "none"]), default="keep", help="none: leave them out.")
 @click.option(
     "--labels-from-folders",
     type=BOOL,
@@ -218,6 +219,7 @@ def main(
     background,
     max_images_per_shard,
     max_images,
+    labels,
     labels_from_folders,
     labels_names,
 ):
@@ -251,8 +253,12 @@ def main(
         raise InputError(f"--dest {dest}: exists already; name another, or delete it first")
     if max_images_per_shard and dest.suffix.lower() == ".zip":
         raise InputError(f"--max-images-per-shard writes a folder of zip files, and --dest {dest} is one file")
+    if labels == "none" and (labels_from_folders or labels_names):
+        option = "--labels-names" if labels_names else "--labels-from-folders"
+        raise InputError(f"--labels none leaves them out, and {option} has no say")
     images, skipped = open_source(source), Skipped()
-    labels, label_names = choose_labels(images, labels_from_folders, labels_names)
+    chosen = (None, None) if labels == "none" else choose_labels(images, labels_from_folders, labels_names)
+    labels, label_names = chosen
     shapes = survey(images, max_images, skipped)
     transform, resolution = choose_fit(images, shapes, transform, resolution)
     colour = None if background in (None, "keep") else background

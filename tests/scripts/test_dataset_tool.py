@@ -182,6 +182,17 @@ def test_fashion_mnist(tmp_path):
     assert [data[i][1] for i in range(10)] == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]  # as everybody's copy begins
 
 
+def test_labels_that_are_wrong_may_be_left_out(tmp_path, classes):
+    (classes / "dataset.json").write_text(json.dumps({"labels": [["cat/3.png", 0]], "label_names": ["cat"]}))
+    with pytest.raises(InputError, match="found no label for"):
+        tool(classes, tmp_path / "a.zip")
+    tool(classes, tmp_path / "a.zip", "--labels", "none")
+    assert json.loads(zipfile.ZipFile(tmp_path / "a.zip").read("dataset.json")) == {"labels": None}
+    for option, value in (("--labels-from-folders", "1"), ("--labels-names", "a,b")):
+        with pytest.raises(InputError, match=f"--labels none leaves them out, and {option} has no say"):
+            tool(classes, tmp_path / "b.zip", "--labels", "none", option, value)
+
+
 def test_labels_from_folders(tmp_path, classes):
     tool(classes, tmp_path / "a", "--labels-from-folders", "1")
     data = ImageDataset(tmp_path / "a", use_labels=True)
