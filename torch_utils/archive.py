@@ -54,8 +54,9 @@ class Archive:
         self.zipped = self._source.zipped
         self.left_out: dict[str, str] = getattr(self._source, "left_out", {})  # with `skip_bad`: shard -> why
         if not self.names:
-            found = f"found no images among {self._source.count} files{self.not_read() and f' ({self.not_read()})'}"
-            raise InputError(f"{self.path}: {found}; wanted {', '.join(SUFFIXES)}")
+            others = self.not_read() and f"; {self.not_read()}"
+            found = f"{self.path}: found no images among {self._source.count} files; wanted {', '.join(SUFFIXES)}"
+            raise InputError(found + others)
         self.has_metadata = bool(self._source.metadata)  # then nothing else is asked for labels
         self._classes: array | None = None  # of all images in order, where dataset.json lists them so
         self.label_names: list[str] | None = self._find_label_names()

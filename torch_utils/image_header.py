@@ -11,8 +11,8 @@ from torch_utils.files import InputError
 
 AVIF = features.check("avif")  # Pillow has it since 11.3, where its builder had the library
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp") + (".avif",) * AVIF
-OTHERS = (".gif", ".tif", ".tiff", ".heic", ".heif", ".jxl", ".jp2", ".ico", ".tga", ".psd", ".exr", ".ppm", ".pgm", ".svg")
-OTHERS += (".avif",) * (not AVIF)  # of images that are not read, and counted where that matters
+MORE = ".gif .tif .tiff .heic .heif .jxl .jp2 .ico .tga .psd .exr .ppm .pgm .svg"
+OTHERS = (*MORE.split(), *(".avif",) * (not AVIF))  # of images that are not read, and counted where that matters
 # Never let Pillow guess further: some of its readers start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP") + ("AVIF",) * AVIF
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # what 8 bits a channel hold without loss
