@@ -21,6 +21,7 @@ from torch_utils.cli import PNG, PSI, SEEDS, Progress, command, counted, run
 from torch_utils.directions_file import steps_along
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import MAX_PIXELS, enlarge, save_grid, save_png
+from torch_utils.local_path import LocalPath
 from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
@@ -37,7 +38,7 @@ HINTS = {  # what options are called elsewhere -> what to do instead
     "--fps|--frames|--video": "videos are drawn by python -m scripts.gen_video",
     "--pkl|--ckpt|--checkpoint|--model": "it is called --network",
 }
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = LocalPath(dir_okay=False)
 
 
 @command(hints=HINTS)
@@ -50,7 +51,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="FILE:NAME=STEP",
     help="move styles along a direction of scripts.directions, as out/directions.npz:0=2.5; may be repeated",
 )
-@click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="where seed0000.png … go")
+@click.option("--outdir", required=True, type=LocalPath(file_okay=False), help="where seed0000.png … go")
 @click.option(
     "--network",
     type=click.Path(path_type=Path),

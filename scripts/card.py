@@ -34,6 +34,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import enlarge, grid, save_png
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from training.dataset import ImageDataset, evaluation_batches
 from training.gan.config import TrainingConfig, resolve
@@ -41,7 +42,7 @@ from training.run.run_records import RunRecords
 
 SEEDS, COMPARED, ROWS, REAL = 64, 256, 8, 7  # seeds in the grid, and compared with real images; of these shown, and beside each
 WIDE = 512  # pixels, at least, of a picture
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = LocalPath(dir_okay=False)
 
 
 def facts(records: RunRecords, network: Path, why: str, G: Generator) -> list[tuple[str, str]]:
@@ -109,7 +110,7 @@ def nearest(records: RunRecords, images: torch.Tensor, path: Path, device: torch
 
 @command()
 @click.argument("run_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="folder of the card  [default: RUN_DIR/card]")
+@click.option("--out", type=LocalPath(file_okay=False), help="folder of the card  [default: RUN_DIR/card]")
 @click.option(
     "--network", type=click.Path(path_type=Path), help="a snapshot of the run  [default: the best scored, or the newest]"
 )

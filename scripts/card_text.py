@@ -76,7 +76,7 @@ def pack(source: Path, target: Path, network: torch.nn.Module) -> str:
 
 
 def without_folders(text: str) -> str:
-    """A command line without the places that it ran on: of an absolute path or a URL only the last part is left."""
+    """A command line without the places that it ran on: of a path from elsewhere or a URL only the last part is left."""
     try:
         words = shlex.split(text)
     except ValueError:
@@ -85,12 +85,16 @@ def without_folders(text: str) -> str:
 
 
 def shorter(word: str) -> str:
+    """Of a path that is absolute or leads upwards, and of a URL, the last part; also in `--data=PATH`."""
+    if option := re.match(r"-*[\w-]+=", word):
+        return option[0] + shorter(word[option.end() :])
     if is_url(word):  # which may have a password in it, or a signature
         return name_of_url(word)
-    path = Path(word)
-    if not path.is_absolute() and not re.match(r"[A-Za-z]:\\", word):
-        return word
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else re.split(r"[\\/]", word.rstrip("\\/"))[-1]
+    path, parts = Path(word), re.split(r"[\\/]", word.rstrip("\\/"))
+    if ".." not in parts and path.is_relative_to(ROOT):
+        return path.relative_to(ROOT).as_posix()
+    elsewhere = path.is_absolute() or ".." in parts or re.match(r"[A-Za-z]:[\\/]|\\\\|~", word)
+    return parts[-1] if elsewhere else word
 
 
 def options_in_words(config: type[RunConfig], preset: dict, options: dict) -> tuple[str, str]:
@@ -98,7 +102,8 @@ def options_in_words(config: type[RunConfig], preset: dict, options: dict) -> tu
     defaults = {f.name: f.default for f in dataclasses.fields(config) if f.name in options and f.name not in FREE}
     known = options_of(config)
     plain = lambda value: list(value) if isinstance(value, tuple) else value
-    words = lambda name: f"{known[name].name or name.replace('_', '-')} {in_words(options[name])}"
+    shown = lambda name: shorter(options[name]) if known[name].path and options[name] else options[name]
+    words = lambda name: f"{known[name].name or name.replace('_', '-')} {in_words(shown(name))}"
     of_preset = [name for name in defaults if name in preset and options[name] == plain(preset[name])]
     beyond = [name for name in defaults if name not in of_preset and options[name] != plain(defaults[name])]
     listed = lambda names: ", ".join(map(words, names)) or "none"

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
+from torch_utils.local_path import LocalPath
 from training.run.html_report import figure, option_text, picture_section, score_cells, score_section, table, write_page
 from training.run.report_curves import charts_of_all, metrics_of
 from training.run.report_pictures import embed
@@ -66,7 +67,7 @@ def verdicts(runs: dict[str, RunRecords]) -> str:
 @click.argument("folders", metavar="RUN RUN …", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     default=Path("compare.html"),
     help="The page to write; one that exists is replaced.",
 )

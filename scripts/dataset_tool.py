@@ -22,10 +22,11 @@ from torch_utils.cli import BOOL, IMAGES, Progress, command, counted, run
 from torch_utils.files import InputError, printable, read_file
 from torch_utils.idx import MAX_SIDE, IdxImages, looks_like_idx
 from torch_utils.image_labels import MAX_CLASSES, labels_of_folders
+from torch_utils.local_path import LocalPath
 
 HINTS = {  # what options are called elsewhere -> what to do instead
     "--width|--height|--size|--resize|--img-size": "it is called --resolution: --resolution 64x64",
-    "--labels?|--cond": "labels are kept; --labels-from-folders 1 makes them of folders",
+    "--label|--cond": "labels are kept; --labels none leaves them out, --labels-from-folders 1 makes them of folders",
     "--out(put)?|--outdir": "it is called --dest",
     "--data|--input|--indir": "it is called --source",
     "--shards?|--shard-size|--maxcount": "it is called --max-images-per-shard",
@@ -194,13 +195,14 @@ def convert_all(
 
 @command(hints=HINTS)
 @click.option("--source", type=IMAGES, required=True, help="Folder, zip, URL or IDX (.gz) file of images.")
-@click.option("--dest", type=click.Path(path_type=Path), required=True, help="New folder, or new file that ends in .zip.")
+@click.option("--dest", type=LocalPath(), required=True, help="New folder, or new file that ends in .zip.")
 @click.option("--resolution", type=size_of, metavar="WxH", help="Size of images written, such as 64x64. [default: as they are]")
 @click.option("--transform", type=click.Choice(list(TRANSFORMS)), help="How images are fitted. [default: stretch; IDX: pad]")
 @click.option("--resize-filter", type=click.Choice(list(FILTERS)), default="lanczos", help="For images that are scaled.")
 @click.option("--background", type=background_of, metavar="keep|COLOUR", help="Colour for transparent parts. [default: keep]")
 @click.option("--max-images-per-shard", type=click.IntRange(min=1), help="Write several zip files, into a new folder --dest.")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first ones, by name.")
+@click.option("--labels", type=click.Choice(["keep", "none"]), default="keep", help="none: leave them out.")
 @click.option(
     "--labels-from-folders",
     type=BOOL,
@@ -217,6 +219,7 @@ def main(
     background,
     max_images_per_shard,
     max_images,
+    labels,
     labels_from_folders,
     labels_names,
 ):
@@ -250,8 +253,12 @@ def main(
         raise InputError(f"--dest {dest}: exists already; name another, or delete it first")
     if max_images_per_shard and dest.suffix.lower() == ".zip":
         raise InputError(f"--max-images-per-shard writes a folder of zip files, and --dest {dest} is one file")
+    if labels == "none" and (labels_from_folders or labels_names):
+        option = "--labels-names" if labels_names else "--labels-from-folders"
+        raise InputError(f"--labels none leaves them out, and {option} has no say")
     images, skipped = open_source(source), Skipped()
-    labels, label_names = choose_labels(images, labels_from_folders, labels_names)
+    chosen = (None, None) if labels == "none" else choose_labels(images, labels_from_folders, labels_names)
+    labels, label_names = chosen
     shapes = survey(images, max_images, skipped)
     transform, resolution = choose_fit(images, shapes, transform, resolution)
     colour = None if background in (None, "keep") else background
@@ -264,6 +271,8 @@ def main(
         metadata = {"labels": [[target, labels[name]] for target, name in written] if labels else None}
         write(METADATA, json.dumps(metadata | ({"label_names": label_names} if label_names else {})).encode())
 
+    if not_read := isinstance(images, Archive) and images.not_read():
+        print(not_read)
     if fit.stretched:
         print(f"{fit.stretched} images were stretched to other proportions; --transform center-crop or pad keeps them")
     classes = counted(len({labels[name] for _, name in written}), "class") if labels else "no labels"

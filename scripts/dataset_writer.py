@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from PIL import Image
 
 from torch_utils.file_source import METADATA
-from torch_utils.files import TEMPORARY, InputError, atomic_write, write_json
+from torch_utils.files import InputError, atomic_write, temporary_beside, write_json
 from torch_utils.shards import SHARDS, shard_name, shards_table
 
 
@@ -26,7 +26,7 @@ def new_dataset(dest: Path, per_shard: int | None = None) -> Iterator[Callable[[
     """
     dest = Path(os.path.abspath(dest))
     missing = [folder for folder in dest.parents if not os.path.exists(folder)]
-    temporary = dest.with_name(f".{dest.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_beside(dest)
 
     def write_file(name: str, data: bytes) -> None:
         _check_name(name)
@@ -66,6 +66,10 @@ def _check_name(name: str) -> None:
 
 def _write_entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     _check_name(name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: found a name that is not UTF-8, wanted one that is, or a folder to write to") from None
     # With a fixed date and system, the same images give the same bytes, and so the same hash.
     entry = zipfile.ZipInfo(name)
     entry.create_system, entry.external_attr = 3, 0o644 << 16

@@ -19,6 +19,7 @@ from torch_utils.directions_file import Directions, load_directions, save_direct
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_png
 from torch_utils.labelled_grid import labelled_grid
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 
@@ -60,7 +61,7 @@ def strips(G: Generator, styles: dict[int, torch.Tensor], found: Directions, rea
 @click.option(
     "--directions",
     "file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="those of a file, instead of finding any",
 )
 @click.option("--name", "names", multiple=True, metavar="OLD=NEW", help="rename one, by number or name; may be repeated")
@@ -68,7 +69,7 @@ def strips(G: Generator, styles: dict[int, torch.Tensor], found: Directions, rea
 @click.option(
     "--reach", type=click.FloatRange(0, 100, min_open=True), default=3, show_default=True, help="of the steps that are drawn"
 )
-@click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="for directions.npz and .png")
+@click.option("--outdir", required=True, type=LocalPath(file_okay=False), help="for directions.npz and .png")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
 @click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")

@@ -17,6 +17,7 @@ from scripts.output import markdown, row
 from torch_utils.checkpoint import load_generator, read_snapshot, save_snapshot
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, make_folders
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.run_dir import EMA, averages, snapshot_name
 from torch_utils.score_names import caveat, lower_is_better
@@ -91,7 +92,7 @@ def choose(run_dir: Path, metric: str, score: Callable[[Generator], dict]) -> fl
 @click.option("--choose", "metric", metavar="METRIC", help="score several widths by this, and take the best")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="the network to write  [default: RUN_DIR/network-ema-<width>.safetensors]",
 )
 @click.option("--device", help="of the scores: cpu, cuda, mps …  [default: the best there is]")

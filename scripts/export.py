@@ -21,10 +21,11 @@ from scripts.exporting.trace import as_pt2, trace
 from torch_utils.checkpoint import Snapshot, load_generator, read_snapshot
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, atomic_write, make_folders, sha256
+from torch_utils.local_path import LocalPath
 from torch_utils.pretrained import find_network
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = LocalPath(dir_okay=False)
 
 
 @command()
@@ -38,7 +39,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--page",
     "folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="folder for index.html, a page that draws with a generator in the browser",
 )
 @click.option(

@@ -21,6 +21,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, SEEDS, Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import enlarge, grid, to_pil, to_uint8
+from torch_utils.local_path import LocalPath
 from torch_utils.ops import to_double
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
@@ -66,9 +67,7 @@ def walk(
 
 @command()
 @click.option("--seeds", type=SEEDS, required=True, help="that the walk goes through, as 0-7; it ends where it began")
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help=".mp4 (extra `video`), .webp or .gif"
-)
+@click.option("--output", type=LocalPath(dir_okay=False), required=True, help=".mp4 (extra `video`), .webp or .gif")
 @click.option("--frames", type=click.IntRange(1), default=60, show_default=True, help="from one seed to the next")
 @click.option("--fps", type=click.FloatRange(1, 100), default=30, show_default=True, help="frames a second")
 @click.option(

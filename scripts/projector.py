@@ -26,6 +26,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import Progress, command, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import from_pil, from_uint8, save_grid, save_png, to_rgb, to_uint8
+from torch_utils.local_path import LocalPath
 from torch_utils.ops import to_double
 from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device, keep_freed_memory
@@ -138,7 +139,7 @@ def psnr(image: torch.Tensor, target: torch.Tensor) -> float:
 )
 @click.option(
     "--outdir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     required=True,
     help=f"for {', '.join(WRITTEN)}",
 )

@@ -16,9 +16,10 @@ from torch_utils.archive import open_images
 from torch_utils.checkpoint import read_snapshot
 from torch_utils.cli import command, run
 from torch_utils.files import InputError, first_line, make_folders
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
-from torch_utils.run_dir import OPTIONS, newest_snapshot
+from torch_utils.run_dir import OPTIONS
 from torch_utils.score_names import caveat
 from training.run.run_records import RunRecords
 
@@ -32,12 +33,12 @@ README = "README.md"
     required=True,
     help="name in pretrained/, snapshot, run directory, or --outdir of runs",
 )
-@click.option("--outdir", type=click.Path(file_okay=False, path_type=Path), help="a new folder to write")
+@click.option("--outdir", type=LocalPath(file_okay=False), help="a new folder to write")
 @click.option("--push", metavar="USER/NAME", help="send it to the hub, as you are logged in there by `hf auth login`")
 @click.option("--private", is_flag=True, help="with --push: for nobody else yet, where the network is new there")
 @click.option("--license", default="apache-2.0", help="of the network, by the hub's word; mind that of the training images")
 @click.option("--title", default="", show_default=False, help="of the card  [default: what it is, and of which data]")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="of the card  [default: what it draws]")
+@click.option("--picture", type=LocalPath(dir_okay=False), help="of the card  [default: what it draws]")
 @click.option("--device", help="cpu, cuda, mps …  [default: the best there is]")
 def main(network, outdir, push, private, license, title, picture, device):
     """Write a trained network as `from_pretrained` reads it, with a card from its run's own records; or send it to the hub.
@@ -100,10 +101,11 @@ def read_single(picture: Path) -> Path:
 
 def choose(network: Path) -> tuple[Path, RunRecords | None, str]:
     """The snapshot, the records of its run if there are any, and why it is this snapshot."""
-    path = newest_snapshot(network) if network.is_dir() else find_network(network)
+    path = find_network(network)
+    named = network.is_dir() and path.is_relative_to(network)  # and not a file in pretrained/ of the folder's name
     records = RunRecords(path.parent) if (path.parent / OPTIONS).is_file() else None
     why = "as asked for"
-    if records and network.is_dir():
+    if records and named:
         path, why = choose_snapshot(records, None)
         print(f"Shared:        {path} ({why})")
     return path, records, why

@@ -16,6 +16,7 @@ from torch_utils.checkpoint import load_generator, read_snapshot
 from torch_utils.cli import PSI, SEEDS, command, counted, run
 from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png, to_uint8
+from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
 from torch_utils.pretrained import find_network
 
@@ -75,7 +76,7 @@ def mixed(
     multiple=True,
     help="only this part of their kernels; may be repeated (AdaConv only)",
 )
-@click.option("--outdir", required=True, type=click.Path(file_okay=False, path_type=Path), help="for grid.png and ROW-COL.png")
+@click.option("--outdir", required=True, type=LocalPath(file_okay=False), help="for grid.png and ROW-COL.png")
 @click.option("--network", type=click.Path(path_type=Path), default="emoji32", show_default=True, help="as of generate.py")
 @click.option("--trunc", "psi", type=PSI, default=1, show_default=True, help="truncation psi")
 @click.option("--class", "label", help="number or name of a class, for conditional networks")

@@ -18,6 +18,7 @@ from torch_utils.archive import Archive
 from torch_utils.cli import command, run
 from torch_utils.files import InputError
 from torch_utils.images import from_pil, to_pil, to_rgb
+from torch_utils.local_path import LocalPath
 
 TOLERANCE = 48  # levels of 255 by which a margin's pixels may differ from the corner's: JPEG rings beside edges
 SHARE = 0.05  # a row with more pixels than this of another colour is no margin
@@ -43,7 +44,7 @@ def trimmed(image: Image.Image) -> Image.Image:
 
 @command()
 @click.option("--source", required=True, type=click.Path(path_type=Path), help="Folder or zip of images.")
-@click.option("--dest", required=True, type=click.Path(path_type=Path), help="New folder, or new file that ends in .zip.")
+@click.option("--dest", required=True, type=LocalPath(), help="New folder, or new file that ends in .zip.")
 def main(source: Path, dest: Path):
     """Cut margins of one colour off images, and write them as PNG files of the same names."""
     if dest.exists():

@@ -42,9 +42,9 @@ def slurm(tmp_path):
     (tmp_path / "bin").mkdir()
     executable(tmp_path / "bin" / "activate", "")
     executable(tmp_path / "bin" / "scontrol", f"#!/bin/sh\nprintf '{HOSTS}'\n")
-    executable(
-        tmp_path / "bin" / "srun", f'#!/bin/sh\nshift\n[ "$1" = python ] && shift\nexec ${{SRUN:-{sys.executable}}} "$@"\n'
-    )
+    cores = '[ -z "$SRUN_CPUS" ] || echo "$SRUN_CPUS_PER_TASK" > "$SRUN_CPUS"'
+    started = f'[ "$1" = python ] && shift\nexec ${{SRUN:-{sys.executable}}} "$@"'
+    executable(tmp_path / "bin" / "srun", f"#!/bin/sh\n{cores}\nshift\n{started}\n")
 
     def run(*words, **environment):
         path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -57,9 +57,11 @@ def slurm(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-def test_slurm(slurm):
-    finished = slurm("--outdir", "runs", "--data", "a b.zip", SRUN="printf %s\\n")
+def test_slurm(slurm, tmp_path):
+    cores = {"SLURM_CPUS_PER_TASK": "32", "SRUN_CPUS": str(tmp_path / "cores")}
+    finished = slurm("--outdir", "runs", "--data", "a b.zip", SRUN="printf %s\\n", **cores)
     assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "cores").read_text() == "32\n", "srun does not look at what sbatch was given"
     words = finished.stdout.split("\n")[:-1]
     launched = of_launcher(words)
     assert (launched.nnodes, launched.nproc_per_node, launched.rdzv_id) == ("2", "8", "7")
@@ -103,6 +105,7 @@ def test_skypilot():
     launched = of_launcher(words)
     assert (launched.nnodes, launched.node_rank, launched.nproc_per_node) == ("2", 1, "8")
     options = of_train(words)
-    (folder,) = task["file_mounts"]
-    assert str(options["data"]) == f"{folder}/photos256.zip" and str(options["outdir"]).startswith(folder)
+    modes = {folder: bucket["mode"] for folder, bucket in task["file_mounts"].items()}
+    assert modes[str(options["data"].rpartition("/")[0])] == "MOUNT"
+    assert modes[str(options["outdir"])] == "MOUNT_CACHED", "the other mode takes whole files only, and a run adds lines"
     assert "constraints.txt" in task["setup"]

@@ -18,10 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from torch_utils.attempts import Attempts
 from torch_utils.file_source import METADATA as METADATA  # callers find it beside the images
 from torch_utils.file_source import Folder, Source, Zip
-from torch_utils.files import InputError, is_url, name_of_url, parse_json, read_all
+from torch_utils.files import InputError, is_url, name_of_url, out_of_files, parse_json, read_all
 from torch_utils.image_header import FORMATS as FORMATS
 from torch_utils.image_header import SUFFIXES, TURNS, Shape, read_header
-from torch_utils.image_labels import MAX_CLASSES, labels_of_tables
+from torch_utils.image_labels import MAX_CLASSES, labels_of_all, labels_of_tables
 from torch_utils.name_list import NameList
 from torch_utils.ordered_labels import read_in_order
 from torch_utils.remote import open_remote
@@ -30,6 +30,7 @@ from torch_utils.shards import open_folder
 MAX_ENTRY_BYTES = 1 << 28  # of one file, unpacked; more is a mistake or an attack
 SPARE_BYTES = 1 << 24  # of an image file, whatever its size in pixels: profiles, previews, text
 MAX_PIXEL_BYTES = 16  # of each pixel beyond that
+SHOWN = 5  # files that an error names
 
 
 class Archive:
@@ -53,7 +54,9 @@ class Archive:
         self.zipped = self._source.zipped
         self.left_out: dict[str, str] = getattr(self._source, "left_out", {})  # with `skip_bad`: shard -> why
         if not self.names:
-            raise InputError(f"{self.path}: found no images among {self._source.count} files; wanted {', '.join(SUFFIXES)}")
+            others = self.not_read() and f"; {self.not_read()}"
+            found = f"{self.path}: found no images among {self._source.count} files; wanted {', '.join(SUFFIXES)}"
+            raise InputError(found + others)
         self.has_metadata = bool(self._source.metadata)  # then nothing else is asked for labels
         self._classes: array | None = None  # of all images in order, where dataset.json lists them so
         self.label_names: list[str] | None = self._find_label_names()
@@ -70,6 +73,12 @@ class Archive:
     def names(self) -> NameList:
         """Of all images, sorted."""
         return self._source.images
+
+    def not_read(self) -> str:
+        """Files with images of other formats, in words; empty where there are none."""
+        counts = self._source.not_read()
+        listed = ", ".join(f"{suffix} ({count:,})" for suffix, count in counts.most_common())
+        return f"{counts.total():,} file{'s' * (counts.total() > 1)} not looked at: {listed}" if counts else ""
 
     def shape(self, name: str) -> Shape:
         """From the file's header alone: cheap, and blind to damage further on."""
@@ -99,7 +108,13 @@ class Archive:
         From `dataset.json`, else from `metadata.csv` or `metadata.jsonl`, of which `label_names` may then be.
         """
         if not self.has_metadata:
-            found = labels_of_tables(self.names, {name: self._read_table(name) for name in self._source.tables}, self.path)
+            tables = {name: self._read_table(name) for name in self._source.tables}
+            found = labels_of_tables(self.names, tables, self.path, self._source.folder_of)
+            if not found and self._source.unread:
+                where = f"{self.path}: {', '.join(self._source.unread[:SHOWN])}{' …' * (len(self._source.unread) > SHOWN)}"
+                raise InputError(
+                    f"{where}: found labels where none are read, wanted one {METADATA}, in a folder with all images"
+                )
             if found and found[1]:
                 self.label_names = found[1]
             return found and found[0]
@@ -108,15 +123,10 @@ class Archive:
         labels: dict[str, int] = {}
         self._source.fetch(self._source.metadata)
         for part in self._source.metadata:
-            self._add_labels(
-                labels, self._parse_metadata(self._read_table(part), part).get("labels") or [], f"{self.path}: {part}"
-            )
+            self._add_labels(labels, self._parse_metadata(self._read_table(part), part).get("labels") or [], part)
         if not labels:
             return None
-        for name in self.names:
-            if name not in labels:
-                raise InputError(f"{self.path}: {METADATA}: found no label for {name}, wanted one for every image")
-        return {name: labels[name] for name in self.names}
+        return labels_of_all(self.names, labels, f"{self.path}: {METADATA}")
 
     def content_hash(self, without: Container[str] = ()) -> str:
         """Of a zip: SHA-256 of the file. Of a folder: SHA-256 over the sorted names and bytes of its images alone.
@@ -163,12 +173,12 @@ class Archive:
         """Names as some programs for Windows pack them."""
         return {name for name in self.names if "\\" in name}
 
-    def _add_labels(self, labels: dict[str, int], entries: dict | list, where: str) -> None:
-        classes = _max_classes(self.label_names)
+    def _add_labels(self, labels: dict[str, int], entries: dict | list, part: str) -> None:
+        where, folder, classes = f"{self.path}: {part}", self._source.folder_of(part), _max_classes(self.label_names)
         for entry in entries.items() if isinstance(entries, dict) else entries:
             if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[0], str):
                 raise InputError(f"{where}: found label {str(entry)[:80]!r}, wanted [file name, class]")
-            name, label = entry
+            name, label = folder + entry[0].removeprefix("./"), entry[1]
             name = name if name in self._with_backslash else name.replace("\\", "/")
             if type(label) is not int or not 0 <= label < classes:  # a bool is an int to isinstance
                 raise InputError(f"{where}: {name}: found label {str(label)[:80]}, wanted a whole number below {classes}")
@@ -182,7 +192,9 @@ class Archive:
         found, names, classes, in_order = [], iter(self.names), array("i"), True
         for part in self._source.metadata:
             data = self._read_table(part)
-            rest = read_in_order(data, names, classes) if in_order else None
+            folder = self._source.folder_of(part)
+            below = (name.removeprefix(folder) for name in names) if folder else names
+            rest = read_in_order(data, below, classes) if in_order else None
             in_order = rest is not None
             found.append(
                 (self._check_metadata(rest, part) if in_order else self._parse_metadata(data, part)).get("label_names")
@@ -227,6 +239,8 @@ class Archive:
         except UnidentifiedImageError:
             problem = f"found no image in it, wanted {', '.join(FORMATS)}"
         except Exception as error:  # on damaged bytes Pillow and zipfile raise almost anything
+            if out_of_files(error):
+                raise
             from_system = isinstance(error, OSError) and error.strerror  # gone, or not ours to read
             problem = from_system or f"found a damaged {what} ({error}), wanted a whole one"
         else:

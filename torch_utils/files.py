@@ -59,6 +59,11 @@ def disk_trouble(error: OSError) -> InputError | None:
     return InputError(f"{where}{error.strerror}" + "; what was saved before is as it was" * (error.errno in numbers(DISK)))
 
 
+def out_of_files(error: Exception) -> bool:
+    """Whether this process, or the system, has too many files open: then it is not the file that is bad."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def first_line(error: BaseException) -> str:
     """An exception in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -80,10 +85,10 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
     """Open a temporary file beside `path`; flush it to disk and rename it when the block ends, delete it when it fails."""
     path = Path(path)
     check_target(path)
-    temporary = path.with_name(f".{path.name[:MAX_STEM]}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_beside(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with naming(path), open(temporary, mode, **text) as file:
+        with naming(path), open(temporary, mode.replace("w", "x"), **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -93,6 +98,11 @@ def atomic_write(path: str | Path, mode: str = "wb", before_rename: Callable[[],
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name of this writer's own: in containers that share a folder, all processes may have the same number."""
+    return path.with_name(f".{path.name[:MAX_STEM]}.{os.urandom(8).hex()}{TEMPORARY}")
 
 
 def check_target(path: Path) -> None:
@@ -113,7 +123,8 @@ def _kind(mode: int) -> str:
 
 
 def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True) -> IO[bytes]:
-    """A file from outside, open for reading, of which no more than `max_bytes` are there; `InputError` for anything else.
+    """A file from outside, open for reading, of which no more than `max_bytes` are there; `InputError` for anything else, but
+    `OSError` where too many files are open.
 
     The door that every reader uses: a pipe would be waited for, a device might never end, a link in a run directory may lead
     anywhere. Looked at is what has been opened, not what has the name.
@@ -124,6 +135,8 @@ def open_file(path: str | Path, max_bytes: int | None = None, links: bool = True
     except FileNotFoundError:
         raise InputError(f"{path}: found no file") from None
     except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+        if out_of_files(error):
+            raise
         link = isinstance(error, OSError) and error.errno == errno.ELOOP and not links
         raise InputError(f"{path}: {'is a link, wanted a file' if link else getattr(error, 'strerror', error)}") from None
     status = os.fstat(descriptor)
@@ -170,13 +183,15 @@ def make_folders(*folders: Path) -> None:
 def replace_by_copy(source: Path, target: Path) -> None:
     """Make `target` a copy of `source`, if there is a `source`; both are whole at every moment."""
     if source.exists():
-        temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
-        temporary.unlink(missing_ok=True)
+        temporary = temporary_beside(target)
         try:
-            os.link(source, temporary)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
+            try:
+                os.link(source, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -51,8 +51,10 @@ class IdxImages:
 
     def labels(self) -> dict[str, int] | None:
         """Class of every image, or None where there is no labels file."""
-        path = self.path.with_name(self.path.name.replace("images", "labels").replace("idx3", "idx1"))
-        if path == self.path or not os.path.isfile(path):
+        name = self.path.name.replace("images", "labels").replace("idx3", "idx1")
+        names = [name, name[:-3] if name.lower().endswith(".gz") else f"{name}.gz"]  # one of the two may be unpacked
+        path = next((path for path in map(self.path.with_name, names) if os.path.isfile(path)), None)
+        if name == self.path.name or path is None:
             return None
         labels = _read(path, LABELS)
         if len(labels) != len(self.names):

@@ -10,7 +10,9 @@ from PIL import Image, features
 from torch_utils.files import InputError
 
 AVIF = features.check("avif")  # Pillow has it since 11.3, where its builder had the library
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp") + (".avif",) * AVIF
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp") + (".avif",) * AVIF
+MORE = ".gif .tif .tiff .heic .heif .jxl .jp2 .ico .tga .psd .exr .ppm .pgm .svg"
+OTHERS = (*MORE.split(), *(".avif",) * (not AVIF))  # of images that are not read, and counted where that matters
 # Never let Pillow guess further: some of its readers start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP") + ("AVIF",) * AVIF
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # what 8 bits a channel hold without loss
@@ -40,6 +42,7 @@ def read_header(file: IO[bytes]) -> Iterator[tuple[Image.Image, str, int]]:
     kinds = "wanted 8 bits a channel: grey, grey with alpha, RGB, RGBA or palette"
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        _ignore_exif_warnings()
         image = Image.open(file, formats=FORMATS)
     with image:
         # Of 16-bit colour Pillow drops the low bytes without a word; only its name for the packed pixels tells.
@@ -48,6 +51,21 @@ def read_header(file: IO[bytes]) -> Iterator[tuple[Image.Image, str, int]]:
         if image.mode not in MODES:
             raise InputError(f"found mode {image.mode}, {kinds}")
         mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + ("A" if image.has_transparency_data else "")
-        # Where a PNG has no EXIF data before its pixels, getexif would decode it to its end to look for some there.
-        orientation = 1 if image.format == "PNG" and "exif" not in image.info else image.getexif().get(0x0112, 1)
-        yield image, mode, orientation if orientation in TURNS else 1
+        yield image, mode, _orientation(image)
+
+
+def _ignore_exif_warnings() -> None:
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")  # EXIF data are a TIFF file
+
+
+def _orientation(image: Image.Image) -> int:
+    """1, upright, where the EXIF data do not say or cannot be read: the pixels are whole."""
+    if image.format == "PNG" and "exif" not in image.info:  # getexif would decode it to its end to look for some there
+        return 1
+    with warnings.catch_warnings():
+        _ignore_exif_warnings()
+        try:
+            orientation = image.getexif().get(0x0112, 1)
+        except Exception:  # whatever damaged data make Pillow raise
+            return 1
+    return orientation if orientation in TURNS else 1

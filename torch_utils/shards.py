@@ -2,17 +2,20 @@
 
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden
+from torch_utils.file_source import METADATA, Folder, Source, Zip, hidden, open_handles
 from torch_utils.files import InputError, read_json
+from torch_utils.image_labels import TABLES
 from torch_utils.name_list import NameList
 
 SHARDS = "shards.json"  # beside the shards: which ones there are, and how many images each has
 MAX_SHARDS = 1 << 16
+MAX_OPEN = 64  # files that stay open: systems allow a process 256 or 1024
 
 
 def shard_name(number: int) -> str:
@@ -65,6 +68,9 @@ class Shards(Source):
             return shard.open(name, max_bytes)
         return self.shard(name).open(name, max_bytes)
 
+    def folder_of(self, table: str) -> str:
+        return super().folder_of(self._place(table)[1])
+
     def _place(self, table: str) -> tuple[Zip, str]:
         shard, _, name = table.partition("/")
         return self._shards[shard], name
@@ -76,6 +82,9 @@ class Shards(Source):
     def reopen(self, name: str) -> None:
         if name not in self._tables:
             self.shard(name).reopen(name)
+
+    def not_read(self) -> Counter[str]:
+        return sum((shard.not_read() for shard in self._opened), Counter())
 
     def times(self, name: str | None) -> bytes:
         return b"" if name else b"".join(shard.times(None) for shard in self._shards.values())
@@ -114,7 +123,9 @@ class Shards(Source):
 
     def _join(self) -> None:
         """All names in one list, and which shard each is in."""
-        self._opened = list(self._shards.values())
+        self._opened, handles = list(self._shards.values()), open_handles(MAX_OPEN)
+        for shard in self._opened:
+            shard.handles = handles
         lists = [shard.images for shard in self._opened]
         self._shard_of = np.repeat(np.arange(len(lists), dtype=np.uint16), [len(names) for names in lists])
         joined = NameList.joined(lists)
@@ -126,9 +137,11 @@ class Shards(Source):
             self._refuse_twice(joined)
         self.images = joined
         self.count = sum(shard.count for shard in self._opened)
-        self.metadata = [f"{name}/{METADATA}" for name, shard in self._shards.items() if shard.metadata]
-        self._tables = set(self.metadata)
-        self.tables = []
+        inside = lambda kind: [f"{name}/{table}" for name, shard in self._shards.items() for table in getattr(shard, kind)]
+        self.metadata, self.tables, self.unread = inside("metadata"), inside("tables"), inside("unread")
+        if not self.remote:
+            self.unread += [name for name in (METADATA, *TABLES) if os.path.lexists(self.path / name)]
+        self._tables = {*self.metadata, *self.tables}
 
     def _refuse_twice(self, names: NameList) -> None:
         last = None

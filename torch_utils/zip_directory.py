@@ -24,6 +24,7 @@ RECORD = np.dtype(
 )
 COLUMNS = dict(offset="<i8", packed="<i8", size="<u8", crc="<u4", flags="<u4", method="<u2")
 ENCRYPTED, UTF8 = 1, 1 << 11
+DOTTED = 1 << 17  # the file has ./ before this name
 STRAY = 1 << 16  # beside the 16 flags of the format: its bytes are those of another entry too, or outside of the file
 MAX_VERSION = 63
 BLOCK = 1 << 22  # bytes of the directory that are in memory at once
@@ -84,7 +85,8 @@ def digest(file: IO[bytes], place: Place) -> bytes:
 
 
 def read_directory(file: IO[bytes], place: Place) -> Directory:
-    """`InputError` for a damaged one, and for one that has a name twice. Names with a zero in them are passed over."""
+    """`InputError` for a damaged one, and for one that has a name twice. Names with a zero in them are passed over, and those
+    that begin with ./ are given without it."""
     lists: list[NameList] = []
     parts: list[dict[str, np.ndarray]] = []
     rising = True
@@ -94,6 +96,9 @@ def read_directory(file: IO[bytes], place: Place) -> Directory:
         kept = [i for i, name in enumerate(found) if not name.endswith(b"/") and b"\0" not in name]
         if len(kept) < len(found):
             columns, found = {key: column[kept] for key, column in columns.items()}, [found[i] for i in kept]
+        if dotted := [i for i, name in enumerate(found) if name.startswith(b"./")]:
+            columns["flags"][dotted] |= DOTTED
+            found = [name.removeprefix(b"./") for name in found]
         rising = rising and all(map(operator.lt, found, found[1:]))
         lists.append(NameList.of_bytes(found))
         parts.append(columns)

@@ -12,7 +12,7 @@ from torch_utils.files import InputError, atomic_write, cache_dir, first_line, o
 from torch_utils.name_list import NameList
 from torch_utils.zip_directory import COLUMNS, Directory, digest, find_directory, read_directory
 
-VERSION = 1  # goes up whenever the same file would give another index
+VERSION = 2  # goes up whenever the same file would give another index
 KEPT_FROM = 1 << 19  # bytes of a directory, about 8,000 images; smaller ones are read at once
 KEY, HEAD = 32, 80  # bytes: of a digest; of two digests, the number of names and the number of bytes of all of them
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from torch_utils.files import InputError, first_line
+from torch_utils.files import InputError, disk_trouble, first_line
 from torch_utils.interrupt import SIGNALS
 from training.image_stream import ImageStream
 
@@ -89,6 +89,10 @@ class _Batches(Dataset):
             return default_collate([self.dataset[i] for i in indices])
         except InputError as error:
             return error
+        except OSError as error:
+            if trouble := disk_trouble(error):
+                return trouble
+            raise
 
 
 def _iterate(loader: DataLoader) -> Generator[tuple, None, None]:

@@ -187,7 +187,7 @@ class ImageDataset(Dataset):
         labels, path = self._archive.labels(), self._archive.path
         if labels is not None:
             return labels
-        if self._archive.has_metadata or not any("/" in name for name in self._archive.names):
+        if self._archive.has_metadata or not any("/" in name or "\\" in name for name in self._archive.names):
             columns = f"a metadata.csv with file_name and {' or '.join(COLUMNS)}"
             wanted = f"a dataset.json with a label for every image, {columns}, or a folder for each class"
             raise InputError(f"{path}: found no labels, wanted {wanted}")

@@ -25,6 +25,7 @@ from torch_utils.checkpoint import load_generator, save_snapshot
 from torch_utils.files import InputError
 from torch_utils.platform import machine_in_words
 from training.run.run_records import RunRecords
+from training.style_transfer.config import StyleConfig
 
 FD, PR = "fd1k_full-vgg16", "pr1k_full-vgg16"
 
@@ -247,9 +248,28 @@ def test_a_card_of_a_style_transfer(image_folder, tmp_path):
     assert "held-out.png" not in text and "note: no picture of held-out images" in printed
 
 
+def test_options_that_are_paths_without_their_places():
+    options = {"encoder_weights": "/home/me/vgg19.pth", "crop": 32, "cfg": "small"}
+    assert card_text.options_in_words(StyleConfig, {}, options)[1] == "crop 32, encoder-weights vgg19.pth"
+
+
 def test_commands_without_the_places_of_a_machine():
     shown = card_text.without_folders(f"python train.py --outdir /tmp/x/runs --data {ROOT}/datasets/emoji32.zip --desc 'a b'")
     assert shown == "python train.py --outdir runs --data datasets/emoji32.zip --desc 'a b'"
     assert card_text.shorter("C:\\data\\photos64.zip") == "photos64.zip" and card_text.shorter("photos/x.zip") == "photos/x.zip"
+    for word, short in [
+        ("--data=/home/me/photos64.zip", "--data=photos64.zip"),
+        ("--data=https://user:word@host/bucket/photos64.zip?key=1", "--data=photos64"),
+        ("--data=photos64.zip", "--data=photos64.zip"),
+        ("--lr=0.1", "--lr=0.1"),
+        ("../../me/photos64.zip", "photos64.zip"),
+        ("..\\me\\photos64.zip", "photos64.zip"),
+        (f"{ROOT}/../me/photos64.zip", "photos64.zip"),
+        ("~/photos64.zip", "photos64.zip"),
+        ("\\\\host\\share\\photos64.zip", "photos64.zip"),
+        ("C:/data/photos64.zip", "photos64.zip"),
+        ("/", ""),
+    ]:
+        assert card_text.shorter(word) == short, word
     assert card_text.without_folders("broken 'quote") == "broken 'quote"
     assert math.isclose(card_text.MAX_PACKED, 12e6)

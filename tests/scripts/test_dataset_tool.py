@@ -101,6 +101,21 @@ def test_idx_images_are_padded_to_the_next_power_of_two(tmp_path, suffix, capsys
     assert ImageDataset(tmp_path / "d.zip")[0][0][:, :3].float().mean() > 50  # no border
 
 
+@pytest.mark.parametrize("packed", ["images", "labels"])
+def test_one_of_two_idx_files_may_be_packed(tmp_path, packed):
+    for what, array in (("images-idx3", noise(5, 4, 4)), ("labels-idx1", np.array([3, 1, 0, 1, 2], np.uint8))):
+        write_idx(tmp_path / f"t10k-{what}-ubyte{'.gz' * (packed in what)}", array)
+    tool(next(tmp_path.glob("t10k-images*")), tmp_path / "a.zip")
+    assert ImageDataset(tmp_path / "a.zip", use_labels=True).labels == [3, 1, 0, 1, 2]
+
+
+def test_other_formats_are_counted(tmp_path, classes, capsys):
+    for i in range(3):
+        (classes / f"{i}.gif").write_bytes(b"GIF89a")
+    tool(classes, tmp_path / "a.zip")
+    assert "3 files not looked at: .gif (3)\n" in capsys.readouterr().out
+
+
 def test_idx_without_labels_file(tmp_path):
     write_idx(tmp_path / "images.gz", noise(2, 4, 4))
     tool(tmp_path / "images.gz", tmp_path / "a.zip")
@@ -165,6 +180,17 @@ def test_fashion_mnist(tmp_path):
     data = ImageDataset(tmp_path / "a.zip", use_labels=True)
     assert (len(data), data.resolution, data.channels, data.c_dim) == (200, (32, 32), 1, 10)
     assert [data[i][1] for i in range(10)] == [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]  # as everybody's copy begins
+
+
+def test_labels_that_are_wrong_may_be_left_out(tmp_path, classes):
+    (classes / "dataset.json").write_text(json.dumps({"labels": [["cat/3.png", 0]], "label_names": ["cat"]}))
+    with pytest.raises(InputError, match="found no label for"):
+        tool(classes, tmp_path / "a.zip")
+    tool(classes, tmp_path / "a.zip", "--labels", "none")
+    assert json.loads(zipfile.ZipFile(tmp_path / "a.zip").read("dataset.json")) == {"labels": None}
+    for option, value in (("--labels-from-folders", "1"), ("--labels-names", "a,b")):
+        with pytest.raises(InputError, match=f"--labels none leaves them out, and {option} has no say"):
+            tool(classes, tmp_path / "b.zip", "--labels", "none", option, value)
 
 
 def test_labels_from_folders(tmp_path, classes):

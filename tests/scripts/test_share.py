@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from scripts import card, share
 from tests.training.run.test_start import call
 from torch_utils.checkpoint import read_snapshot, save_snapshot
 from torch_utils.files import InputError
+from torch_utils.pretrained import PRETRAINED
 from torch_utils.run_dir import LOG, OPTIONS, SHARED, metric_file
 from training.gan.config import TrainingConfig
 
@@ -83,6 +85,15 @@ def test_one_snapshot_and_a_picture(run, tmp_path):
 def test_a_network_without_records(tmp_path):
     share_it("--network", "emoji32", "--outdir", tmp_path / "shared")
     assert "| parameters | 2,462,803 |" in (tmp_path / "shared" / "README.md").read_text()
+
+
+def test_a_name_goes_before_a_folder_of_this_name(run, monkeypatch):
+    """As in every other command."""
+    (run.parent / "emoji32").symlink_to(run, target_is_directory=True)
+    monkeypatch.chdir(run.parent)
+    assert share.choose(Path("emoji32")) == (PRETRAINED / "emoji32.safetensors", None, "as asked for")
+    path, records, why = share.choose(run.parent / "emoji32")
+    assert path.name == "network-snapshot-000001.safetensors" and records and why.startswith("the best of 2")
 
 
 def test_a_conditional_network_says_how_classes_are_given(tmp_path):

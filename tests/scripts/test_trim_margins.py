@@ -1,6 +1,8 @@
 """Margins of one colour are cut off, and nothing else is."""
 
 import io
+import os
+import sys
 import zipfile
 from pathlib import PureWindowsPath
 
@@ -142,3 +144,15 @@ def hostile(path, name: str) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for each in ("0.png", name):
             archive.writestr(each, data.getvalue())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_named_where_a_zip_cannot_have_them(tmp_path):
+    (tmp_path / "source").mkdir()
+    framed(5, 5, 5, 5).save(tmp_path / "source" / "a.png")
+    (tmp_path / "source" / "a.png").rename(os.fsdecode(os.fsencode(tmp_path / "source") + b"/caf\xe9.png"))
+    with pytest.raises(InputError, match=r"caf\\udce9.png: found a name that is not UTF-8"):
+        call(trim_margins.main, "--source", tmp_path / "source", "--dest", tmp_path / "a.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    call(trim_margins.main, "--source", tmp_path / "source", "--dest", tmp_path / "a")
+    assert len(list((tmp_path / "a").iterdir())) == 1

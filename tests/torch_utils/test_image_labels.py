@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,44 @@ def test_splits_are_no_classes(make):
     with pytest.raises(InputError, match="found the splits test, train, wanted one of them, such as .*test"):
         ImageDataset(folder, use_labels=True)
     assert ImageDataset(folder / "train", use_labels=True).c_dim == 2
+
+
+@pytest.mark.parametrize("splits", [("Train", "Test"), ("training", "testing"), ("TRAIN", "eval"), ("train", "Evaluation")])
+def test_splits_are_no_classes_in_any_writing(splits):
+    names = sorted(f"{split}/cat/{i}.png" for i, split in enumerate(splits))
+    with pytest.raises(InputError, match=f"found the splits {', '.join(sorted(splits))}"):
+        labels_of_folders(names, Path("data"))
+
+
+def test_folders_may_be_set_off_as_windows_does_it(make, tmp_path):
+    folder = make(*FOLDERS)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in FOLDERS:
+            archive.writestr(name, (folder / name).read_bytes())
+    data = (tmp_path / "a.zip").read_bytes()  # as Python would write no such name
+    for name in FOLDERS:
+        data = data.replace(name.encode(), name.replace("/", "\\").encode())
+    (tmp_path / "a.zip").write_bytes(data)
+    data = ImageDataset(tmp_path / "a.zip", use_labels=True)
+    assert data.labels == [0, 0, 1, 1] and data.label_names == ["cat", "dog"]
+    call(dataset_tool.main, "--source", tmp_path / "a.zip", "--dest", tmp_path / "b.zip", "--labels-from-folders", 1)
+    assert ImageDataset(tmp_path / "b.zip", use_labels=True).label_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "dataset.json"])
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_the_same_however_their_accents_are_composed(make, tmp_path, table, form, other):
+    packed, listed = (unicodedata.normalize(kind, "é.png") for kind in (form, other))
+    assert packed != listed
+    image = make("a.png") / "a.png"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.png", packed):
+            archive.writestr(name, image.read_bytes())
+        rows = [("a.png", 0), (listed, 1)]
+        text = "file_name,label\n" + "".join(f"{name},{label}\n" for name, label in rows)
+        archive.writestr(table, text if table == "metadata.csv" else json.dumps({"labels": rows}))
+    data = ImageDataset(tmp_path / "a.zip", use_labels=True)
+    assert dict(zip(data._names, data.labels)) == {"a.png": 0, packed: 1}
 
 
 def test_zips_have_folders_too(make, tmp_path):

@@ -1,10 +1,14 @@
 """Several zip files in a folder are one set: the same pictures in the same order as one zip file of all."""
 
+import errno
 import itertools
 import json
+import os
 import pickle
 import shutil
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,12 @@ import torch
 from scripts import dataset_tool
 from tests.conftest import EMOJI
 from tests.zip_fixtures import png
+from torch_utils import shards as shards_module
 from torch_utils import zip_index
 from torch_utils.archive import Archive
+from torch_utils.file_source import Zip
 from torch_utils.files import InputError
+from training import data_order
 from training.dataset import ImageDataset, batches
 
 
@@ -123,6 +130,57 @@ def test_an_image_of_a_shard_that_is_damaged_is_left_out_alone(shards):
     assert len(found) == 49 and list(found.skipped) == ["00000/img00000032.png"]
 
 
+@pytest.fixture
+def many(tmp_path) -> Path:
+    """80 shards of one picture each."""
+    for i in range(80):
+        with zipfile.ZipFile(tmp_path / f"{i:02d}.zip", "w") as archive:
+            archive.writestr(f"{i:02d}.png", png(seed=i))
+    return tmp_path
+
+
+def open_zips() -> int:
+    return sum(".zip" in os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs the list of open files")
+def test_only_so_many_shards_stay_open(many, monkeypatch):
+    monkeypatch.setattr(shards_module, "MAX_OPEN", 8)
+    for archive in (Archive(many), pickle.loads(pickle.dumps(Archive(many)))):
+        before = open_zips()
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(archive.read, list(archive.names) * 2))
+        assert found == [png(seed=i) for i in range(80)] * 2
+        assert open_zips() - before <= 8
+        del archive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of open files")
+def test_too_many_open_files_are_no_bad_images(many):
+    import resource
+
+    data, limits = ImageDataset(many, skip_bad=True), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4, limits[1]))
+    try:
+        for read in (data.check, lambda: data.training_batch([5]), lambda: Zip(many / "00.zip")):
+            with pytest.raises(OSError, match="Too many open files") as caught:
+                read()
+            assert not isinstance(caught.value, InputError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    data.check()
+    assert len(data) == 80 and not data.skipped
+
+
+def test_too_many_open_files_in_a_worker_are_one_line(many, monkeypatch):
+    def fail(self, *arguments):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "00.zip")
+
+    monkeypatch.setattr(Archive, "image", fail)
+    error = data_order._Batches(ImageDataset(many, skip_bad=True))[[0, 1]]  # as a worker reads, and hands it on
+    assert isinstance(error, InputError) and "00.zip: Too many open files" in str(error)
+
+
 def test_zip_files_of_others_are_shards_too(tmp_path):
     """Without a shards.json, and with names that do not go from one file to the next."""
     for name, images in (("b.zip", "abd"), ("a.ZIP", "ce")):
@@ -132,13 +190,33 @@ def test_zip_files_of_others_are_shards_too(tmp_path):
     archive = Archive(tmp_path)
     assert list(archive.names) == [f"{image}.png" for image in "abcde"]
     assert all(archive.read(f"{image}.png") == png(seed=ord(image)) for image in "abcde")
-    assert archive.labels() is None
+    assert archive.labels() is None and not archive.not_read()
     with zipfile.ZipFile(tmp_path / "b.zip", "a") as archive:
         archive.writestr("c.png", png())
+        archive.writestr("d.gif", b"other")
     with pytest.raises(InputError, match="found c.png in a.ZIP and in b.zip; wanted every name once"):
         Archive(tmp_path)
     (tmp_path / "own.png").write_bytes(png())  # then it is a folder of images, as before
     assert list(Archive(tmp_path).names) == ["own.png"]
+
+
+def test_tables_of_shards_are_read(tmp_path):
+    for name, rows in (("a.zip", "a.png,dog"), ("b.zip", "b.png,cat")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(f"in/{rows[:5]}", png())
+            archive.writestr("in/metadata.csv", f"file_name,label\n{rows}\n")
+    data = ImageDataset(tmp_path, use_labels=True)
+    assert data.labels == [1, 0] and data.label_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "metadata.jsonl", "dataset.json"])
+def test_tables_beside_shards_are_named_to_who_wants_labels(tmp_path, table):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("0/a.png", png())
+    (tmp_path / table).write_text("file_name,label\na.png,dog\n")
+    assert len(ImageDataset(tmp_path)) == 1
+    with pytest.raises(InputError, match=f"{table}: found labels where none are read"):
+        ImageDataset(tmp_path, use_labels=True)
 
 
 @pytest.mark.parametrize(

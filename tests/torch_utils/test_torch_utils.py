@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.dataset_writer import new_dataset
 from tests.conftest import ROOT
 from torch_utils import images, rng
 from torch_utils.cli import BOOL, NAMES, SEEDS, counted, duration
-from torch_utils.files import InputError, append_jsonl, atomic_write, sha256, write_json
+from torch_utils.files import InputError, append_jsonl, atomic_write, replace_by_copy, sha256, write_json
 from torch_utils.ops import ACTIVATION_GAIN, bias_act, downsample2x, leaky_relu_, upsample2x
 from torch_utils.platform import choose_device
 from torch_utils.stats import Means, drop_after, read_jsonl
@@ -217,3 +218,25 @@ def test_unknown_device():
 def test_counted_words():
     words = [counted(1, "channel"), counted(3, "channel"), counted(1, "class"), counted(0, "class"), counted(3762, "image")]
     assert words == ["1 channel", "3 channels", "1 class", "0 classes", "3,762 images"]
+
+
+def test_two_writers_with_one_process_number_do_not_meet(tmp_path, monkeypatch):
+    """As in two containers that share a folder, in each of which the process is number 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with atomic_write(tmp_path / "x") as first:
+        with atomic_write(tmp_path / "x") as second:
+            first.write(b"first")
+            second.write(b"second")
+        assert (tmp_path / "x").read_bytes() == b"second"
+    assert (tmp_path / "x").read_bytes() == b"first"
+    replace_by_copy(tmp_path / "x", tmp_path / "y")
+    replace_by_copy(tmp_path / "x", tmp_path / "y")  # two links to one file are renamed to nothing
+    with new_dataset(tmp_path / "z") as write, new_dataset(tmp_path / "w") as other:
+        write("a.png", b"a")
+        other("a.png", b"b")
+    with pytest.raises(InputError, match="cannot be written"), new_dataset(tmp_path / "v") as write:
+        with new_dataset(tmp_path / "v") as other:
+            other("a.png", b"b")
+        write("a.png", b"a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v", "w", "x", "y", "z"]
+    assert (tmp_path / "v" / "a.png").read_bytes() == b"b"

@@ -43,6 +43,8 @@ def theirs(data: bytes) -> dict[str, tuple] | str:
     except Exception as error:
         return str(error)
     entries = [entry for entry in entries if not entry.filename.endswith("/") and "\0" not in entry.orig_filename]
+    for entry in entries:
+        entry.filename = entry.filename.removeprefix("./")
     names = [entry.filename for entry in entries]
     if len(set(names)) < len(names):
         return "twice"
@@ -73,7 +75,9 @@ FIELD = st.one_of(
 RECORDS = st.lists(
     st.builds(
         record,
-        name=st.one_of(st.text(max_size=6).map(str.encode), st.binary(max_size=6), st.sampled_from([b"a/", b"a\0b", b"a\\b"])),
+        name=st.one_of(
+            st.text(max_size=6).map(str.encode), st.binary(max_size=6), st.sampled_from([b"a/", b"a\0b", b"a\\b", b"./a"])
+        ),
         crc=st.integers(0, 2**32 - 1),
         size=U32,
         offset=U32,

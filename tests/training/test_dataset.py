@@ -166,6 +166,32 @@ def test_photos_are_turned_upright(tmp_path):
     assert data[0][0][:, :8].min() > 200 and data[0][0][:, 8:].max() < 50
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\x08\0\0\0\xff\xffxx"])
+def test_damaged_exif_data_are_no_damage_of_the_pixels(tmp_path, suffix, exif, recwarn):
+    Image.fromarray(noise(4, 6, 3)).save(tmp_path / f"a{suffix}", exif=exif)
+    data = ImageDataset(tmp_path)
+    data.check()
+    assert data.resolution == (4, 6) and not [str(w.message) for w in recwarn if "EXIF" in str(w.message)]
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_other_formats_are_counted(tmp_path, pack):
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in ("a.jfif", "b.JPE", "c.jpg"):
+        Image.fromarray(noise(4, 6, 3)).save(folder / name, "JPEG")
+    for name in ("d.gif", "e.GIF", "f.tif", "._g.gif", "notes.txt"):
+        (folder / name).write_bytes(b"other")
+    archive = Archive(zipped(folder) if pack else folder)
+    assert list(archive.names) == ["a.jfif", "b.JPE", "c.jpg"] and archive.image("b.JPE").size == (6, 4)
+    assert archive.not_read() == "3 files not looked at: .gif (2), .tif (1)"
+    for name in archive.names:
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"among 5 files; wanted .png, .*; 3 files not looked at: .gif \(2\), .tif \(1\)"):
+        Archive(folder)
+
+
 def test_hidden_files_are_no_images_and_links_in_a_circle_end(folder):
     (folder / "._0.png").write_bytes(b"resource fork")
     (folder / "__MACOSX").mkdir()
@@ -173,6 +199,37 @@ def test_hidden_files_are_no_images_and_links_in_a_circle_end(folder):
     if sys.platform != "win32":
         (folder / "0" / "up").symlink_to(folder, target_is_directory=True)
     assert len(ImageDataset(folder)) == len(ImageDataset(zipped(folder))) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+@pytest.mark.parametrize("backwards", [False, True])
+def test_folders_come_before_links_to_them_in_any_order(folder, monkeypatch, backwards):
+    """A disk lists a folder in the order in which it was filled, or in none."""
+    (folder / "0" / "deeper").mkdir()
+    (folder / "0" / "deeper" / "7.png").write_bytes((folder / "0" / "0.png").read_bytes())
+    (folder / "_").symlink_to(folder / "0" / "deeper", target_is_directory=True)
+    outside = folder.parent / "outside"
+    outside.mkdir()
+    (outside / "8.png").write_bytes((folder / "0" / "0.png").read_bytes())
+    for link in "yx":
+        (folder / link).symlink_to(outside, target_is_directory=True)
+    scan = os.scandir
+
+    class Entries(list):
+        def __next__(self):
+            if not self:
+                raise StopIteration
+            return self.pop()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(os, "scandir", lambda path: Entries(sorted(scan(path), key=lambda file: file.name, reverse=backwards)))
+    names = ["0/0.png", "0/2.png", "0/4.png", "0/deeper/7.png", "1/1.png", "1/3.png", "1/5.png", "x/8.png"]
+    assert list(Archive(folder).names) == names
 
 
 def patch_png_header(path: Path, at: int, new: bytes) -> None:
@@ -284,6 +341,42 @@ def test_wrong_labels_matter_only_to_who_wants_them(folder, labels, message):
     (folder / "dataset.json").write_text(json.dumps({"labels": labels, "label_names": ["a", "b", "c"]}))
     assert len(ImageDataset(folder)) == 6
     with pytest.raises(InputError, match=message):
+        ImageDataset(folder, use_labels=True)
+
+
+@pytest.mark.parametrize("how", ["parent", "zip", "dots"])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_folder_around_a_data_set_changes_nothing(folder, tmp_path, how, in_order):
+    if not in_order:
+        metadata = json.loads((folder / "dataset.json").read_text())
+        (folder / "dataset.json").write_text(json.dumps(metadata | {"labels": metadata["labels"][::-1]}))
+    plain, path = ImageDataset(folder, use_labels=True), tmp_path / "around"
+    path.mkdir()
+    shutil.move(folder, path / "few")
+    if how != "parent":
+        path, root, before = tmp_path / "few.zip", path, "" if how == "zip" else "./"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(file for file in root.glob("**/*") if file.is_file()):
+                archive.writestr(before + file.relative_to(root).as_posix(), file.read_bytes())
+    data = ImageDataset(path, use_labels=True)
+    data.check()
+    assert list(data._names) == [f"few/{name}" for name in plain._names]
+    assert (data.labels, data.label_names) == (plain.labels, ["a", "b", "c"])
+
+
+def test_dots_before_the_names_of_a_zip_are_left_out(folder, tmp_path):
+    plain = ImageDataset(folder, use_labels=True)
+    with zipfile.ZipFile(tmp_path / "dots.zip", "w") as archive:
+        for name in ["dataset.json", *plain._names]:
+            archive.writestr(f"./{name}", (folder / name).read_bytes())
+    data = ImageDataset(tmp_path / "dots.zip", use_labels=True)
+    assert data._names == plain._names and data.labels == plain.labels and torch.equal(data[3][0], plain[3][0])
+
+
+def test_labels_elsewhere_are_named_to_who_wants_labels(folder):
+    (folder / "dataset.json").rename(folder / "0" / "dataset.json")
+    assert len(ImageDataset(folder)) == 6
+    with pytest.raises(InputError, match="few.images: 0/dataset.json: found labels where none are read, wanted one"):
         ImageDataset(folder, use_labels=True)
 
 
@@ -477,16 +570,16 @@ def test_bad_images_are_all_or_of_another_size(folder):
 def test_pickles_without_its_file_handle(folder):
     data = ImageDataset(zipped(folder), mirror=True)
     expected = data[7][0]
-    assert data._archive._source._handle is not None
+    assert data._archive._source.handles.cache_info().currsize == 1
     copy = pickle.loads(pickle.dumps(data))
-    assert copy._archive._source._handle is None and torch.equal(copy[7][0], expected)
+    assert copy._archive._source.handles.cache_info().currsize == 0 and torch.equal(copy[7][0], expected)
 
 
-def test_a_forked_process_opens_its_own_handle(folder):
+def test_a_forked_process_opens_its_own_handle(folder, monkeypatch):
     source = Zip(zipped(folder))
     parent = source.handle()
     assert source.handle() is parent
-    source._owner = -1  # as in a child, whose process id differs
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a child
     assert source.handle() is not parent
 
 
