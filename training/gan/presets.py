@@ -96,7 +96,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 
 def demo_preset(side: int) -> dict[str, Any]:
-    """`small` for ten minutes, which are too few to learn images by heart: so nothing is augmented, and penalties are weaker."""
+    """`small` for ten minutes, too few to learn images by heart: nothing is augmented, and penalties are weaker."""
     return small_preset(side) | dict(aug="noaug", projected_gamma=5.0, ramp_kimg=60, kimg=36, snap=12)
 
 
