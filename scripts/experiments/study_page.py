@@ -18,8 +18,8 @@ KEPT = ("value", "floor", "way_left", "precision", "recall")  # of a score
 END_OF = "demod"  # whose end the others are held against
 NO_SECONDS = "No record says on which machine its run was trained, so there are no seconds."
 INTERVALS = (
-    "In parentheses: 95 % of the mean over seeds, by Student's t. The rank is 1 and the number of rows that are ahead by Tukey's "
-    f"test at 5 %, on logarithms of the first distance; rows of fewer than {ENOUGH} seeds have none."
+    "In parentheses: 95 % of the mean over seeds, by Student's t. The rank is 1 and the number of rows that are ahead by "
+    f"Tukey's test at 5 %, on logarithms of the first distance; rows of fewer than {ENOUGH} seeds have none."
 )
 NETWORKS = dict(efficientnet_lite0="EfficientNet-Lite0", vgg16="VGG-16")  # detectors, in words
 
