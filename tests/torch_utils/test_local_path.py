@@ -4,10 +4,14 @@ import click
 import pytest
 
 import generate
+import train
+import train_style
 from scripts import card, dataset_tool, directions, ema, export, gen_video, projector, share, style_mixing, trim_margins
 
 WRITTEN = [
     (generate, "--outdir"),
+    (train, "--outdir"),
+    (train_style, "--outdir"),
     (card, "--out"),
     (card, "--pack"),
     (dataset_tool, "--dest"),

@@ -14,6 +14,7 @@ import click
 
 from torch_utils.cli import BOOL, MAX_NUMBER, NAMED_VALUES, NAMES, GroupedOption
 from torch_utils.files import InputError, is_url
+from torch_utils.local_path import LocalPath
 from torch_utils.precision import AUTO
 from torch_utils.tracking import NOWHERE, TRACKERS
 
@@ -170,7 +171,7 @@ def config_options(kind: type, resolve: Callable[[str, int], Mapping[str, Any]],
     `resolve(cfg, side)` are a preset's values for images of this side: with --cfg NAME, --help shows them as defaults.
     """
     types = get_type_hints(kind)
-    outdir = click.Path(file_okay=False, path_type=Path)
+    outdir = LocalPath(file_okay=False)
     options = [(DATA, grouped_option("--outdir", required=True, type=outdir, help="where run directories go", group=DATA))]
     for field in dataclasses.fields(kind):
         declared = field.metadata["option"]
