@@ -84,7 +84,7 @@ class TrainingConfig(RunConfig):
     projected: float = option(
         0.0, NETWORKS, "weight of a second discriminator, which sees features of EfficientNet-Lite0; 1 is usual", min=0
     )
-    projected_gamma: float = option(20.0, NETWORKS, "its --gamma: weight of R1 and R2 by those features", min=0)
+    projected_gamma: float = option(5.0, NETWORKS, "its --gamma: weight of R1 and R2 by those features", min=0)
 
     loss: str = option("relativistic", RECIPE, "R3GAN's, or StyleGAN2's", choices=LOSSES)
     batch: int = option(32, RECIPE, "images per step, over all processes", min=1, max=2**16)

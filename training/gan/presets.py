@@ -96,8 +96,8 @@ def small_preset(side: int) -> dict[str, Any]:
 
 
 def demo_preset(side: int) -> dict[str, Any]:
-    """`small` for ten minutes, too few to learn images by heart: nothing is augmented, and penalties are weaker."""
-    return small_preset(side) | dict(aug="noaug", projected_gamma=5.0, ramp_kimg=60, kimg=36, snap=12)
+    """`small` for ten minutes, too few to learn images by heart: nothing is augmented."""
+    return small_preset(side) | dict(aug="noaug", ramp_kimg=60, kimg=36, snap=12)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:
