@@ -4,6 +4,7 @@ PRESETS_SET_IT = "the preset sets it (--cfg)"
 HINTS = {  # regular expression of a whole option -> what to do instead
     "--width|--channels?|--ngf|--ndf|--fmap.*|--channel.*": "widths are --cbase and --cmax",
     "--map-depth|--mapping.*": f"depth of the mapping network: {PRESETS_SET_IT}; stylegan2 and ffhq256 have 8 layers, others 2",
+    "--preset": "it is called --cfg",
     "--mbstd-group": "the minibatch standard deviation is taken over groups of 4",
     "--z-dim|--latent.*|--w-dim": f"sizes of z and w: {PRESETS_SET_IT}",
     "--xflip|--flip|--x-flip": "flipped images are added by --mirror 1",
