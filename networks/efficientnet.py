@@ -68,8 +68,11 @@ def feature_maps(network: Any, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 def spare_copies(network: torch.nn.Module) -> torch.nn.Module:
-    """The same numbers from fewer passes over memory, in place: convolutions pad for themselves where both sides get alike
-    many zeros, and activations overwrite what they are of."""
+    """The same numbers from fewer passes over memory, in place: convolutions pad for themselves, and activations overwrite
+    what they are of.
+
+    Where the far sides get one zero more than the near ones, a depthwise kernel gets a row and a column of zeros instead.
+    """
     for module in network.modules():
         if isinstance(module, torch.nn.ReLU6):
             module.inplace = True
@@ -78,8 +81,12 @@ def spare_copies(network: torch.nn.Module) -> torch.nn.Module:
         pad = getattr(module, "static_padding", None)  # of the package's convolutions, which have no padding of their own
         if isinstance(pad, torch.nn.ZeroPad2d):
             left, right, top, bottom = pad.padding
-            if left == right and top == bottom:
-                module.padding, module.static_padding = (top, left), torch.nn.Identity()
+            if (right - left, bottom - top) == (1, 1) and module.groups == module.in_channels:
+                weight = torch.nn.functional.pad(module.weight, (1, 0, 1, 0))
+                module.weight, module.kernel_size = torch.nn.Parameter(weight, requires_grad=False), tuple(weight.shape[2:])
+            elif (right, bottom) != (left, top):
+                continue
+            module.padding, module.static_padding = (bottom, right), torch.nn.Identity()
     return network
 
 

@@ -19,7 +19,7 @@ from scripts.output import markdown, write_report
 from torch_utils.cli import command
 from torch_utils.files import InputError
 from torch_utils.platform import choose_device
-from training.gan.presets import tiny_preset
+from training.gan.presets import demo_preset, tiny_preset
 from training.style_transfer.config import small_preset
 
 OURS, THEIRS = "this", "other"
@@ -41,6 +41,7 @@ C1024 |= dict(reg_interval=8, gamma=1.0, glr=0.001, dlr=0.0016)
 SMALLEST = dict(channel_base=128, d_channel_base=128, channel_max=8, z_dim=8, style_depth=2, batch=2, reg_interval=2)
 PRESETS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "tiny": ("training step", lambda: gan({})),
+    "demo": ("training step", lambda: gan(demo_preset(32) | dict(metrics=()))),
     "c1024": ("training step", lambda: gan(C1024)),
     "smallest": ("training step", lambda: gan(SMALLEST)),  # to try the script
     "style-small": ("style step", small_style),

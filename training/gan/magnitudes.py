@@ -38,23 +38,21 @@ def spheres(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
 def normalise(network: nn.Module) -> None:
     """Bring new weights to their spheres exactly."""
     for weight, size in spheres(network):
-        rows = weight.flatten(1)
-        weight.mul_(_by_output(size * rows.shape[1] ** 0.5 / _lengths(rows), weight))
+        weight.mul_(size * weight[0].numel() ** 0.5 / _lengths(weight))
 
 
 @torch.no_grad()
 def make_tangent(network: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
     """Take from gradients what would change magnitudes: they become those of normalised weights, as EDM2 has them.
 
-    -> the weights that have a gradient, and the length of each output's [outputs, 1].
+    -> the weights that have a gradient, and the length of each output's [outputs, 1, …].
     """
     held = []
     for weight, _ in spheres(network):
         if weight.grad is not None:
-            rows, slopes = weight.flatten(1), weight.grad.flatten(1)
-            lengths = _lengths(rows)
-            along = (slopes * rows).sum(1, keepdim=True) / lengths.square()
-            weight.grad.sub_((along * rows).view_as(weight))
+            lengths = _lengths(weight)
+            along = _sum(weight.grad * weight) / lengths.square()
+            weight.grad.addcmul_(weight, along, value=-1)
             held.append((weight, lengths))
     return held
 
@@ -63,13 +61,14 @@ def make_tangent(network: nn.Module) -> list[tuple[nn.Parameter, torch.Tensor]]:
 def keep_lengths(held: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
     """After an update, back to what `make_tangent` has found."""
     for weight, lengths in held:
-        weight.mul_(_by_output(lengths / _lengths(weight.flatten(1)), weight))
+        weight.mul_(lengths / _lengths(weight))
 
 
-def _lengths(rows: torch.Tensor) -> torch.Tensor:
-    """[N, …] -> [N, 1], above 0."""
-    return torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(1e-12)
+def _lengths(weight: torch.Tensor) -> torch.Tensor:
+    """[outputs, …] -> [outputs, 1, …], above 0. Not of flattened rows: in the layout channels_last these would be copies."""
+    return torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.ndim)), keepdim=True).clamp_min(1e-12)
 
 
-def _by_output(factors: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return factors.view(-1, *[1] * (weight.ndim - 1))
+def _sum(values: torch.Tensor) -> torch.Tensor:
+    """[outputs, …] -> [outputs, 1, …]"""
+    return values.sum(tuple(range(1, values.ndim)), keepdim=True)
