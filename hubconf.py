@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-dependencies = ["torch", "numpy", "safetensors"]
+dependencies = ["torch", "numpy", "safetensors", "PIL"]
 
 
 def generator(name_or_path="emoji32", device="cpu"):

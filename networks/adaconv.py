@@ -81,7 +81,10 @@ def adaconv(
     eps: float = 1e-5,
     padding: str = "zeros",
 ) -> torch.Tensor:
-    """Equation 3 again, in the fast form: `adaconv_plain` to rounding, with the same arguments and result."""
+    """Equation 3 again, in the fast form: `adaconv_plain` to rounding, with the same arguments and result.
+
+    `ValueError` for kernels of other shapes, and for other paddings.
+    """
     centred, scale, _ = centre(x, eps)
     return convolve(centred, scale, spatial, pointwise, bias, padding)
 
@@ -176,7 +179,7 @@ class KernelPredictor(nn.Module):
 
 def _affine(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor) -> torch.Tensor:
     """x·weightᵀ + bias [N, C]; without a weight the bias alone, N times."""
-    return bias.expand(len(x), -1) if weight is None else F.linear(x, weight, bias)
+    return bias.expand(x.shape[0], -1) if weight is None else F.linear(x, weight, bias)
 
 
 def _eye(out_channels: int, per_group: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from networks.sample_conv import sample_conv
-from torch_utils.ops import in_float32, pad, widen
+from torch_utils.ops import PADDINGS, as_autocast, in_float32, pad, widen
 
 CACHED = 2**20  # numbers of a map that fit into a processor's cache
 
@@ -85,10 +85,12 @@ def convolve(
     """Equation 3 for a map that `centre` has split into x − μ(x) [N, C_in, H, W] and 1/σ [N, C_in, 1, 1]."""
     n, c_in = x.shape[:2]
     _, c_out, in_per_group, k, _ = spatial.shape
-    if torch.is_autocast_enabled(x.device.type):
-        x = x.to(torch.get_autocast_dtype(x.device.type))
+    if k % 2 == 0 or c_in * pointwise.shape[2] != c_out * in_per_group or padding not in PADDINGS:  # as many groups in both
+        shapes = f"spatial {list(spatial.shape)}, pointwise {list(pointwise.shape)}, padding {padding!r}"
+        raise ValueError(f"{shapes} do not fit a map of {c_in} channels: see AdaptiveKernels and {', '.join(PADDINGS)}")
+    x = as_autocast(x)
 
-    kernel = compose(spatial, pointwise).view(n, c_in // in_per_group, -1, in_per_group, k, k)
+    kernel = compose(spatial, pointwise).view(n, c_in // in_per_group, c_out * in_per_group // c_in, in_per_group, k, k)
     kernel = (kernel * scale.view(n, -1, 1, in_per_group, 1, 1)).view(n, c_out, in_per_group, k, k)
     zeros = k // 2  # the map is centred: zeros beyond its borders are those of the normalised map
     if padding != "zeros":

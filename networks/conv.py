@@ -9,6 +9,8 @@ import contextlib
 import torch
 import torch.nn.functional as F
 
+from torch_utils.ops import in_autocast
+
 SMALL_MAP = 16  # positions; up to here the library's gradient of a weight takes five times as long in sixteen bits as a product
 
 
@@ -18,7 +20,7 @@ def conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     `F.conv2d(x, weight, bias, padding=k // 2)`, under autocast as well.
     """
     device = x.device.type
-    if torch.is_autocast_enabled(device):
+    if in_autocast(device):
         dtype = torch.get_autocast_dtype(device)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias if bias is None else bias.to(dtype)
     return _Convolution.apply(x, weight, bias)
@@ -110,4 +112,4 @@ def _weight_gradient(x: torch.Tensor, y: torch.Tensor, k: int) -> torch.Tensor:
 def no_autocast(x: torch.Tensor) -> contextlib.AbstractContextManager:
     """Without autocast, which would change types that have been chosen."""
     device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
+    return torch.autocast(device, enabled=False) if in_autocast(device) else contextlib.nullcontext()

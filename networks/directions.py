@@ -77,6 +77,7 @@ def find_directions(
     c: torch.Tensor | None = None,  # their class [1, c_dim]
 ) -> Directions:
     """The strongest first, named by method and number. A step along one is a standard deviation of w."""
+    parts = tuple(dict.fromkeys(parts))  # each moves once
     w = random_styles(G, samples, c).cpu()
     if method == "sefa":
         modulations = [layer.get_submodule("modulation") for i, layer in enumerate(G.synthesis.layers) if i in layers]

@@ -125,7 +125,7 @@ class SynthesisNetwork(nn.Module):
         growth: float | None,
     ):
         super().__init__()
-        self.resolutions = levels
+        self.w_dim, self.resolutions = w_dim, levels
         self.growth = growth
         self.modulation = modulation
         self.parts = parts_of(modulation_options.get("parts")) if modulation == "adaconv" else ()  # of kernels: predicted ones
@@ -139,6 +139,10 @@ class SynthesisNetwork(nn.Module):
         for resolution, before, width in zip(levels[1:], widths, widths[1:]):
             self.layers.append(SynthesisLayer(before, width, w_dim, resolution, up=True, **layer))
             self.layers.append(SynthesisLayer(width, width, w_dim, resolution, up=False, **layer))
+        options = modulation_options
+        if options.get("padding") == "reflect" and options.get("kernel_size", 3) // 2 >= min(levels[0]):
+            size = f"kernel_size {options['kernel_size']} with padding reflect"
+            raise ValueError(f"{size} is too large for the smallest map, {levels[0][1]}×{levels[0][0]}")
         gain = len(widths) ** -0.5  # to-RGB outputs add up to unit variance
         self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
         self.num_ws = 1 if modulation in STYLED_ONCE else len(self.layers)
@@ -161,6 +165,9 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"found parts {', '.join(parts or ())} of {self.modulation}, wanted {wanted} of adaconv")
         if noise_mode not in ("const", "random", "none"):
             raise ValueError(f"noise_mode {noise_mode!r} must be const, random or none")
+        for name, given in {"ws": ws, **(parts or {})}.items():
+            if given.shape[1:] != (self.num_ws, self.w_dim):
+                raise ValueError(f"{name} {list(given.shape)} must be [N, {self.num_ws}, {self.w_dim}]")
         top = len(self.to_rgb) - 1
         growth = top if self.growth is None else self.growth
         styles = (ws if self.num_ws > 1 else ws.expand(-1, len(self.layers), -1)).unbind(1)

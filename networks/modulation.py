@@ -11,7 +11,7 @@ from networks.adaconv import PARTS, AdaptiveKernels, KernelPredictor, adaconv, d
 from networks.adaconv_fast import centre
 from networks.layers import Conv2d, Linear
 from networks.sample_conv import sample_conv
-from torch_utils.ops import PADDINGS, in_float32, upsample2x
+from torch_utils.ops import PADDINGS, as_autocast, in_float32, upsample2x
 
 MAX_KERNELS = 2**8  # of a bank: a file must not ask for one that nobody could build
 
@@ -38,6 +38,8 @@ class AdaConv(nn.Module):
             raise ValueError(f"w_dim={w_dim} must be 9·s_d: w is the descriptor [s_d, 3, 3] of AdaConv")
         if padding not in PADDINGS:
             raise ValueError(f"padding {padding!r} must be one of {', '.join(PADDINGS)}")
+        if per_group is not None and per_group < 1:
+            raise ValueError(f"per_group {per_group} must be 1 or more")
         self.style_shape = (w_dim // 9, 3, 3)
         groups = None if per_group is None else in_channels // largest_divisor(in_channels, per_group)
         self.predictor = KernelPredictor(
@@ -129,8 +131,7 @@ class KernelBank(nn.Module):
         bank = self.conv.scaled_weight().unflatten(0, (self.kernel_count, -1))
         kernel = selected_kernels(self.selection(w), self.scale(w), bank)
         x = upsample2x(x) if self.up else x
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = as_autocast(x)
         return sample_conv(x, kernel.to(x.dtype), None, padding=1)
 
 

@@ -23,6 +23,7 @@ from torch_utils.cli import PSI, Progress, command, run
 from torch_utils.files import InputError
 from torch_utils.images import from_uint8, to_uint8
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import float32
 from torch_utils.pretrained import find_network
 from torch_utils.rng import normal
 from training.dataset import ImageDataset
@@ -77,6 +78,7 @@ def on_real(classifier: nn.Module, data: ImageDataset, device: torch.device) -> 
 
 
 @torch.inference_mode()
+@float32()
 def on_drawn(classifier: nn.Module, G: Generator, images: int, psi: float, device: torch.device) -> torch.Tensor:
     """The same of `images` drawn pictures, as many of each class as of any other. They are rounded to uint8, as files are."""
     table = torch.zeros(G.c_dim, G.c_dim, dtype=torch.long)

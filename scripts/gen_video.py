@@ -24,6 +24,7 @@ from torch_utils.images import enlarge, grid, to_pil, to_uint8
 from torch_utils.local_path import LocalPath
 from torch_utils.ops import to_double
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import float32
 from torch_utils.pretrained import find_network
 
 
@@ -62,7 +63,9 @@ def walk(
     paths = [loop(to_double(own).cpu().numpy(), frames) for own in keys.split(len(seeds) // cells)]
     for step in range(len(paths[0])):
         at = torch.from_numpy(np.stack([path[step] for path in paths])).float().to(device)
-        yield to_uint8(G.synthesis(at if space == "w" else styles(at), noise_mode))
+        with float32():
+            pictures = to_uint8(G.synthesis(at if space == "w" else styles(at), noise_mode))
+        yield pictures
 
 
 @command()

@@ -30,6 +30,7 @@ from torch_utils.local_path import LocalPath
 from torch_utils.ops import to_double
 from torch_utils.overwriting import check_files
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import float32
 from torch_utils.pretrained import find_network
 from torch_utils.ws_file import save_ws
 
@@ -37,7 +38,7 @@ SIDE = 64  # pixels, at least, of what VGG sees: of a smaller picture its deeper
 CANDIDATES = 512  # random styles, the nearest of which is the beginning
 WRITTEN = ("target.png", "proj.png", "path.png", "projected_w.npz")
 SHOWN = 8  # pictures of the path
-NOISE, NOISE_UNTIL = 0.05, 0.75  # of the spread of w, falling to 0 in this share of the steps (Karras et al. 2020)
+NOISE, NOISE_UNTIL = 0.05, 0.75  # of one number of w (StyleGAN2: of its length), falling to 0 in this share of the steps
 RISE, FALL = 0.05, 0.25  # shares of the steps in which the learning rate rises, and falls
 
 
@@ -68,6 +69,7 @@ def perceptual(encoder: VGG, target: torch.Tensor) -> Callable[[torch.Tensor], t
     return distance
 
 
+@float32()
 def project(
     G: Generator,
     distance: Callable[[torch.Tensor], torch.Tensor],

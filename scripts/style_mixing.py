@@ -18,6 +18,7 @@ from torch_utils.files import InputError, make_folders
 from torch_utils.images import save_grid, save_png, to_uint8
 from torch_utils.local_path import LocalPath
 from torch_utils.platform import choose_device, keep_freed_memory
+from torch_utils.precision import float32
 from torch_utils.pretrained import find_network
 
 THIRDS = ("coarse", "middle", "fine")
@@ -43,6 +44,7 @@ def layers_of(text: str, count: int) -> list[int]:
     return sorted(found)
 
 
+@float32()
 def mixed(
     G: Generator,
     row: torch.Tensor,  # ws [1, num_ws, w_dim]

@@ -48,10 +48,16 @@ def records_config(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, /, half: bool = False, **info) -> None:
-    """Write `network.config`, `info` and all parameters and buffers of `network`; with `half`, parameters in float16."""
+    """Write `network.config`, `info` and all parameters and buffers of `network`; with `half`, parameters in float16.
+
+    `ValueError` for what could not be loaded: other formats than float32 and float16, and values that are not finite.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if half:
         tensors |= {name: tensors[name].half() for name, _ in network.named_parameters()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not (value.dtype in (torch.float32, torch.float16) and value.isfinite().all()):
+            raise ValueError(f"{name} {value.dtype} must be finite and in float32 or float16")
     header = {"format": FORMAT, "kind": kind, "config": json.dumps(network.config), "info": json.dumps(info)}
     header["digest"] = _digest(tensors)
     with atomic_write(path) as file:

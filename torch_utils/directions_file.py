@@ -79,7 +79,7 @@ def load_directions(path: Path, num_ws: int, w_dim: int, parts: Sequence[str]) -
         raise InputError(f"{path}: found directions that are not of unit length")
     if not len(layers) or layers.min() < 0 or layers.max() >= num_ws or len(set(layers.tolist())) < len(layers):
         raise InputError(f"{path}: found layers {layers.tolist()[:20]}, wanted numbers from 0 to {num_ws - 1}")
-    if not set(moved.tolist()) <= set(parts):
+    if not set(moved.tolist()) <= set(parts) or len(set(moved.tolist())) < len(moved):
         raise InputError(
             f"{path}: moves {', '.join(moved.tolist())[:80]} alone, and this network has {', '.join(parts) or 'no such parts'}"
         )

@@ -157,11 +157,21 @@ def in_float32(function):
 
     @functools.wraps(function)
     def wrapped(*arguments, **named):
-        device = next(a.device.type for a in arguments if isinstance(a, torch.Tensor))
-        if not torch.is_autocast_enabled(device):
+        device = next(a.device.type for a in (*arguments, *named.values()) if isinstance(a, torch.Tensor))
+        if not in_autocast(device):
             return function(*arguments, **named)
-        widened = [widen(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        wide = lambda a: widen(a) if isinstance(a, torch.Tensor) else a
         with torch.autocast(device, enabled=False):
-            return function(*widened, **named)
+            return function(*map(wide, arguments), **{name: wide(a) for name, a in named.items()})
 
     return wrapped
+
+
+def in_autocast(device: str) -> bool:
+    """On this type of device. On `meta`, where only shapes are computed, there is none."""
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def as_autocast(x: torch.Tensor) -> torch.Tensor:
+    """In the number format of the autocast that is on, if any."""
+    return x.to(torch.get_autocast_dtype(x.device.type)) if in_autocast(x.device.type) else x

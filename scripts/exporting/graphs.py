@@ -78,7 +78,8 @@ PARTS = ("all", "mapping", "synthesis")
 
 
 def generator_graph(G: Generator, part: str = "all", noise_mode: str = "const", uint8: bool = False) -> Graph:
-    """`part`: one of PARTS. `noise_mode`: one of NOISE_MODES."""
+    """`part`: one of PARTS. `noise_mode`: one of NOISE_MODES; none, of a network without noise."""
+    noise_mode = noise_mode if G.config["noise"] else "none"
     widths = {"z": G.z_dim} | ({"c": G.c_dim} if G.c_dim else {})
     inputs = {name: torch.randn(2, width) for name, width in widths.items()}
     if part == "synthesis":

@@ -313,3 +313,24 @@ def test_pad_is_pytorchs_and_has_two_derivatives(padding, amount):
 def test_pad_says_where_there_is_too_little_to_reflect():
     with pytest.raises(ValueError, match="too small"):
         pad(torch.zeros(1, 1, 2, 5), 2, "reflect")
+
+
+@pytest.mark.parametrize(
+    "spatial, pointwise, padding",
+    [
+        ([2, 8, 1, 3, 3], [2, 8, 8], "zeros"),  # other groups in the one than in the other
+        ([2, 8, 2, 3, 3], [2, 8, 4], "zeros"),
+        ([2, 8, 2, 2, 2], [2, 8, 2], "zeros"),
+        ([2, 8, 2, 3, 3], [2, 8, 2], "circular"),
+    ],
+)
+def test_kernels_that_do_not_fit_are_refused(spatial, pointwise, padding):
+    with pytest.raises(ValueError, match="do not fit a map of 8 channels"):
+        adaconv(torch.randn(2, 8, 6, 6), torch.randn(spatial), torch.randn(pointwise), torch.randn(2, 8), padding=padding)
+
+
+def test_a_predictor_takes_its_style_by_name():
+    predict, style = KernelPredictor((4, 3, 3), 8, 8, groups=4), torch.randn(2, 4, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        for named, expected in zip(predict(style=style.bfloat16()), predict(style.bfloat16())):
+            assert named.dtype == torch.float32 and torch.equal(named, expected)

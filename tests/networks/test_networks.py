@@ -327,3 +327,29 @@ def test_batches_behind_one_another_are_rated_as_if_alone(size):
     assert torch.allclose(together, torch.cat([D(one, c), D(other, c)]), rtol=0, atol=1e-12)
     as_one = D(torch.cat([one, other]), c.repeat(2, 1))  # groups of four are the same in both
     assert torch.allclose(together, as_one, rtol=0, atol=1e-6) == (size % 4 == 0)
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_ws_of_another_network_are_refused(modulation):
+    G = small(modulation=modulation)
+    ws = G.mapping(torch.randn(2, 16))
+    for wrong in (torch.cat([ws, ws], 1), ws[:, 1:], ws[..., :-9], ws[:, 0]):
+        with pytest.raises(ValueError, match=rf"ws \[2, .*must be \[N, {G.num_ws}, 36\]"):
+            G.synthesis(wrong)
+    if modulation == "adaconv":
+        with pytest.raises(ValueError, match="bias"):
+            G.synthesis(ws, parts={"bias": ws[:, :1]})
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+def test_sizes_without_numbers(modulation):
+    """On the device `meta`."""
+    with torch.device("meta"):
+        G, D = small(modulation=modulation), Discriminator(16, 3, **{k: SMALL[k] for k in ("channel_base", "channel_max")})
+        assert D(G(torch.empty(4, 16))).shape == (4, 1)
+
+
+@pytest.mark.parametrize("options, said", [(dict(kernel_size=9, padding="reflect"), "4×4"), (dict(per_group=0), "per_group 0")])
+def test_options_that_could_not_be_trained_with(options, said):
+    with pytest.raises(ValueError, match=said):
+        small(modulation_options=options)

@@ -130,3 +130,12 @@ def test_found_directions_move_more_than_random_ones(draw):
     ws = random_styles(G, 16, seed=1)[:, None].repeat(1, G.num_ws, 1)
     assert set(moves(G, found, 0, ws).values()) == {0.0}
     assert 0 < moves(G, found, 0.5, ws)["pixels"] < moves(G, found, 2, ws)["pixels"]
+
+
+def test_a_part_that_is_named_twice_moves_once(find, tmp_path):
+    found, _ = find("--part", "spatial", "--part", "spatial", "--samples", 300)
+    assert found.parts == ["spatial"]
+    file = tmp_path / "twice.npz"
+    save_directions(file, found._replace(parts=["spatial", "spatial"]))
+    with pytest.raises(InputError, match="spatial, spatial"):
+        load_directions(file, 5, 18, PARTS)

@@ -196,6 +196,19 @@ def test_noise_and_modulations(tmp_path, modulation, mode):
     assert (images.mean(dim=0) - wanted.mean(dim=0)).abs().mean() < 3 * wanted.std(dim=0).mean() / 8
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_parts_of_kernels_alone(tmp_path, suffix):
+    network, _ = save_network(tmp_path, modulation_options=dict(parts="bias"))
+    _, said = written(tmp_path, network, suffix)  # draws several batches, and compares
+    assert "largest difference" in said
+
+
+def test_the_noise_of_a_network_without_noise(tmp_path):
+    network, _ = save_network(tmp_path, noise=False)
+    path, _ = written(tmp_path, network, ".onnx", "--noise-mode", "random")
+    assert session(path).get_modelmeta().custom_metadata_map["noise_mode"] == "none"
+
+
 def test_a_file_that_draws_otherwise_is_not_kept(tmp_path, monkeypatch):
     network, _ = save_network(tmp_path)
     monkeypatch.setattr("scripts.exporting.check.TOLERANCE", -1.0)

@@ -9,6 +9,7 @@ import generate
 from networks.generator import PARTS, Generator
 from networks.sampling import seed_styles
 from scripts import style_mixing
+from scripts.gen_video import walk
 from scripts.style_mixing import layers_of, mixed
 from tests.training.run.test_start import call
 from torch_utils.checkpoint import save_snapshot
@@ -112,3 +113,14 @@ def test_what_has_no_parts(make_network, tmp_path):
     call(style_mixing.main, *words)
     with pytest.raises(InputError, match="--layers 99: wanted numbers from 0 to 4"):
         call(style_mixing.main, *words, "--layers", 99)
+
+
+def test_mixed_pictures_are_float32_on_gpus_too(make_network, monkeypatch):
+    _, G = make_network()
+    found, draw = [], G.synthesis.forward
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(G.synthesis, "forward", lambda *a, **k: found.append(torch.backends.cudnn.allow_tf32) or draw(*a, **k))
+    ws = seed_styles(G, 0, None, 1, None)
+    mixed(G, ws, ws, [0])
+    list(walk(G, [0, 1], 2))
+    assert found == [False] * 5 and torch.backends.cudnn.allow_tf32

@@ -225,3 +225,12 @@ def test_what_a_network_says_of_itself_may_have_any_name(saved):
     said = dict(path="a", kind="b", network="c", label_names=["a", "b"])
     save_snapshot(path, "generator", G, **said)
     assert read_snapshot(path, tensors=False).info == said and read_snapshot(path).kind == "generator"
+
+
+@pytest.mark.parametrize("change", [lambda G: G.bfloat16(), lambda G: G.double(), lambda G: G.synthesis.const.data.fill_(1e5)])
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, change):
+    G = Generator(8, channel_base=64, channel_max=8, z_dim=8, style_depth=2)
+    change(G)
+    with pytest.raises(ValueError, match="must be finite and in float32 or float16"):
+        save_snapshot(tmp_path / "network.safetensors", "generator", G, half=True)
+    assert not any(tmp_path.iterdir())

@@ -21,7 +21,8 @@ def spheres(network: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
     """Weights [outputs, …], and the root mean square that each output's have.
 
     Not of the last layers, whose scale is that of images or logits, and not of what begins at zero or as an identity: biases,
-    and with identity 1 the kernel predictors' weights.
+    and with identity 1 the kernel predictors' weights. Of a weight that reads one channel, as a discriminator's first of grey
+    images, the sign alone is left, which is never learned; its bias is.
     """
     last: list[nn.Module] = list(network.synthesis.to_rgb) if isinstance(network, Generator) else []
     last += network.last_layers() if isinstance(network, Discriminator) else []
