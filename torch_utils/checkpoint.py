@@ -50,14 +50,16 @@ def records_config(init: Callable[..., None]) -> Callable[..., None]:
 def save_snapshot(path: str | Path, kind: str, network: torch.nn.Module, /, half: bool = False, **info) -> None:
     """Write `network.config`, `info` and all parameters and buffers of `network`; with `half`, parameters in float16.
 
-    `ValueError` for what could not be loaded: other formats than float32 and float16, and values that are not finite.
+    `ValueError` for what could not be loaded: other formats than float32 and float16, and values too large for float16.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if half:
         tensors |= {name: tensors[name].half() for name, _ in network.named_parameters()}
     for name, value in tensors.items():
-        if value.is_floating_point() and not (value.dtype in (torch.float32, torch.float16) and value.isfinite().all()):
-            raise ValueError(f"{name} {value.dtype} must be finite and in float32 or float16")
+        if value.is_floating_point() and value.dtype not in (torch.float32, torch.float16):
+            raise ValueError(f"{name} is in {value.dtype}, which is neither float32 nor float16")
+        if half and not value.isfinite().all():
+            raise ValueError(f"{name} has values that are not finite in float16")
     header = {"format": FORMAT, "kind": kind, "config": json.dumps(network.config), "info": json.dumps(info)}
     header["digest"] = _digest(tensors)
     with atomic_write(path) as file:

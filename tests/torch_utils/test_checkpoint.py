@@ -231,6 +231,6 @@ def test_what_a_network_says_of_itself_may_have_any_name(saved):
 def test_what_could_not_be_loaded_is_not_saved(tmp_path, change):
     G = Generator(8, channel_base=64, channel_max=8, z_dim=8, style_depth=2)
     change(G)
-    with pytest.raises(ValueError, match="must be finite and in float32 or float16"):
+    with pytest.raises(ValueError, match="float16"):
         save_snapshot(tmp_path / "network.safetensors", "generator", G, half=True)
     assert not any(tmp_path.iterdir())
