@@ -139,10 +139,9 @@ class SynthesisNetwork(nn.Module):
         for resolution, before, width in zip(levels[1:], widths, widths[1:]):
             self.layers.append(SynthesisLayer(before, width, w_dim, resolution, up=True, **layer))
             self.layers.append(SynthesisLayer(width, width, w_dim, resolution, up=False, **layer))
-        options = modulation_options
-        if options.get("padding") == "reflect" and options.get("kernel_size", 3) // 2 >= min(levels[0]):
-            size = f"kernel_size {options['kernel_size']} with padding reflect"
-            raise ValueError(f"{size} is too large for the smallest map, {levels[0][1]}×{levels[0][0]}")
+        kernel_size, (height, width) = modulation_options.get("kernel_size", 3), levels[0]
+        if modulation_options.get("padding") == "reflect" and kernel_size // 2 >= min(height, width):
+            raise ValueError(f"kernel_size {kernel_size} is too large to reflect the smallest map, {width}×{height}")
         gain = len(widths) ** -0.5  # to-RGB outputs add up to unit variance
         self.to_rgb = nn.ModuleList(Conv2d(width, img_channels, kernel_size=1, gain=gain) for width in widths)
         self.num_ws = 1 if modulation in STYLED_ONCE else len(self.layers)

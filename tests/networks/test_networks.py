@@ -349,7 +349,13 @@ def test_sizes_without_numbers(modulation):
         assert D(G(torch.empty(4, 16))).shape == (4, 1)
 
 
-@pytest.mark.parametrize("options, said", [(dict(kernel_size=9, padding="reflect"), "4×4"), (dict(per_group=0), "per_group 0")])
-def test_options_that_could_not_be_trained_with(options, said):
+@pytest.mark.parametrize(
+    "resolution, options, said",
+    [
+        (16, dict(kernel_size=9, padding="reflect"), "kernel_size 9 is too large to reflect the smallest map, 4×4"),
+        (16, dict(per_group=0), "per_group 0"),
+    ],
+)
+def test_options_that_could_not_be_trained_with(resolution, options, said):
     with pytest.raises(ValueError, match=said):
-        small(modulation_options=options)
+        small(resolution, modulation_options=options)
