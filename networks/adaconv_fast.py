@@ -91,7 +91,7 @@ def convolve(
     x = as_autocast(x)
 
     kernel = compose(spatial, pointwise).view(n, c_in // in_per_group, c_out * in_per_group // c_in, in_per_group, k, k)
-    kernel = (kernel * scale.view(n, -1, 1, in_per_group, 1, 1)).view(n, c_out, in_per_group, k, k)
+    kernel = (kernel * scale.view(n, c_in // in_per_group, 1, in_per_group, 1, 1)).view(n, c_out, in_per_group, k, k)
     zeros = k // 2  # the map is centred: zeros beyond its borders are those of the normalised map
     if padding != "zeros":
         x, zeros = pad(x, zeros, padding), 0

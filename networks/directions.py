@@ -13,6 +13,7 @@ from torch_utils.ops import to_double
 from torch_utils.rng import normal
 
 METHODS = ("sefa", "ganspace")
+NOTHING = 1e-10  # of the largest |A·n|²: what is below is rounding
 Steps = Iterable[tuple[Directions, int, float]]  # along which of them, and how many steps
 
 
@@ -76,12 +77,19 @@ def find_directions(
     samples: int = 10000,  # noises that are mapped to styles
     c: torch.Tensor | None = None,  # their class [1, c_dim]
 ) -> Directions:
-    """The strongest first, named by method and number. A step along one is a standard deviation of w."""
+    """The strongest first, named by method and number. A step along one is a standard deviation of w.
+
+    `InputError` where `sefa` finds fewer that change anything.
+    """
     parts = tuple(dict.fromkeys(parts))  # each moves once
     w = random_styles(G, samples, c).cpu()
     if method == "sefa":
         modulations = [layer.get_submodule("modulation") for i, layer in enumerate(G.synthesis.layers) if i in layers]
-        vectors = sefa((style_map(modulation, G.w_dim, parts) for modulation in modulations), count)
+        maps = [style_map(modulation, G.w_dim, parts) for modulation in modulations]
+        vectors = sefa(maps, count)
+        changes = sum((to_double(matrix).cpu() @ vectors.double().t()).square().sum(dim=0) for matrix in maps)  # |A·n|²
+        if (rank := int((changes > NOTHING * changes[0]).sum())) < count:  # type: ignore[index]
+            raise InputError(f"--count {count}: no more than {rank} of them would change anything")
     else:
         vectors = ganspace(w, count)
     scale = ((w - w.mean(dim=0)) @ vectors.t()).std(dim=0)

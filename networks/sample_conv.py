@@ -74,14 +74,17 @@ class _Correlation(torch.autograd.Function):
 def _transposed(y: torch.Tensor, kernel: torch.Tensor, channels: int, padding: int) -> torch.Tensor:
     """The transposed convolution, which is a convolution with the kernels flipped and their channels exchanged."""
     n, c_out, in_per_group, k, _ = kernel.shape
-    kernel = kernel.view(n, channels // in_per_group, -1, in_per_group, k, k).transpose(2, 3).flip(4, 5)
-    return _Convolution.apply(y, kernel.reshape(n, channels, -1, k, k), None, k - 1 - padding)
+    out_per_group = c_out * in_per_group // channels
+    kernel = kernel.view(n, channels // in_per_group, out_per_group, in_per_group, k, k).transpose(2, 3).flip(4, 5)
+    return _Convolution.apply(y, kernel.reshape(n, channels, out_per_group, k, k), None, k - 1 - padding)
 
 
 def _form(x: torch.Tensor, kernel: torch.Tensor):
     """Chosen by shape, type and device alone, so that a run can be repeated."""
     (n, channels, height, width), (_, c_out, in_per_group, _, _) = x.shape, kernel.shape
-    if x.device.type != "cpu" or n == 0:
+    if n == 0:
+        return Each(1)  # a loop over no samples: groups of one convolution there would be none of
+    if x.device.type != "cpu":
         return Together()
     groups = channels // in_per_group
     wide = lambda channels: math.gcd(groups, max(channels // in_per_group, 1)) if in_per_group > 1 else 1  # groups to merge

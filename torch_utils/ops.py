@@ -45,7 +45,9 @@ PADDINGS = ("zeros", "replicate", "reflect")
 
 
 def pad(x: torch.Tensor, amount: int, padding: str) -> torch.Tensor:
-    """[N, C, H, W] -> [N, C, H + 2·amount, W + 2·amount]. `ValueError` for a map too small to reflect."""
+    """[N, C, H, W] -> [N, C, H + 2·amount, W + 2·amount]. `ValueError` for a map too small to reflect, or another padding."""
+    if padding not in PADDINGS:
+        raise ValueError(f"padding {padding!r} must be one of {', '.join(PADDINGS)}")
     if padding == "reflect" and min(x.shape[2:]) <= amount:
         raise ValueError(f"a map of {x.shape[3]}×{x.shape[2]} is too small for reflected borders of {amount}")
     return _Pad.apply(x, amount, padding) if amount else x

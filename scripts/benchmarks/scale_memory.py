@@ -3,9 +3,8 @@
 Of each step the tensors are counted that backpropagation keeps. What is needed for a moment only is not, nor is augmentation.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
@@ -45,8 +44,7 @@ def states(state: TrainingState) -> States:
 def kept(state: TrainingState, config: TrainingConfig, images: int) -> int:
     """Bytes that backpropagation keeps of so many images in float32, with penalties, in the update that keeps more of them."""
     z = lambda count: torch.empty(count, config.z_dim, device=state.G.mapping.w_avg.device)
-    with _without_autocast():
-        fake = state.G(z(images)).detach()
+    fake = state.G(z(images)).detach()
 
     def generator() -> None:
         state.D(state.G.synthesis(state.G.mapping(z(images)), "random"))
@@ -79,20 +77,9 @@ def _saved(work: Callable[[], None], state: TrainingState) -> int:
         found.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
-    with _without_autocast(), torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         work()
     return sum(tensor.untyped_storage().nbytes() for place, tensor in found.items() if place not in own)
-
-
-@contextlib.contextmanager
-def _without_autocast() -> Iterator[None]:
-    """PyTorch raises an error where it is asked whether the meta device has it."""
-    before = torch.is_autocast_enabled
-    torch.is_autocast_enabled = lambda device: False  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.is_autocast_enabled = before
 
 
 def wider(config: TrainingConfig, factor: int) -> TrainingConfig:

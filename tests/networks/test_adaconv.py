@@ -334,3 +334,9 @@ def test_a_predictor_takes_its_style_by_name():
     with torch.autocast("cpu", torch.bfloat16):
         for named, expected in zip(predict(style=style.bfloat16()), predict(style.bfloat16())):
             assert named.dtype == torch.float32 and torch.equal(named, expected)
+
+
+@pytest.mark.parametrize("amount", [0, 1])
+def test_pad_knows_its_paddings_only(amount):
+    with pytest.raises(ValueError, match="'circular' must be one of zeros, replicate, reflect"):
+        pad(torch.zeros(1, 1, 4, 4), amount, "circular")

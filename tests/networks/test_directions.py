@@ -7,6 +7,7 @@ from networks.directions import find_directions, ganspace, moved, random_styles,
 from networks.generator import PARTS, Generator
 from networks.sampling import one_hot
 from torch_utils.directions_file import Directions
+from torch_utils.files import InputError
 
 
 def generator(**options) -> Generator:
@@ -97,3 +98,11 @@ def test_a_step_of_a_part_leaves_the_others():
         drawn = [G.synthesis(ws), G.synthesis(whole, parts=parts)]
     assert torch.equal(before.pointwise, after.pointwise) and torch.equal(before.bias, after.bias)
     assert not torch.allclose(before.spatial, after.spatial) and not torch.allclose(*drawn, atol=1e-2)
+
+
+def test_directions_that_do_nothing_are_refused():
+    G = generator()  # of whose style of 18 numbers the bias sees 2 means
+    assert len(find_directions(G, "sefa", 2, [0, 2], ["bias"], samples=100).names) == 2
+    with pytest.raises(InputError, match="--count 3: no more than 2 of them would change anything"):
+        find_directions(G, "sefa", 3, [0, 2], ["bias"], samples=100)
+    assert len(find_directions(G, "sefa", 18, [0, 2], samples=100).names) == 18

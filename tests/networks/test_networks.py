@@ -359,3 +359,15 @@ def test_sizes_without_numbers(modulation):
 def test_options_that_could_not_be_trained_with(resolution, options, said):
     with pytest.raises(ValueError, match=said):
         small(resolution, modulation_options=options)
+
+
+@pytest.mark.parametrize("modulation", MODULATIONS)
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+def test_no_samples_give_no_images(modulation, padding):
+    G = small(modulation=modulation, modulation_options=dict(padding=padding) if modulation == "adaconv" else None)
+    z = torch.randn(0, 16, requires_grad=True)
+    images = G(z)
+    assert images.shape == (0, 3, *images.shape[2:]) and images.shape[2:] == G(torch.randn(1, 16)).shape[2:]
+    (gradient,) = torch.autograd.grad(images.square().sum(), z, create_graph=True)
+    gradient.square().sum().backward()
+    assert gradient.shape == z.shape and all(p.grad is None or not p.grad.any() for p in G.parameters())

@@ -101,3 +101,11 @@ def test_what_does_not_fit(make_network, make_data):
     save_snapshot(network, "generator", load_generator(network), label_names=names)
     with pytest.raises(InputError, match="train: its classes have other names, or another order, than those of network"):
         call(class_agreement.main, *words(network))
+
+
+def test_pictures_are_float32_on_gpus_too(monkeypatch):
+    found, draw = set(), Brightness.__call__
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(Brightness, "__call__", lambda *a, **k: found.add(torch.backends.cudnn.allow_tf32) or draw(*a, **k))
+    on_drawn(lambda images: torch.zeros(len(images), 3), Brightness(), 3, 1, CPU)
+    assert found == {False} and torch.backends.cudnn.allow_tf32

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, get_args
 
+import torch
+
 from networks.generator import LIMITS, option_types
 from networks.modulation import MODULATIONS
 from networks.projected import SEEN
@@ -39,7 +41,7 @@ def _within(name: str) -> dict[str, int]:
 
 
 def check_options(modulation: str, options: dict[str, Any]) -> None:
-    """`InputError` for names and types of values that this modulation has not."""
+    """`InputError` for names, types and values that this modulation has not."""
     types = option_types(modulation)
     for name, value in options.items():
         found = f"--modulation-options {name}={value!r}"
@@ -48,6 +50,11 @@ def check_options(modulation: str, options: dict[str, Any]) -> None:
         kinds = get_args(types[name]) or (types[name],)
         if type(value) not in kinds and not (type(value) is int and float in kinds):
             raise InputError(f"{found}: wanted {' or '.join('none' if k is NoneType else k.__name__ for k in kinds)}")
+    try:
+        with torch.device("meta"):  # takes no memory and no random numbers
+            MODULATIONS[modulation](8, 8, 9, **options)
+    except ValueError as error:
+        raise InputError(f"--modulation-options: {error}") from None
 
 
 @dataclass(frozen=True)

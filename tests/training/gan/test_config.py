@@ -5,6 +5,7 @@ from typing import get_args, get_type_hints
 
 import click
 import pytest
+import torch
 
 from torch_utils.cli import NAMED_VALUES
 from torch_utils.files import InputError, read_json, write_json
@@ -137,6 +138,24 @@ def test_options_of_a_preset_are_those_of_its_modulation():
 def test_options_that_the_modulation_has_not(given, wanted):
     with pytest.raises(InputError, match=f"^--modulation-options {wanted}$"):
         resolve("tiny", 32, dict(modulation_options=given))
+
+
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        (dict(per_group=0), "per_group 0 must be 1 or more"),
+        (dict(kernel_size=4), "kernel_size 4 must be odd"),
+        (dict(identity=2), "identity 2 must be in"),
+        (dict(parts="colour"), "parts 'colour' must be"),
+    ],
+)
+def test_values_that_the_modulation_does_not_take(given, wanted):
+    """It is the option that is named, and not the data; random numbers are as before."""
+    before = torch.random.get_rng_state()
+    with pytest.raises(InputError, match=f"^--modulation-options: {wanted}"):
+        resolve("tiny", 32, dict(modulation_options=given))
+    resolve("tiny", 32, dict(modulation_options=dict(kernel_size=5)))
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
