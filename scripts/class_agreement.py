@@ -68,6 +68,7 @@ def train_classifier(data: ImageDataset, epochs: int, device: torch.device, seed
 
 
 @torch.inference_mode()
+@float32()
 def on_real(classifier: nn.Module, data: ImageDataset, device: torch.device) -> torch.Tensor:
     """[classes, classes]: how many images of a class (row) were taken for one (column)."""
     table = torch.zeros(data.c_dim, data.c_dim, dtype=torch.long)

@@ -103,9 +103,14 @@ def test_what_does_not_fit(make_network, make_data):
         call(class_agreement.main, *words(network))
 
 
-def test_pictures_are_float32_on_gpus_too(monkeypatch):
-    found, draw = set(), Brightness.__call__
+def test_pictures_and_answers_are_float32_on_gpus_too(monkeypatch, make_data):
+    found = []
+
+    def classifier(images):
+        found.append(torch.backends.cudnn.allow_tf32)
+        return torch.zeros(len(images), 3)
+
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(Brightness, "__call__", lambda *a, **k: found.add(torch.backends.cudnn.allow_tf32) or draw(*a, **k))
-    on_drawn(lambda images: torch.zeros(len(images), 3), Brightness(), 3, 1, CPU)
-    assert found == {False} and torch.backends.cudnn.allow_tf32
+    on_drawn(classifier, Brightness(), 3, 1, CPU)
+    on_real(classifier, ImageDataset(make_data("real", 0), use_labels=True), CPU)
+    assert found == [False, False] and torch.backends.cudnn.allow_tf32
