@@ -67,15 +67,36 @@ def feature_maps(network: Any, x: torch.Tensor) -> list[torch.Tensor]:
     return maps
 
 
+class _ReLU6(torch.autograd.Function):
+    """In place, with a derivative that looks at the result; PyTorch's own keeps a copy of what it overwrites."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        ctx.mark_dirty(x.clamp_(0, 6))
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        (result,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, result, 0, 6)
+
+
+class _InPlace(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _ReLU6.apply(x)
+
+
 def spare_copies(network: torch.nn.Module) -> torch.nn.Module:
     """The same numbers from fewer passes over memory, in place: convolutions pad for themselves, and activations overwrite
-    what they are of.
+    what they are of (see `_ReLU6`).
 
     Where the far sides get one zero more than the near ones, a depthwise kernel gets a row and a column of zeros instead.
     """
     for module in network.modules():
-        if isinstance(module, torch.nn.ReLU6):
-            module.inplace = True
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.ReLU6):
+                setattr(module, name, _InPlace())
         if not isinstance(module, torch.nn.Conv2d):
             continue
         pad = getattr(module, "static_padding", None)  # of the package's convolutions, which have no padding of their own

@@ -25,7 +25,7 @@ CHANNELS = (32, 64, 128, 128)  # of the mixed maps
 MAX_CHANNELS = 128  # of a head
 SIDES = (96, 224)  # of images as the network sees them; 224 is what it was trained on
 STRIDE = 32  # of its last map
-KEPT = 250  # numbers for each pixel that it sees, at least, are kept for the gradient of an image
+KEPT = 125  # numbers for each pixel that it sees, at least, are kept for the gradient of an image
 SHIFTS = 16  # that is, by half as many pixels to each side
 
 
