@@ -97,7 +97,7 @@ def small_preset(side: int) -> dict[str, Any]:
 
 def demo_preset(side: int) -> dict[str, Any]:
     """`small` for ten minutes, too few to learn images by heart: nothing is augmented, and rates are twice as high."""
-    return small_preset(side) | dict(aug="noaug", glr=0.006, dlr=0.008, ramp_kimg=60, kimg=36, snap=12)
+    return small_preset(side) | dict(aug="noaug", glr=0.006, dlr=0.008, ramp_kimg=48, kimg=48, snap=24)
 
 
 def fashion32_preset(side: int) -> dict[str, Any]:
