@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from metrics.kid import kernel_distance, kernel_interval, mmd2
@@ -106,3 +107,13 @@ def test_the_interval_of_sides_that_differ_in_number(counts):
     spread = np.std([kernel_distance(*draw)[0] for draw in draws])
     half = np.mean([kernel_interval(*draw)[1] for draw in draws])
     assert 0.9 < half / (1.96 * spread) < 1.5
+
+
+@pytest.mark.parametrize("counts, groups", [((45, 63), 10), ((11_500, 12_000), 11)])
+def test_the_interval_is_students_by_disjoint_groups(counts, groups):
+    fake, real = features(0, counts[0], 6), features(1, counts[1], 6, shift=0.2)
+    rng = np.random.RandomState(0)
+    parts = [rng.permutation(n)[: n // groups * groups].reshape(groups, -1) for n in counts]
+    values = [mmd2(fake[mine], real[theirs]) for mine, theirs in zip(*parts)]
+    expected = scipy.stats.t.interval(0.95, groups - 1, scale=scipy.stats.sem(values))
+    assert kernel_interval(fake, real) == pytest.approx(expected)

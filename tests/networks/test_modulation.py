@@ -42,10 +42,11 @@ def test_demodulation_equals_its_fused_form(up):
     assert torch.allclose(module(x, w), fused, atol=1e-12)
 
 
-def test_adain_equals_instance_norm_and_affine():
-    module, x, w = make("adain")
+@pytest.mark.parametrize("up", [False, True])
+def test_adain_equals_instance_norm_and_affine(up):
+    module, x, w = make("adain", up)
     y = F.instance_norm(x) * module.scale(w)[..., None, None] + module.shift(w)[..., None, None]
-    assert torch.allclose(module(x, w), module.conv(y), atol=1e-12)
+    assert torch.allclose(module(x, w), module.conv(upsample2x(y) if up else y), atol=1e-12)
 
 
 def test_adaconv_can_be_adain():
@@ -172,3 +173,15 @@ def test_without_modulation_the_style_enters_at_the_constant_alone():
             image = upsample2x(image) + G.synthesis.to_rgb[i // 2 + 1](x)
     assert torch.allclose(G.synthesis(ws), image, atol=1e-12)
     assert 0.3 < G(torch.randn(64, 8).double()).std(dim=0).mean() < 3  # and different noise gives different pictures
+
+
+@pytest.mark.parametrize("name", ["adain", "demod", "bank"])
+def test_the_learning_rate_of_affine_maps_can_be_multiplied(name):
+    """Their weights begin so much smaller, so that Adam moves them so much faster; the layer is the same at first."""
+    x, w, layers = torch.randn(2, 16, 4, 4), torch.randn(2, 36), []
+    for multiplier in (1.0, 8.0):
+        torch.manual_seed(0)
+        layers.append(MODULATIONS[name](16, 12, 36, lr_multiplier=multiplier))
+    assert torch.allclose(layers[0](x, w), layers[1](x, w), atol=1e-5)
+    for (part, p), q in zip(layers[0].named_parameters(), layers[1].parameters()):
+        assert torch.allclose(p, q if part.startswith("conv") else 8 * q), part

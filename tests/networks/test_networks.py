@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from networks.adaconv import demodulated
 from networks.adaconv_fast import centre
@@ -371,3 +372,43 @@ def test_no_samples_give_no_images(modulation, padding):
     (gradient,) = torch.autograd.grad(images.square().sum(), z, create_graph=True)
     gradient.square().sum().backward()
     assert gradient.shape == z.shape and all(p.grad is None or not p.grad.any() for p in G.parameters())
+
+
+def test_the_discriminator_by_hand():
+    """Gains keep variances, and the logit is a mean over √C of products with the label's embedding of unit magnitude."""
+    torch.manual_seed(0)
+    D = Discriminator(16, 3, 3, channel_base=128, channel_max=16).double()
+    for p in D.parameters():
+        p.data += 0.3 * torch.randn_like(p)  # biases are zero at first
+    images, c = torch.randn(4, 3, 16, 16, dtype=torch.float64), one_hot([0, 2, 1, 0], 3).double()
+    act = lambda x: 2**0.5 * F.leaky_relu(x, 0.2)
+    x = act(D.from_rgb[0](images))
+    for block in D.blocks:
+        y = act(block.conv1(downsample2x(act(block.conv0(x)))))
+        x = (y + block.skip(downsample2x(x))) / 2**0.5
+    x = D.out(act(D.hidden(act(D.conv(minibatch_std(x, 4))).flatten(1))))
+    embedding = D.embed(c)
+    unit = embedding / embedding.square().mean(1, keepdim=True).sqrt()
+    torch.testing.assert_close(D(images, c), (x * unit).sum(1, keepdim=True) / 16**0.5)
+
+
+def test_neither_the_magnitude_of_noise_nor_of_embedded_labels_counts():
+    G = small(c_dim=3)
+    z, c = torch.randn(2, G.z_dim), one_hot([0, 2], 3)
+    ws = G.mapping(z, c)
+    G.mapping.embed.weight.data.mul_(7)
+    torch.testing.assert_close(G.mapping(3 * z, c), ws)
+
+
+def test_the_average_style_moves_by_two_thousandths():
+    G = small()
+    G.mapping.update_w_avg(torch.ones(G.w_dim))
+    torch.testing.assert_close(G.mapping.w_avg, torch.full([G.w_dim], 0.002))
+
+
+def test_each_image_has_random_noise_of_its_own():
+    G = small()
+    for layer in G.synthesis.layers:
+        layer.noise_strength.data.fill_(0.5)
+    one, other = G.synthesis(G.mapping(torch.randn(1, G.z_dim)).repeat(2, 1, 1), "random")
+    assert not torch.allclose(one, other, atol=1e-2)

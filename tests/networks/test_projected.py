@@ -7,8 +7,20 @@ import torch.nn.functional as F
 from metrics.detectors.names import EFFICIENTNET
 from networks import efficientnet, projected
 from networks.discriminator import Discriminator
-from networks.efficientnet import frozen
-from networks.projected import CHANNELS, KEPT, SEEN, SHIFTS, ProjectedDiscriminator, Projection, _resized, seen_size
+from networks.efficientnet import feature_maps, frozen, normalised
+from networks.logits import minibatch_std
+from networks.projected import (
+    CHANNELS,
+    DEVIATIONS,
+    KEPT,
+    SEEN,
+    SHIFTS,
+    Head,
+    ProjectedDiscriminator,
+    Projection,
+    _resized,
+    seen_size,
+)
 from tests.conftest import EMOJI
 from torch_utils.ops import downsample2x
 from training.dataset import ImageDataset
@@ -189,3 +201,35 @@ def test_the_ordinary_discriminator_is_what_it_was():
     x = torch.randn(4, 3, 16, 16)
     assert torch.equal(plain(x), aided(x)) and plain.projected is None
     assert len(plain.last_layers()) == 1 and len(aided.last_layers()) == 5
+
+
+def test_maps_are_mixed_by_hand(emoji):
+    """Each scale receives, enlarged, what the next coarser one has received; halves of the variance are its own."""
+    P = build()
+    x = _resized(emoji[:2], (96, 96))
+    maps = feature_maps(frozen(x.device, x.dtype), normalised((x + 1) * 127.5))
+    above, wanted = None, []
+    for i in (3, 2, 1, 0):
+        mixed = P.across_channels[i](maps[i] / DEVIATIONS[i])
+        if above is not None:
+            above = F.interpolate(P.across_scales[i](above), scale_factor=2, mode="bilinear", align_corners=False)
+            mixed = (mixed + above) / 2**0.5
+        above = mixed
+        wanted.insert(0, mixed)
+    for found, x in zip(P.features(emoji[:2]), wanted):
+        torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-4)
+
+
+def test_a_head_by_hand():
+    torch.manual_seed(0)
+    head = Head(8, (12, 12), 3, mbstd_group_size=4).double()
+    for p in head.parameters():
+        p.data += 0.3 * torch.randn_like(p)  # biases are zero at first
+    maps, c = torch.randn(4, 8, 12, 12, dtype=torch.float64), torch.eye(3).double()[[0, 2, 1, 0]]
+    act = lambda x: 2**0.5 * F.leaky_relu(x, 0.2)
+    (down,) = head.down
+    x = act(head.conv(minibatch_std(act(down(downsample2x(maps))), 4)))
+    x = head.out(act(head.hidden(x.flatten(1))))
+    embedding = head.embed(c)
+    unit = embedding / embedding.square().mean(1, keepdim=True).sqrt()
+    torch.testing.assert_close(head(maps, c, 1), (x * unit).sum(1, keepdim=True) / x.shape[1] ** 0.5)

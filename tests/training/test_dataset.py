@@ -712,3 +712,24 @@ def test_evaluation_batches_are_all_images_in_order(folder):
     parts = list(evaluation_batches(data, 4))
     assert [len(part) for part in parts] == [4, 2] and parts[0].dtype == torch.uint8
     assert torch.equal(torch.cat(parts), torch.stack([image for image, _ in data]))
+
+
+def test_bad_images_are_left_out_of_a_subset(folder):
+    whole = ImageDataset(folder, use_labels=True, subset=4, seed=1)
+    (*items,) = whole
+    (folder / whole._names[1]).write_text("no image")
+    data = ImageDataset(folder, use_labels=True, subset=4, seed=1, skip_bad=True)
+    data.check()
+    assert len(data) == 3 and list(data.skipped) == [whole._names[1]]
+    for (image, label), (wanted, own) in zip(data, [items[0], *items[2:]], strict=True):
+        assert torch.equal(image, wanted) and label == own
+
+
+def test_what_stands_in_for_a_bad_image_has_its_own_label_and_is_mirrored(folder):
+    pixels, own = zip(*ImageDataset(folder, use_labels=True))
+    (folder / "0" / "4.png").write_text("no image")  # the third
+    images, labels, replaced = ImageDataset(folder, use_labels=True, mirror=True, skip_bad=True).training_batch([2, 8, 1, 7])
+    assert replaced == 2 and torch.equal(images[2], pixels[1]) and torch.equal(images[3], pixels[1].flip(2))
+    (other,) = (i for i, image in enumerate(pixels) if torch.equal(image, images[0]))
+    assert other != 2 and torch.equal(images[1], pixels[other].flip(2))
+    assert labels.tolist() == [own[other], own[other], own[1], own[1]] and own[other] != own[2]

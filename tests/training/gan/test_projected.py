@@ -21,8 +21,8 @@ from torch_utils.score_names import caveat, mark_seen
 from torch_utils.stats import Means, read_jsonl
 from training.gan import estimate
 from training.gan.loop import generate, train
-from training.gan.losses import gradient_penalty
-from training.gan.projected import projected_discriminator_loss
+from training.gan.losses import discriminator_loss, generator_loss, gradient_penalty
+from training.gan.projected import projected_discriminator_loss, projected_generator_loss
 from training.gan.report import GeneratorReporter
 from training.gan.steps import discriminator_step, generator_step
 from training.run.html_report import score_cells
@@ -258,3 +258,32 @@ def test_an_estimate_holds_one_graph_at_a_time_as_a_run_does(image_folder, monke
     monkeypatch.setattr(estimate, "generate", watched)
     estimate._step(state, config, images(), None, torch.device("cpu"))
     assert alive == [0] * 5
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "logistic"])
+def test_both_losses_by_hand(image_folder, loss):
+    """Discriminator and generator pull against each other; γ/2 · (R1 + R2) counts for the steps without it."""
+    config, _, state = make(image_folder(), projected=0.5, projected_gamma=3.0, reg_interval=4, loss=loss)
+    maps = [[x.detach().requires_grad_() for x in state.D.projected.features(images(seed))] for seed in (1, 2)]
+    logits, means = [state.D.projected(x) for x in maps], Means()
+    r1, r2 = (gradient_penalty(y, *x).mean() for y, x in zip(logits, maps))
+    found = projected_discriminator_loss(state, config, *maps, None, True, means)
+    torch.testing.assert_close(found, 0.5 * (discriminator_loss(loss, *logits) + 3.0 / 2 * 4 * (r1 + r2)), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        projected_generator_loss(state, config, *maps, None, means), 0.5 * generator_loss(loss, *logits[::-1])
+    )
+    taken = means.take()
+    assert (taken["r1_projected"], taken["r2_projected"]) == pytest.approx((r1.item(), r2.item()), rel=1e-4)
+
+
+def test_what_it_sees_is_augmented(image_folder, monkeypatch):
+    """Real images and generated ones by the same transformations."""
+    folder, maps = image_folder(), {}
+    for p in (0.0, 1.0):
+        config, _, state = make(folder, projected=1.0, aug="fixed", p=p, augpipe="bgc")
+        real = images()
+        monkeypatch.setattr(state.G.synthesis, "forward", lambda ws, *arguments, real=real, **named: real)
+        shared = generate(state, config, real, None)
+        maps[p] = shared.real_maps
+        assert all(map(torch.equal, shared.real_maps, shared.fake_maps))
+    assert not any(map(torch.allclose, *maps.values()))

@@ -15,9 +15,9 @@ from training.gan.config import PRESETS, TrainingConfig, resolve
 from training.gan.estimate import estimate
 from training.gan.growth import growth_at, shrink
 from training.gan.loop import make_step
-from training.gan.losses import LOSSES, discriminator_loss, generator_loss, path_lengths, path_penalty
+from training.gan.losses import LOSSES, discriminator_loss, generator_loss, gradient_penalty, path_lengths, path_penalty
 from training.gan.state import TrainingState
-from training.gan.steps import adapt, discriminator_step, generate, generator_step
+from training.gan.steps import _parts, _styles, adapt, discriminator_step, generate, generator_step
 from training.run.health import Diverged, diversity, first_not_finite, warnings
 
 CPU = torch.device("cpu")
@@ -332,3 +332,67 @@ def test_saved_states_of_adaptation_keep_their_names():
     values = dict(p=0.25, signs=7.5, images=12, updates=3)
     strength.load_state_dict(values)
     assert strength.state_dict() == values | dict(start=0.0) and (strength.r_t_sum, strength.images) == (7.5, 12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_gradient_of_the_discriminator_by_hand(loss):
+    """γ/2 · (R1 + R2), as many times more as it comes less often; whatever the step before has left. Six are one group."""
+    config, state = make(loss=loss, gamma=3.0, reg_interval=4, batch=6)
+    real, weights, means = real_images(6), list(state.D.parameters()), Means()
+    shared = generate(state, config, real, None)
+    images = [x.detach().requires_grad_() for x in (real, shared.images)]
+    logits = [state.D(x) for x in images]
+    r1, r2 = (gradient_penalty(y, x).mean() for y, x in zip(logits, images))
+    penalty = r1 + r2 if loss == "relativistic" else r1
+    wanted = torch.autograd.grad(discriminator_loss(loss, *logits) + 3.0 / 2 * 4 * penalty, weights)
+    for p in weights:
+        p.grad = torch.ones_like(p)
+    discriminator_step(state, config, real, None, means, shared)
+    for p, gradient in zip(weights, wanted):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-3, atol=1e-5)
+    found = means.take()
+    assert found["r1"] == pytest.approx(r1.item(), rel=1e-4) and found.get("r2", r2.item()) == pytest.approx(
+        r2.item(), rel=1e-4
+    )
+
+
+def test_the_gradient_of_the_generator_by_hand():
+    """The path penalty of every second image counts for the steps without one; their noise is divided by √(H·W)."""
+    config, state = make(loss="logistic", pl_weight=2.0, pl_interval=4)
+    real, weights = real_images(), list(state.G.parameters())
+    shared, state.path_mean = generate(state, config, real, None), 0.5
+    (part,) = _parts(real, None, config)
+    draws = part.half().draws(state, config, "lengths")
+    ws = state.G.mapping(draws.normal(real[:2], 8))
+    images = state.G.synthesis(ws, "random", draws=draws)
+    lengths = path_lengths(images, ws, draws.normal(images, 3, 16, 16) / 16)
+    loss = generator_loss("logistic", state.D(shared.images), None) + 2.0 * 4 * path_penalty(lengths, 0.5)
+    wanted = torch.autograd.grad(loss, weights, retain_graph=True, materialize_grads=True)
+    for p in weights:
+        p.grad = torch.ones_like(p)
+    generator_step(state, config, real, None, Means(), shared)
+    for p, gradient in zip(weights, wanted):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-3, atol=1e-5)
+    assert state.path_mean == pytest.approx(0.5 + 0.01 * (lengths.mean().item() - 0.5))
+
+
+def test_styles_are_mixed_as_often_as_asked_for_and_anywhere():
+    """The first layers have one style and the others another, from each layer but the first on equally often."""
+    config, state = make(style_mixing=0.6, batch=2000)
+    (part,) = _parts(torch.zeros(2000, 1, 1, 1), None, config)
+    ws = _styles(state, config, part, part.draws(state, config, "images"))
+    first, last = ((ws == ws[:, [i]]).all(2) for i in (0, -1))
+    assert (first | last).all() and not (first[:, 1:] & ~first[:, :-1]).any()
+    shares = torch.bincount(first.sum(1), minlength=6) / 2000
+    assert torch.allclose(shares, torch.tensor([0, 0.15, 0.15, 0.15, 0.15, 0.4]), atol=0.04)
+
+
+def test_every_step_and_every_seed_draws_anew():
+    pictures = {}
+    for seed, nimg in ((0, 0), (0, 4), (1, 0)):
+        config, state = make(seed=seed)
+        state.G.load_state_dict(make()[1].G.state_dict())
+        state.nimg = nimg
+        pictures[seed, nimg] = generate(state, config, real_images(), None).images
+    one, later, other = pictures.values()
+    assert not torch.equal(one, later) and not torch.equal(one, other)

@@ -14,7 +14,7 @@ from torch_utils.stats import Means, read_jsonl
 from training.dataset import ImageDataset
 from training.gan.config import PRESETS, TrainingConfig
 from training.gan.ema import update_ema
-from training.gan.loop import discriminator_step, generator_step, train
+from training.gan.loop import discriminator_step, generator_step, make_step, train
 from training.gan.losses import gradient_penalty, relativistic_paired
 from training.gan.state import TrainingState
 
@@ -232,3 +232,16 @@ def test_presets_are_configurations(image_folder):
         with pytest.raises(InputError):
             TrainingConfig.from_json(bad)
     assert dataclasses.is_dataclass(config)
+
+
+def test_a_step_moves_the_average_by_the_half_life_of_the_options(image_folder):
+    """In thousands of images: after as many the average has come half the way."""
+    config, dataset, state = make(image_folder(), ema_kimg=0.004)  # a batch
+    state.nimg = 10**6
+    before = [p.clone() for p in state.ema.parameters()]
+    step, data = make_step(config, dataset, state, CPU)
+    step()
+    data.close()
+    for old, new, p in zip(before, state.ema.parameters(), state.G.parameters()):
+        torch.testing.assert_close(new, (old + p.detach()) / 2)
+    assert torch.equal(state.ema.mapping.w_avg, state.G.mapping.w_avg) and state.ema.mapping.w_avg.any()
