@@ -6,7 +6,7 @@ RUN := $(BIN)/python
 .PHONY: demo test test-all coverage lint site clean
 
 demo: .venv/demo.stamp
-	$(RUN) train.py --outdir out/demo --data datasets/emoji32.zip --cfg demo --hours 0.155
+	$(RUN) train.py --outdir out/demo --data datasets/emoji32.zip --cfg demo --hours 0.15
 	$(RUN) generate.py --network out/demo --seeds 0-63 --outdir out/demo/seeds --grid out/demo/grid.png --scale 4
 	$(RUN) calc_metrics.py --network out/demo --metrics fd1k_full-efficientnet_lite0,fd1k_full-vgg16 --baselines
 	@echo "Pictures: out/demo/grid.png (64 seeds), out/demo/seeds/, and what was learned when in out/demo/0*/fakes*.png"
