@@ -83,7 +83,7 @@ def _form(x: torch.Tensor, kernel: torch.Tensor):
     """Chosen by shape, type and device alone, so that a run can be repeated."""
     (n, channels, height, width), (_, c_out, in_per_group, _, _) = x.shape, kernel.shape
     if n == 0:
-        return Each(1)  # a loop over no samples: groups of one convolution there would be none of
+        return Each(1)  # a loop over no samples; one convolution for all would need a group at least
     if x.device.type != "cpu":
         return Together()
     groups = channels // in_per_group
